@@ -1,0 +1,5 @@
+"""`python -m agent` is `voice-agent`."""
+
+from agent.cli import main
+
+main()

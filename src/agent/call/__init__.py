@@ -1,0 +1,1 @@
+"""One call: its session, its turns, its speech and its history."""

@@ -1,0 +1,1 @@
+"""Operations: settings, records, recordings, logs and metrics."""

@@ -1,0 +1,224 @@
+"""Every setting of the agent, from the environment and an env file, checked before the first call."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import stat
+from pathlib import Path
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+Words = Annotated[tuple[str, ...], NoDecode]
+"""A comma-separated list in the environment, a tuple in the program."""
+
+
+class SettingsError(ValueError):
+    """A setting is missing or wrong; the text names each, with what would be right."""
+
+
+def default_data_dir() -> Path:
+    """Where data lies unless told otherwise: the service's directory as root, else the user's own."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/voice-agent")
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "voice-agent"
+
+
+class Settings(BaseSettings):
+    """The agent's settings; a field's name in capitals is its name in the environment."""
+
+    model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
+
+    # Vendors. Keys are secret: their repr is hidden, and they reach no log.
+    deepgram_api_key: SecretStr = Field(SecretStr(""), description="Deepgram's API key")
+    deepgram_url: str = Field("wss://api.deepgram.com", description="base URL of Deepgram's streaming API")
+    deepgram_model: str = Field("nova-3", description="Deepgram's model")
+    deepgram_keyterms: Words = Field(
+        ("postcode", "plumber", "electrician", "callout"), description="terms that the STT is to prefer"
+    )
+    deepgram_endpointing_ms: int = Field(
+        300, ge=10, le=5000, description="silence that ends an utterance, ms"
+    )
+    deepgram_utterance_end_ms: int = Field(1000, ge=1000, le=5000, description="UtteranceEnd's silence, ms")
+    groq_api_key: SecretStr = Field(SecretStr(""), description="Groq's API key")
+    groq_url: str = Field(
+        "https://api.groq.com/openai/v1", description="base URL of an OpenAI-compatible API"
+    )
+    groq_model: str = Field("openai/gpt-oss-120b", description="the LLM")
+    groq_fallback_model: str = Field("openai/gpt-oss-20b", description="the LLM asked when the first fails")
+    groq_reasoning_effort: str = Field("low", description="gpt-oss: low, medium or high; empty leaves it out")
+    llm_temperature: float = Field(0.3, ge=0.0, le=2.0, description="the LLM's temperature")
+    llm_max_tokens: int = Field(250, ge=16, le=4096, description="the longest reply, in spoken tokens")
+    cartesia_api_key: SecretStr = Field(SecretStr(""), description="Cartesia's API key")
+    cartesia_url: str = Field("wss://api.cartesia.ai", description="base URL of Cartesia's streaming API")
+    cartesia_model: str = Field("sonic-3", description="Cartesia's model")
+    cartesia_voice_id: str = Field(
+        "79a125e8-cd45-4c13-8a67-188112f4dd22", description="Cartesia's voice (the default is a British one)"
+    )
+    cartesia_version: str = Field("2026-08-14", description="version of Cartesia's API that is asked for")
+    language: str = Field("en-GB", description="the language that is spoken")
+
+    # Business APIs: whole endpoints. Empty means the built-in back office.
+    context_api_url: str = Field("", description="POST did_context; empty: the built-in back office")
+    booking_api_url: str = Field("", description="POST create_booking; empty: the built-in back office")
+    availability_api_url: str = Field("", description="POST check_availability; empty: the built-in one")
+    context_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the context API")
+    booking_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the booking API")
+
+    # Where the agent listens.
+    listen_host: str = Field("127.0.0.1", description="address of AudioSocket, FastAGI and HTTP")
+    listen_port: int = Field(9099, ge=0, le=65535, description="AudioSocket's TCP port")
+    fastagi_port: int = Field(4573, ge=0, le=65535, description="FastAGI's TCP port")
+    http_port: int = Field(9098, ge=0, le=65535, description="port of health, metrics and back office")
+    allowed_peers: Words = Field(
+        ("127.0.0.0/8", "::1/128"), description="networks that may connect, comma-separated"
+    )
+    unknown_uuid: Literal["accept", "refuse"] = Field(
+        "accept", description="what becomes of a call that neither FastAGI nor a metadata file announced"
+    )
+
+    # Limits.
+    max_calls: int = Field(100, ge=1, le=5000, description="calls at once")
+    max_call_seconds: int = Field(1800, ge=10, description="the longest call, s")
+
+    # Data.
+    data_dir: Path = Field(default_factory=default_data_dir, description="where everything is kept")
+    recordings_dir: Path | None = Field(None, description="stereo recordings; DATA_DIR/recordings")
+    records_dir: Path | None = Field(None, description="one JSON document a call; DATA_DIR/calls")
+    metadata_dir: Path | None = Field(None, description="call metadata of the AGI script; DATA_DIR/metadata")
+    database_url: str = Field("", description="SQLAlchemy URL; DATA_DIR/office.sqlite3")
+    record_calls: bool = Field(True, description="whether calls are recorded")
+
+    # Conversation.
+    prompt_file: Path | None = Field(None, description="a system prompt instead of the packaged one")
+    default_timezone: str = Field("Europe/London", description="time zone of a company that names none")
+    default_region: str = Field("GB", min_length=2, max_length=2, description="region of numbers without +")
+
+    # Barge-in.
+    barge_in_detector: Literal["rms", "webrtc", "rms+webrtc"] = Field(
+        "rms+webrtc", description="what decides that the caller speaks"
+    )
+    barge_in_rms: int = Field(500, ge=50, le=8000, description="level of speech, of 32768")
+    barge_in_ms: int = Field(300, ge=100, le=1000, description="speech that interrupts, ms")
+    playback_lead_frames: int = Field(2, ge=0, le=3, description="frames sent ahead while speaking")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+    log_transcripts: bool = Field(False, description="whether what was said may reach the log")
+
+    @field_validator("deepgram_keyterms", "allowed_peers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
+
+    @field_validator("allowed_peers")
+    @classmethod
+    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for network in value:
+            try:
+                ipaddress.ip_network(network, strict=False)
+            except ValueError as error:
+                raise ValueError(
+                    f"{network!r} is no network; write for example 10.0.0.5 or 10.0.0.0/24"
+                ) from error
+        return value
+
+    @field_validator("default_timezone")
+    @classmethod
+    def _timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"{value!r} is no time zone; write for example Europe/London")
+        return value
+
+    @field_validator("deepgram_url", "cartesia_url")
+    @classmethod
+    def _websocket_url(cls, value: str) -> str:
+        if not value.startswith(("ws://", "wss://")):
+            raise ValueError(f"{value!r} must begin with wss:// (or ws:// on your own network)")
+        return value.rstrip("/")
+
+    @field_validator("groq_url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
+        return value.rstrip("/")
+
+    @field_validator("context_api_url", "booking_api_url", "availability_api_url")
+    @classmethod
+    def _endpoint(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
+        return value
+
+    @property
+    def recordings(self) -> Path:
+        """Directory of the stereo recordings."""
+        return self.recordings_dir or self.data_dir / "recordings"
+
+    @property
+    def records(self) -> Path:
+        """Directory of the call records."""
+        return self.records_dir or self.data_dir / "calls"
+
+    @property
+    def metadata(self) -> Path:
+        """Directory where the AGI script leaves call metadata."""
+        return self.metadata_dir or self.data_dir / "metadata"
+
+    @property
+    def database(self) -> str:
+        """SQLAlchemy URL of the back office."""
+        return self.database_url or f"sqlite+aiosqlite:///{self.data_dir / 'office.sqlite3'}"
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """Time zone of a company that names none."""
+        return ZoneInfo(self.default_timezone)
+
+    def require_keys(self) -> None:
+        """Raise `SettingsError` unless each vendor's key is there."""
+        missing = [
+            f"{name.upper()} is missing: put {what} into the environment or the env file"
+            for name, what in (
+                ("deepgram_api_key", "the key from console.deepgram.com"),
+                ("groq_api_key", "the key from console.groq.com"),
+                ("cartesia_api_key", "the key from play.cartesia.ai"),
+            )
+            if not getattr(self, name).get_secret_value()
+        ]
+        if missing:
+            raise SettingsError("\n".join(missing))
+
+
+def load_settings(env_file: Path | None = None, **overrides: object) -> Settings:
+    """Read the settings from the environment and `env_file`; `overrides` win over both.
+
+    Raises `SettingsError` when the file is missing or readable by others (its mode must be 0600), or when a
+    value is wrong.
+    """
+    if env_file is not None:
+        try:
+            mode = env_file.stat().st_mode
+        except OSError as error:
+            raise SettingsError(f"cannot read the env file {env_file}: {error.strerror}") from error
+        if stat.S_IMODE(mode) & 0o077:
+            raise SettingsError(
+                f"the env file {env_file} holds keys and may be read by others "
+                f"(mode {stat.S_IMODE(mode):04o}): run chmod 600 {env_file}"
+            )
+    try:
+        return Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type,call-arg]
+    except ValidationError as error:
+        lines = []
+        for problem in error.errors():
+            name = ".".join(str(part) for part in problem["loc"]).upper()
+            field = Settings.model_fields.get(name.lower())
+            about = f" ({field.description})" if field and field.description else ""
+            lines.append(f"{name}{about}: {problem['msg']}")
+        raise SettingsError("\n".join(lines)) from error

@@ -1,0 +1,1 @@
+"""Deepgram, Groq and Cartesia emulated on their own wire, and a simulated caller."""

@@ -1,0 +1,1 @@
+"""What the agent can do for a caller: declared once, validated before it runs."""
