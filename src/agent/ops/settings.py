@@ -40,14 +40,10 @@ class Settings(BaseSettings):
     deepgram_keyterms: Words = Field(
         ("postcode", "plumber", "electrician", "callout"), description="terms that the STT is to prefer"
     )
-    deepgram_endpointing_ms: int = Field(
-        300, ge=10, le=5000, description="silence that ends an utterance, ms"
-    )
+    deepgram_endpointing_ms: int = Field(300, ge=10, le=5000, description="silence that ends an utterance, ms")
     deepgram_utterance_end_ms: int = Field(1000, ge=1000, le=5000, description="UtteranceEnd's silence, ms")
     groq_api_key: SecretStr = Field(SecretStr(""), description="Groq's API key")
-    groq_url: str = Field(
-        "https://api.groq.com/openai/v1", description="base URL of an OpenAI-compatible API"
-    )
+    groq_url: str = Field("https://api.groq.com/openai/v1", description="base URL of an OpenAI-compatible API")
     groq_model: str = Field("openai/gpt-oss-120b", description="the LLM")
     groq_fallback_model: str = Field("openai/gpt-oss-20b", description="the LLM asked when the first fails")
     groq_reasoning_effort: str = Field("low", description="gpt-oss: low, medium or high; empty leaves it out")
@@ -123,9 +119,7 @@ class Settings(BaseSettings):
             try:
                 ipaddress.ip_network(network, strict=False)
             except ValueError as error:
-                raise ValueError(
-                    f"{network!r} is no network; write for example 10.0.0.5 or 10.0.0.0/24"
-                ) from error
+                raise ValueError(f"{network!r} is no network; write for example 10.0.0.5 or 10.0.0.0/24") from error
         return value
 
     @field_validator("default_timezone")
