@@ -1,0 +1,293 @@
+"""The agent's FastAGI server: Asterisk tells who calls, asks whether there is room, and asks what comes next.
+
+`agi://host:4573/start,[uuid],[did]` announces the call and sets `VOICE_AGENT_UUID` and `VOICE_AGENT_STATUS` (OK,
+FULL or ERROR). `agi://host:4573/next,uuid` sets `VOICE_AGENT_NEXT` (hangup, transfer, menu or UNKNOWN) and
+`VOICE_AGENT_TARGET`. Anything else ends that connection alone, counted by its reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+import re
+import time
+import uuid
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+
+from .agi import (
+    AgiError,
+    AgiReply,
+    AgiRequest,
+    ChannelGoneError,
+    get_full_variable,
+    parse_reply,
+    parse_request,
+    set_variable,
+)
+from .registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError
+from .texts import caller_number, clean
+
+log = logging.getLogger(__name__)
+
+OnStart = Callable[[CallInfo], Awaitable[bool]]
+"""Asked at `start`: is there room for this call? True makes it expected; what it needs may be made ready."""
+
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+"""What Asterisk's `AudioSocket()` accepts: libuuid's form, any version bits."""
+
+SWEEP_S = 5.0
+"""How often expired announcements are dropped when nobody calls, s."""
+
+
+@dataclass(frozen=True, slots=True)
+class FastAgiLimits:
+    """What one client may do. Asterisk sends about 25 short lines, at once."""
+
+    max_connections: int = 256
+    max_line_bytes: int = 2048
+    max_lines: int = 64
+    request_timeout_s: float = 2.0
+    command_timeout_s: float = 2.0
+    start_timeout_s: float = 3.0
+    verdict_wait_s: float = 1.0
+
+
+class FastAgiServer:
+    """Serves FastAGI while its `async with` block runs.
+
+    `on_start` gets `limits.start_timeout_s`; later or failing it is an ERROR and the call is withdrawn. `counters`
+    holds `connections`, `start_ok`, `start_full`, `start_error`, `next_<answer>` and one `refused_<reason>` for
+    each way in which a client was turned away: `peer`, `connections`, `timeout`, `line`, `lines`, `bad_header`,
+    `bad_reply`, `bad_uuid`, `script`, `refused`, `hangup`, `closed`.
+    """
+
+    def __init__(
+        self,
+        registry: CallRegistry,
+        on_start: OnStart,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 4573,
+        allowed_peers: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+        limits: FastAgiLimits | None = None,
+    ) -> None:
+        self.counters: Counter[str] = Counter()
+        self._registry = registry
+        self._on_start = on_start
+        self._host = host
+        self._port = port
+        self._peers = tuple(ipaddress.ip_network(peer, strict=False) for peer in allowed_peers)
+        self._limits = limits or FastAgiLimits()
+        self._server: asyncio.Server | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    @property
+    def port(self) -> int:
+        """The TCP port that is listened on: the real one when 0 was asked for."""
+        if self._server is None or not self._server.sockets:
+            return self._port
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def __aenter__(self) -> FastAgiServer:
+        """Listen. Raises `OSError` naming the address when it is taken."""
+        self._server = await asyncio.start_server(
+            self._accept, self._host, self._port, limit=self._limits.max_line_bytes
+        )
+        self._sweeper = asyncio.create_task(self._sweep(), name="fastagi-sweep")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop listening, end the open requests, and wait until all of it is over."""
+        assert self._server is not None
+        assert self._sweeper is not None
+        self._server.close()
+        tasks = [self._sweeper, *self._tasks]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _sweep(self) -> None:
+        due = time.monotonic()
+        while True:
+            due += SWEEP_S
+            await asyncio.sleep(max(0.0, due - time.monotonic()))
+            self._registry.sweep()
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reason = None
+        if not self._allowed(writer):
+            reason = "peer"
+        elif len(self._tasks) >= self._limits.max_connections:
+            reason = "connections"
+        if reason is not None:
+            self.counters[f"refused_{reason}"] += 1
+            writer.transport.abort()
+            return
+        self.counters["connections"] += 1
+        task = asyncio.create_task(self._serve(reader, writer), name="fastagi-request")
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _allowed(self, writer: asyncio.StreamWriter) -> bool:
+        peer = writer.get_extra_info("peername")
+        if not peer:
+            return False
+        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
+        mapped = getattr(address, "ipv4_mapped", None)
+        return any((mapped or address) in network for network in self._peers)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        session = _AgiSession(reader, writer, self._limits)
+        try:
+            request = await session.request()
+            if request.script == "start":
+                await self._start(session, request)
+            elif request.script == "next":
+                await self._next(session, request)
+            else:
+                raise AgiError("script", "the dialplan asks for neither start nor next")
+        except AgiError as error:
+            self.counters[f"refused_{error.reason}"] += 1
+            if not isinstance(error, ChannelGoneError):
+                log.warning("FastAGI request ends: %s", error)
+        except Exception:
+            self.counters["refused_internal"] += 1
+            log.exception("FastAGI request fails")
+        finally:
+            # Closing is how a FastAGI server says that it is done; the dialplan goes on at once.
+            writer.close()
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(self._limits.command_timeout_s):
+                    await writer.wait_closed()
+
+    async def _start(self, session: _AgiSession, request: AgiRequest) -> None:
+        call = request.argument(0)
+        if call and _UUID.fullmatch(call) is None:
+            await session.set(VOICE_AGENT_STATUS="ERROR")
+            self.counters["start_error"] += 1
+            raise AgiError("bad_uuid", "the first argument of start is not a UUID of 36 characters")
+        linked_id = await session.evaluate("${CHANNEL(linkedid)}")
+        info = _call_info(uuid.UUID(call) if call else uuid.uuid4(), request, linked_id)
+        status = await self._admit(info)
+        self.counters[f"start_{status.lower()}"] += 1
+        try:
+            # The status comes last: with it the dialplan has all of it.
+            await session.set(VOICE_AGENT_UUID=str(info.uuid), VOICE_AGENT_STATUS=status)
+        except AgiError:
+            self._registry.withdraw(info.uuid)
+            raise
+
+    async def _admit(self, info: CallInfo) -> str:
+        """Expect the call if there is room: OK, FULL or ERROR."""
+        try:
+            self._registry.announce(info)
+        except RegistryFullError:
+            return "FULL"
+        except DuplicateCallError:
+            return "ERROR"
+        status = "ERROR"
+        try:
+            async with asyncio.timeout(self._limits.start_timeout_s):
+                status = "OK" if await self._on_start(info) else "FULL"
+        except TimeoutError:
+            log.warning("call %s: whether there is room was not known within its time", info.uuid)
+        except Exception:
+            log.exception("call %s: asking for room failed", info.uuid)
+        finally:
+            if status != "OK":
+                self._registry.withdraw(info.uuid)
+        return status
+
+    async def _next(self, session: _AgiSession, request: AgiRequest) -> None:
+        call = request.argument(0)
+        verdict = None
+        if _UUID.fullmatch(call) is not None:
+            verdict = await self._registry.verdict(uuid.UUID(call), self._limits.verdict_wait_s)
+        action = verdict.action if verdict else "UNKNOWN"
+        self.counters[f"next_{action.lower()}"] += 1
+        await session.set(VOICE_AGENT_TARGET=verdict.target if verdict else "", VOICE_AGENT_NEXT=action)
+
+
+class _AgiSession:
+    """One connection: each read and each command has its own deadline and size."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: FastAgiLimits) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._limits = limits
+
+    async def request(self) -> AgiRequest:
+        """Read the header lines up to the blank one."""
+        lines: list[str] = []
+        try:
+            async with asyncio.timeout(self._limits.request_timeout_s):
+                while line := await self._line():
+                    if len(lines) == self._limits.max_lines:
+                        raise AgiError("lines", "too many header lines")
+                    if not line.startswith("agi_"):
+                        raise AgiError("bad_header", "the client does not speak AGI")
+                    lines.append(line)
+        except TimeoutError:
+            raise AgiError("timeout", "the header lines did not end in time") from None
+        return parse_request(lines)
+
+    async def evaluate(self, expression: str) -> str:
+        """The value of a dialplan expression; empty when Asterisk has none."""
+        reply = await self._command(get_full_variable(expression))
+        return clean(reply.data) if reply.result == 1 else ""
+
+    async def set(self, **variables: str) -> None:
+        """Set channel variables, in this order."""
+        for name, value in variables.items():
+            await self._command(set_variable(name, value))
+
+    async def _command(self, command: str) -> AgiReply:
+        try:
+            async with asyncio.timeout(self._limits.command_timeout_s):
+                self._writer.write(command.encode() + b"\n")
+                await self._writer.drain()
+                # A usage text (520) is a few lines; more than `max_lines` of them is no Asterisk.
+                for _ in range(self._limits.max_lines):
+                    line = await self._line()
+                    reply = None if line.startswith("Usage:") else parse_reply(line)
+                    if reply is not None:
+                        return reply
+        except TimeoutError:
+            raise AgiError("timeout", "a command was not answered in time") from None
+        except OSError:
+            raise AgiError("closed", "the connection broke") from None
+        raise AgiError("lines", "a reply does not end")
+
+    async def _line(self) -> str:
+        try:
+            line = await self._reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError:
+            raise AgiError("line", f"a line is longer than {self._limits.max_line_bytes} bytes") from None
+        except (asyncio.IncompleteReadError, OSError):
+            raise AgiError("closed", "the connection ended in the middle") from None
+        return line.rstrip(b"\r\n").decode("utf-8", "replace")
+
+
+def _call_info(call: uuid.UUID, request: AgiRequest, linked_id: str) -> CallInfo:
+    """The announcement in a `start` request. The dialled number: second argument, else DNID, else extension."""
+    did = clean(request.argument(1)) or clean(request.header("dnid")) or clean(request.header("extension"))
+    return CallInfo(
+        uuid=call,
+        did=did,
+        caller_id=caller_number(request.header("callerid"), request.header("callingpres")),
+        caller_name=clean(request.header("calleridname")),
+        unique_id=clean(request.header("uniqueid")),
+        linked_id=linked_id,
+        channel=clean(request.header("channel")),
+        source="fastagi",
+        announced_ns=time.monotonic_ns(),
+    )
