@@ -1,0 +1,112 @@
+"""Opening the back office's database: SQLite by default, PostgreSQL by URL; migrated before first use."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_SECONDS = 5.0
+"""How long a writer waits for another one before SQLite gives up."""
+_MIGRATION_LOCK = 0x766F6963
+"""Key of the PostgreSQL advisory lock held while migrating: several hosts may start at once."""
+_ASYNC_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+
+
+class DatabaseError(RuntimeError):
+    """The database's URL cannot be used; the text says why and what would do."""
+
+
+def database_url(url: str) -> URL:
+    """Parse `url` and give it an asyncio driver where it names none.
+
+    Raises `DatabaseError` when it is no URL or its driver is not installed.
+    """
+    try:
+        parsed = make_url(url)
+    except ArgumentError as error:
+        raise DatabaseError(
+            "DATABASE_URL is no database URL; write for example sqlite:////var/lib/voice-agent/office.sqlite3 "
+            "or postgresql://user:password@host/office"
+        ) from error
+    parsed = parsed.set(drivername=_ASYNC_DRIVERS.get(parsed.drivername, parsed.drivername))
+    driver = parsed.drivername.partition("+")[2]
+    if not driver or importlib.util.find_spec(driver) is None:
+        raise DatabaseError(
+            f"DATABASE_URL asks for {parsed.drivername}, whose driver {driver or '(none)'} is not installed: "
+            "for PostgreSQL run pip install 'fastaudio-agent[postgres]'"
+        )
+    return parsed
+
+
+def create_engine(url: str) -> AsyncEngine:
+    """Return an engine for `url`. A new SQLite file is readable by its owner alone: it holds people's addresses."""
+    parsed = database_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return create_async_engine(parsed, pool_pre_ping=True)
+    if parsed.database and parsed.database != ":memory:":
+        path = Path(parsed.database)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+    event.listen(engine.sync_engine, "begin", _begin_immediate)
+    return engine
+
+
+async def upgrade_to_head(url: str) -> None:
+    """Bring the schema of the database at `url` up to date. Several processes may do so at once."""
+    engine = create_engine(url)
+    try:
+        await upgrade_engine(engine)
+    finally:
+        await engine.dispose()
+
+
+async def upgrade_engine(engine: AsyncEngine) -> None:
+    """Bring the schema behind `engine` up to date, in one transaction."""
+    async with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            await connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        await connection.run_sync(_upgrade)
+
+
+def migration_config(connection: Connection) -> Config:
+    """Return Alembic's configuration for the packaged migrations over an open connection."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    return config
+
+
+def _upgrade(connection: Connection) -> None:
+    command.upgrade(migration_config(connection), "head")
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    # The driver's own transactions begin too late and commit before DDL; ours begin where SQLAlchemy says.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=NORMAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    # A transaction that reads first and writes later fails at once when another one wrote in between; one that
+    # takes the write lock at its beginning waits for it instead.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

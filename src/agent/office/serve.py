@@ -1,0 +1,58 @@
+"""The back office as a process of its own: `voice-agent office`."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+
+from aiohttp import web
+
+from agent.office.api import office_app
+from agent.office.seed import seed_examples
+from agent.office.store import OfficeStore
+from agent.ops.settings import Settings, SettingsError
+
+
+async def serve_office(
+    settings: Settings, *, host: str, port: int, seed: bool, report: Callable[[str], None]
+) -> None:
+    """Serve the two APIs on `host`:`port` (0 picks a free one) until SIGINT or SIGTERM.
+
+    `seed` adds the example companies first; `report` is told the address and the number of companies. Raises
+    `SettingsError` without `BOOKING_API_KEY`, `DatabaseError` for an unusable `DATABASE_URL`, and `OSError` when
+    the port is taken.
+    """
+    api_key = settings.booking_api_key.get_secret_value()
+    if not api_key:
+        raise SettingsError("BOOKING_API_KEY is missing: choose a long random one and give it to the agent as well")
+    store = await OfficeStore.open(
+        settings.database, region=settings.default_region, timezone=settings.default_timezone
+    )
+    async with store:
+        if seed:
+            await seed_examples(store)
+        app = office_app(store, api_key=api_key, context_api_key=settings.context_api_key.get_secret_value())
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        try:
+            site = web.TCPSite(runner, host, port)
+            await site.start()
+            for address in runner.addresses:
+                report(f"back office on http://{address[0]}:{address[1]}")
+            report(f"companies: {len(await store.list_companies())}")
+            await _until_signalled()
+        finally:
+            await runner.cleanup()
+
+
+async def _until_signalled() -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        await stop.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)

@@ -1,0 +1,288 @@
+"""The back office's questions and answers over its database."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Self
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
+
+from agent.office.database import create_engine, upgrade_engine
+from agent.office.models import Booking, Caller, Company, Number, utc_now
+from agent.telephony.numbers import is_phone_number, normalise_number
+
+SAME_CALL = timedelta(seconds=10)
+"""A caller first seen within this time is still on the first call: a repeated question about it changes nothing."""
+_CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+"""Crockford's base 32: no I, L, O or U, so that a booking's ID survives being read out."""
+
+
+class IdempotencyConflict(ValueError):
+    """The idempotency key was used before, for a booking of other content."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewCompany:
+    """What a company is made of; the fields are those of `models.Company`."""
+
+    name: str
+    trade_type: str
+    trade_label: str
+    callout_fee: str
+    numbers: tuple[str, ...] = ()
+    area: str = ""
+    greeting: str = ""
+    timezone: str = "Europe/London"
+    voice_id: str = ""
+    keyterms: tuple[str, ...] = ()
+    transfer_targets: Mapping[str, str] = field(default_factory=dict)
+    recording: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class NewBooking:
+    """What is asked for in a booking. `did_number`, else `company_name`, says whose it is."""
+
+    customer_name: str
+    postcode: str
+    address: str
+    problem_description: str
+    company_name: str = ""
+    did_number: str = ""
+    caller_id: str = ""
+    phone: str = ""
+    call_uuid: str = ""
+
+    def fingerprint(self) -> str:
+        """Return a digest of the content: equal for the same request sent again."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+class OfficeStore:
+    """Companies, callers and bookings. Open with `await OfficeStore.open(url)`; use as an async context manager."""
+
+    def __init__(self, engine: AsyncEngine, *, region: str = "GB", timezone: str = "Europe/London") -> None:
+        """Wrap an engine whose schema is up to date. `region` reads numbers without a country code."""
+        self._engine = engine
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._region = region
+        self._timezone = timezone
+
+    @classmethod
+    async def open(cls, url: str, *, region: str = "GB", timezone: str = "Europe/London") -> Self:
+        """Open the database at `url` and bring its schema up to date.
+
+        `timezone` is the one of callers to no known company. Raises `DatabaseError` when the URL cannot be used.
+        """
+        engine = create_engine(url)
+        try:
+            await upgrade_engine(engine)
+        except BaseException:
+            await engine.dispose()
+            raise
+        return cls(engine, region=region, timezone=timezone)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._engine.dispose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    async def add_company(self, new: NewCompany) -> int:
+        """Add a company, or bring the one of the same name up to date; return its ID.
+
+        Numbers that it had and that `new` leaves out are taken away. Raises `ValueError` when a number belongs to
+        another company.
+        """
+        numbers = {normalise_number(number, self._region) for number in new.numbers} - {""}
+        async with self._sessions.begin() as session:
+            company = await session.scalar(select(Company).where(Company.name == new.name))
+            if company is None:
+                company = Company(name=new.name)
+                session.add(company)
+            company.trade_type = new.trade_type
+            company.trade_label = new.trade_label
+            company.callout_fee = new.callout_fee
+            company.area = new.area
+            company.greeting = new.greeting
+            company.timezone = new.timezone
+            company.voice_id = new.voice_id
+            company.keyterms = list(new.keyterms)
+            company.transfer_targets = dict(new.transfer_targets)
+            company.recording = new.recording
+            await session.flush()
+            owned = {
+                n.e164: n for n in await session.scalars(select(Number).where(Number.company_id == company.id))
+            }
+            for e164 in owned.keys() - numbers:
+                await session.delete(owned[e164])
+            for e164 in sorted(numbers - owned.keys()):
+                if await session.scalar(select(Number.id).where(Number.e164 == e164)) is not None:
+                    raise ValueError(
+                        f"a number given for {new.name!r} belongs to another company: remove it there first"
+                    )
+                session.add(Number(e164=e164, company_id=company.id))
+            return company.id
+
+    async def list_companies(self) -> list[tuple[Company, tuple[str, ...]]]:
+        """Return every company with its numbers, by name."""
+        async with self._sessions() as session:
+            companies = list(await session.scalars(select(Company).order_by(Company.name)))
+            numbers: dict[int, list[str]] = {}
+            for number in await session.scalars(select(Number).order_by(Number.e164)):
+                numbers.setdefault(number.company_id, []).append(number.e164)
+        return [(company, tuple(numbers.get(company.id, ()))) for company in companies]
+
+    async def did_context(self, did: str, caller_id: str, *, now: datetime | None = None) -> dict[str, Any]:
+        """Return what the agent needs to know to answer `did` for `caller_id`, ready for JSON.
+
+        A DID of no known company gives "Home Services", "general". The caller is remembered for the company, so
+        that the next call finds `repeat_caller` true; the same question within `SAME_CALL` is the same call.
+        """
+        moment = now or utc_now()
+        caller = normalise_number(caller_id, self._region)[:64]
+        async with self._sessions.begin() as session:
+            company = await self._company_of(session, did)
+            if company is None:
+                return self._unknown_company(caller)
+            repeat = await self._remember(session, company.id, caller, moment) if caller else False
+        return {
+            "company_name": company.name,
+            "trade_type": company.trade_type,
+            "trade_label": company.trade_label,
+            "callout_fee": company.callout_fee,
+            "area": company.area,
+            "greeting": company.greeting,
+            "timezone": company.timezone,
+            "caller_id": caller,
+            "repeat_caller": repeat,
+            "transfer_targets": company.transfer_targets,
+            "voice_id": company.voice_id,
+            "keyterms": company.keyterms,
+            "recording": company.recording,
+        }
+
+    async def create_booking(self, new: NewBooking, *, idempotency_key: str | None = None) -> tuple[Booking, bool]:
+        """Make a booking, once for each `idempotency_key`; return it and whether it is new.
+
+        Raises `IdempotencyConflict` when the key stands for a booking of other content.
+        """
+        new = replace(new, caller_id=normalise_number(new.caller_id, self._region))
+        if new.phone and is_phone_number(new.phone, self._region):
+            new = replace(new, phone=normalise_number(new.phone, self._region))
+        try:
+            async with self._sessions.begin() as session:
+                if idempotency_key is not None:
+                    earlier = await self._booking_of_key(session, idempotency_key)
+                    if earlier is not None:
+                        return self._same(earlier, new), False
+                booking = await self._new_booking(session, new, idempotency_key)
+                session.add(booking)
+            return booking, True
+        except IntegrityError:
+            # Another process made it between our question and our answer.
+            if idempotency_key is None:
+                raise
+            async with self._sessions() as session:
+                earlier = await self._booking_of_key(session, idempotency_key)
+            if earlier is None:
+                raise
+            return self._same(earlier, new), False
+
+    async def find_booking(self, booking_id: str) -> Booking | None:
+        """Return the booking of that ID (in either case), or None."""
+        async with self._sessions() as session:
+            return await session.get(Booking, booking_id.strip().upper())
+
+    async def list_bookings(self, *, limit: int = 100, call_uuid: str | None = None) -> list[Booking]:
+        """Return the newest bookings first, at most `limit`; only those of one call when `call_uuid` is given."""
+        query = select(Booking).order_by(Booking.created_at.desc(), Booking.id).limit(limit)
+        if call_uuid is not None:
+            query = query.where(Booking.call_uuid == call_uuid)
+        async with self._sessions() as session:
+            return list(await session.scalars(query))
+
+    async def _company_of(self, session: AsyncSession, did: str) -> Company | None:
+        e164 = normalise_number(did, self._region)
+        if not e164:
+            return None
+        return await session.scalar(select(Company).join(Number).where(Number.e164 == e164))
+
+    @staticmethod
+    async def _remember(session: AsyncSession, company_id: int, number: str, moment: datetime) -> bool:
+        caller = await session.scalar(
+            select(Caller).where(Caller.company_id == company_id, Caller.number == number)
+        )
+        if caller is None:
+            try:
+                async with session.begin_nested():
+                    session.add(Caller(company_id=company_id, number=number, first_seen=moment, last_seen=moment))
+            except IntegrityError:
+                pass  # the same caller's other call was remembered in this very moment
+            return False
+        caller.last_seen = moment
+        return moment - caller.first_seen > SAME_CALL
+
+    def _unknown_company(self, caller: str) -> dict[str, Any]:
+        return {
+            "company_name": "Home Services",
+            "trade_type": "general",
+            "trade_label": "tradesperson",
+            "callout_fee": "",
+            "area": "",
+            "greeting": "",
+            "timezone": self._timezone,
+            "caller_id": caller,
+            "repeat_caller": False,
+            "transfer_targets": {},
+            "voice_id": "",
+            "keyterms": [],
+            "recording": True,
+        }
+
+    @staticmethod
+    async def _booking_of_key(session: AsyncSession, key: str) -> Booking | None:
+        return await session.scalar(select(Booking).where(Booking.idempotency_key == key))
+
+    @staticmethod
+    def _same(earlier: Booking, new: NewBooking) -> Booking:
+        if earlier.fingerprint != new.fingerprint():
+            raise IdempotencyConflict("this idempotency key was used for a booking of other content")
+        return earlier
+
+    async def _new_booking(self, session: AsyncSession, new: NewBooking, key: str | None) -> Booking:
+        company = await self._company_of(session, new.did_number)
+        if company is None and new.company_name:
+            company = await session.scalar(select(Company).where(Company.name == new.company_name))
+        return Booking(
+            id="BK-" + "".join(secrets.choice(_CROCKFORD) for _ in range(8)),
+            company_id=company.id if company else None,
+            company_name=new.company_name or (company.name if company else ""),
+            caller_id=new.caller_id,
+            phone=new.phone,
+            customer_name=new.customer_name,
+            postcode=new.postcode,
+            address=new.address,
+            problem_description=new.problem_description,
+            call_uuid=new.call_uuid,
+            idempotency_key=key,
+            fingerprint=new.fingerprint(),
+            created_at=utc_now(),
+        )
+
+
+async def add_companies(store: OfficeStore, companies: Iterable[NewCompany]) -> None:
+    """Add or bring up to date each of `companies`."""
+    for company in companies:
+        await store.add_company(company)

@@ -1,0 +1,176 @@
+"""The back office's database: migrations, companies, repeat callers, bookings made once."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Connection
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.schema import CreateTable
+
+from agent.office.database import DatabaseError, create_engine, database_url, upgrade_to_head
+from agent.office.models import Base
+from agent.office.seed import LONDON_PLUMBER, MANCHESTER_ELECTRICIAN, seed_examples
+from agent.office.store import IdempotencyConflict, NewBooking, NewCompany, OfficeStore
+
+BOOKING = NewBooking(
+    customer_name="Jo Bloggs",
+    postcode="M14 6BT",
+    address="12 Acacia Avenue",
+    problem_description="a leaking tap",
+    did_number="020 7946 0123",
+    caller_id="07700 900123",
+    call_uuid="c0ffee",
+)
+
+
+@pytest.fixture
+def url(tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'office.sqlite3'}"
+
+
+@pytest.fixture
+async def store(url: str) -> AsyncIterator[OfficeStore]:
+    async with await OfficeStore.open(url) as store:
+        await seed_examples(store)
+        yield store
+
+
+async def test_the_migrations_make_the_schema_of_the_models(url: str) -> None:
+    await upgrade_to_head(url)
+    await upgrade_to_head(url)
+    engine = create_engine(url)
+
+    def differences(connection: Connection) -> list[object]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, Base.metadata))
+
+    async with engine.connect() as connection:
+        assert await connection.run_sync(differences) == []
+    await engine.dispose()
+
+
+async def test_two_processes_may_migrate_at_once(url: str) -> None:
+    await asyncio.gather(*(upgrade_to_head(url) for _ in range(4)))
+
+
+async def test_the_database_file_is_its_owners_alone(url: str, store: OfficeStore, tmp_path: Path) -> None:
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+
+
+def test_the_schema_compiles_for_postgresql() -> None:
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    for table in Base.metadata.sorted_tables:
+        assert str(CreateTable(table).compile(dialect=dialect)).strip().startswith("CREATE TABLE")
+
+
+def test_a_url_without_a_driver_gets_an_asyncio_one() -> None:
+    assert database_url("sqlite:///x.db").drivername == "sqlite+aiosqlite"
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql+nonesuch://host/db"])
+def test_an_unusable_url_is_refused_with_what_would_do(url: str) -> None:
+    with pytest.raises(DatabaseError, match="DATABASE_URL"):
+        database_url(url)
+
+
+@pytest.mark.parametrize("did", ["+442079460123", "02079460123", "020 7946 0123", "442079460123", "00442079460123"])
+async def test_a_company_is_found_by_every_form_of_its_number(store: OfficeStore, did: str) -> None:
+    context = await store.did_context(did, "")
+    assert context["company_name"] == LONDON_PLUMBER.name
+    assert context["trade_label"] == "plumber"
+    assert context["callout_fee"] == "£65"
+    assert context["transfer_targets"] == {"office": "2001"}
+
+
+async def test_an_unknown_number_gets_the_defaults(store: OfficeStore) -> None:
+    context = await store.did_context("+442079460999", "+447700900123")
+    assert (context["company_name"], context["trade_type"]) == ("Home Services", "general")
+    assert context["caller_id"] == "+447700900123"
+
+
+async def test_an_extension_may_be_a_companys_number(store: OfficeStore) -> None:
+    await store.add_company(NewCompany("Inside", "general", "handyman", "£1", numbers=("1001",)))
+    assert (await store.did_context("1001", ""))["company_name"] == "Inside"
+
+
+async def test_a_caller_is_a_repeat_caller_from_the_second_call_on(store: OfficeStore) -> None:
+    start = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+    did, caller = "+442079460123", "07700 900123"
+    first = await store.did_context(did, caller, now=start)
+    asked_again = await store.did_context(did, caller, now=start + timedelta(seconds=3))
+    second = await store.did_context(did, "+447700900123", now=start + timedelta(days=1))
+    elsewhere = await store.did_context("+441614960456", caller, now=start + timedelta(days=2))
+    assert [c["repeat_caller"] for c in (first, asked_again, second, elsewhere)] == [False, False, True, False]
+    assert first["caller_id"] == "+447700900123"
+
+
+@pytest.mark.parametrize("withheld", ["", "anonymous", "Unknown", " RESTRICTED "])
+async def test_a_withheld_number_is_nobody(store: OfficeStore, withheld: str) -> None:
+    start = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
+    for day in range(2):
+        context = await store.did_context("+442079460123", withheld, now=start + timedelta(days=day))
+        assert context["caller_id"] == ""
+        assert context["repeat_caller"] is False
+
+
+async def test_a_booking_is_kept_and_found(store: OfficeStore) -> None:
+    before = datetime.now(UTC)
+    booking, is_new = await store.create_booking(BOOKING)
+    assert is_new
+    found = await store.find_booking(booking.id.lower())
+    assert found is not None
+    assert found.as_dict() == booking.as_dict()
+    assert found.caller_id == "+447700900123"
+    assert before - timedelta(seconds=1) <= found.created_at <= datetime.now(UTC)
+    assert found.created_at.utcoffset() == timedelta(0)
+    assert found.company_id is not None
+    assert await store.find_booking("BK-NONESUCH") is None
+
+
+async def test_without_a_key_each_request_is_a_booking(store: OfficeStore) -> None:
+    ids = {(await store.create_booking(BOOKING))[0].id for _ in range(2)}
+    assert len(ids) == 2
+    assert {b.id for b in await store.list_bookings(call_uuid="c0ffee")} == ids
+    assert await store.list_bookings(call_uuid="other") == []
+    assert len(await store.list_bookings(limit=1)) == 1
+
+
+async def test_a_key_books_once_however_often_and_from_wherever(url: str, store: OfficeStore) -> None:
+    async with await OfficeStore.open(url) as other:
+        made = await asyncio.gather(*(s.create_booking(BOOKING, idempotency_key="k") for s in (store, other) * 5))
+    assert len({booking.id for booking, _ in made}) == 1
+    assert sum(is_new for _, is_new in made) == 1
+    assert len(await store.list_bookings()) == 1
+
+
+async def test_a_key_with_other_content_is_a_conflict(store: OfficeStore) -> None:
+    await store.create_booking(BOOKING, idempotency_key="k")
+    with pytest.raises(IdempotencyConflict):
+        await store.create_booking(replace(BOOKING, postcode="M1 1AA"), idempotency_key="k")
+    assert len(await store.list_bookings()) == 1
+
+
+async def test_seeding_again_changes_nothing(store: OfficeStore) -> None:
+    before = [(c.id, c.name, numbers) for c, numbers in await store.list_companies()]
+    await seed_examples(store)
+    assert [(c.id, c.name, numbers) for c, numbers in await store.list_companies()] == before
+    assert [numbers for _, _, numbers in before] == [MANCHESTER_ELECTRICIAN.numbers, LONDON_PLUMBER.numbers]
+
+
+async def test_a_number_moves_only_when_its_owner_lets_go(store: OfficeStore) -> None:
+    rival = NewCompany("Rival", "plumbing", "plumber", "£1", numbers=LONDON_PLUMBER.numbers)
+    with pytest.raises(ValueError, match="another company"):
+        await store.add_company(rival)
+    await store.add_company(replace(LONDON_PLUMBER, numbers=()))
+    await store.add_company(rival)
+    assert (await store.did_context(LONDON_PLUMBER.numbers[0], ""))["company_name"] == "Rival"
