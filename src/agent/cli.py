@@ -36,6 +36,19 @@ def run(main: Any) -> int:
         return 130
 
 
+@app.command()
+def office(
+    env_file: EnvFile = None,
+    host: Annotated[str, typer.Option(help="address to listen on; LISTEN_HOST unless given")] = "",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="TCP port; 0 picks a free one")] = 9097,
+    seed: Annotated[bool, typer.Option("--seed", help="add the two example companies first")] = False,
+) -> None:
+    """Serve the back office's context and booking APIs as a process of its own."""
+    from agent.office.serve import office_command
+
+    raise typer.Exit(run(office_command(env_file, host=host, port=port, seed=seed)))
+
+
 def main() -> None:
     """Entry point of the command."""
     app()

@@ -63,7 +63,7 @@ async def test_two_processes_may_migrate_at_once(url: str) -> None:
 
 
 async def test_the_database_file_is_its_owners_alone(url: str, store: OfficeStore, tmp_path: Path) -> None:
-    for path in tmp_path.iterdir():
+    for path in list(tmp_path.iterdir()):  # noqa: ASYNC240
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from aiohttp import web
 
 from agent.office.api import office_app
+from agent.office.database import DatabaseError
 from agent.office.seed import seed_examples
 from agent.office.store import OfficeStore
-from agent.ops.settings import Settings, SettingsError
+from agent.ops.settings import Settings, SettingsError, load_settings
 
 
 async def serve_office(
@@ -44,6 +47,26 @@ async def serve_office(
             await _until_signalled()
         finally:
             await runner.cleanup()
+
+
+async def office_command(env_file: Path | None, *, host: str, port: int, seed: bool) -> int:
+    """Run `voice-agent office`; return its exit status: 2 with a word about what to mend when it cannot start."""
+    try:
+        settings = load_settings(env_file)
+        await serve_office(
+            settings,
+            host=host or settings.listen_host,
+            port=port,
+            seed=seed,
+            report=lambda line: print(line, flush=True),
+        )
+    except (SettingsError, DatabaseError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        print(f"cannot listen on port {port}: {error.strerror}; choose another with --port", file=sys.stderr)
+        return 2
+    return 0
 
 
 async def _until_signalled() -> None:

@@ -1,0 +1,243 @@
+"""The standard tools against the real back office, and against booking APIs that misbehave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from agent.call.context import CompanyContext
+from agent.office.api import office_app
+from agent.office.seed import seed_examples
+from agent.office.store import OfficeStore
+from agent.tools import booking as booking_module
+from agent.tools.booking import normalise_postcode
+from agent.tools.call_control import standard_tools
+from agent.tools.registry import Endpoints, ToolContext
+
+COMPANY = CompanyContext(
+    company_name="Thames Plumbing",
+    caller_id="+447700900123",
+    transfer_targets={"office": "2001", "Emergency": "2009"},
+)
+ARGUMENTS = {
+    "customer_name": "Jo Bloggs",
+    "postcode": "m14 6bt",
+    "address": " 12 Acacia Avenue ",
+    "problem_description": "a leaking tap",
+}
+
+
+@asynccontextmanager
+async def serving(app: web.Application) -> AsyncIterator[str]:
+    async with TestServer(app) as server:
+        yield str(server.make_url("/create_booking"))
+
+
+def context_for(url: str, http: aiohttp.ClientSession, *, key: str = "right") -> ToolContext:
+    return ToolContext("call-1", COMPANY, http, Endpoints(url, key), did_number="+442079460123")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[OfficeStore]:
+    async with await OfficeStore.open(f"sqlite:///{tmp_path / 'office.sqlite3'}") as store:
+        await seed_examples(store)
+        yield store
+
+
+@pytest.fixture
+async def context(store: OfficeStore) -> AsyncIterator[ToolContext]:
+    async with serving(office_app(store, api_key="right")) as url, aiohttp.ClientSession() as http:
+        yield context_for(url, http)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(booking_module, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(booking_module, "ATTEMPT_SECONDS", 0.2)
+
+
+async def test_a_booking_reaches_the_database(context: ToolContext, store: OfficeStore) -> None:
+    result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
+    assert result.ok
+    assert result.effect == "booked"
+    (booking,) = await store.list_bookings()
+    assert json.loads(result.content) == {"status": "booked", "booking_id": booking.id}
+    assert result.data["booking_id"] == booking.id
+    assert (booking.postcode, booking.address) == ("M14 6BT", "12 Acacia Avenue")
+    assert (booking.caller_id, booking.call_uuid) == ("+447700900123", "call-1")
+    assert (booking.company_name, booking.company_id is not None) == ("Thames Plumbing", True)
+
+
+async def test_asking_twice_books_once(context: ToolContext, store: OfficeStore) -> None:
+    registry = standard_tools()
+    first = await registry.run("create_booking", json.dumps(ARGUMENTS), context)
+    again = await registry.run("create_booking", json.dumps(ARGUMENTS), context)
+    fresh = ToolContext("call-1", COMPANY, context.http, context.endpoints, did_number="+442079460123")
+    forgotten = await registry.run("create_booking", json.dumps(ARGUMENTS), fresh)
+    assert first == again
+    assert forgotten.content == first.content
+    assert len(await store.list_bookings()) == 1
+    other_call = replace(fresh, call_uuid="call-2", bookings={})
+    await registry.run("create_booking", json.dumps(ARGUMENTS), other_call)
+    assert len(await store.list_bookings()) == 2
+
+
+@pytest.mark.parametrize("field", ["customer_name", "postcode", "address", "problem_description"])
+async def test_a_missing_or_empty_field_books_nothing(context: ToolContext, store: OfficeStore, field: str) -> None:
+    registry = standard_tools()
+    missing = {name: value for name, value in ARGUMENTS.items() if name != field}
+    assert f"{field} is missing" in (await registry.run("create_booking", json.dumps(missing), context)).content
+    empty = {**ARGUMENTS, field: " "}
+    assert f"{field} is empty" in (await registry.run("create_booking", json.dumps(empty), context)).content
+    assert await store.list_bookings() == []
+
+
+@pytest.mark.parametrize(
+    ("spoken", "written"),
+    [
+        ("m14 6bt", "M14 6BT"),
+        ("M146BT", "M14 6BT"),
+        ("M 1 4 6 B T.", "M14 6BT"),
+        ("sw1a 1aa", "SW1A 1AA"),
+        ("e1 6an", "E1 6AN"),
+        ("w1a-0ax", "W1A 0AX"),
+        ("gir 0aa", "GIR 0AA"),
+        ("M14", None),
+        ("M14 6CT", None),
+        ("14 6BT", None),
+        ("MMM1 1AA", None),
+        ("M14 6BTX", None),
+        ("", None),
+    ],
+)
+def test_postcodes(spoken: str, written: str | None) -> None:
+    assert normalise_postcode(spoken) == written
+
+
+async def test_a_bad_postcode_books_nothing(context: ToolContext, store: OfficeStore) -> None:
+    arguments = json.dumps({**ARGUMENTS, "postcode": "M14"})
+    result = await standard_tools().run("create_booking", arguments, context)
+    assert not result.ok
+    assert "postcode" in result.content
+    assert await store.list_bookings() == []
+
+
+async def test_a_withheld_number_is_asked_for(context: ToolContext, store: OfficeStore) -> None:
+    registry = standard_tools()
+    withheld = replace(context, company=replace(COMPANY, caller_id=""), bookings={})
+    assert "phone" in (await registry.run("create_booking", json.dumps(ARGUMENTS), withheld)).content
+    bad = json.dumps({**ARGUMENTS, "phone": "12"})
+    assert "phone" in (await registry.run("create_booking", bad, withheld)).content
+    assert await store.list_bookings() == []
+    good = json.dumps({**ARGUMENTS, "phone": "07700 900456"})
+    assert (await registry.run("create_booking", good, withheld)).ok
+    (booking,) = await store.list_bookings()
+    assert (booking.caller_id, booking.phone) == ("", "+447700900456")
+
+
+class Api:
+    """A booking API that answers by a list, one entry a request, and remembers what it was sent."""
+
+    def __init__(self, *answers: Callable[[], Any] | int) -> None:
+        self.answers = list(answers)
+        self.requests: list[tuple[str, dict[str, str]]] = []
+
+    def app(self) -> web.Application:
+        app = web.Application()
+        app.router.add_post("/create_booking", self.handle)
+        return app
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        assert request.headers["X-API-Key"] == "right"
+        self.requests.append((request.headers["Idempotency-Key"], await request.json()))
+        answer = self.answers.pop(0)
+        if callable(answer):
+            await answer()
+            return web.json_response({})
+        if answer == 0:
+            assert request.transport is not None
+            request.transport.abort()
+        return web.json_response({"booking_id": "B1", "error": "no such street"}, status=answer or 200)
+
+
+async def stall() -> None:
+    await asyncio.sleep(0.5)
+
+
+@pytest.mark.parametrize("first", [500, 503, 429, 0, stall])
+async def test_a_retry_carries_the_same_key_and_content(quick: None, first: Any) -> None:
+    api = Api(first, 201)
+    async with serving(api.app()) as url, aiohttp.ClientSession() as http:
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context_for(url, http))
+    assert result.ok
+    assert len(api.requests) == 2
+    assert api.requests[0] == api.requests[1]
+
+
+async def test_a_refusal_is_told_and_not_repeated(quick: None) -> None:
+    api = Api(400)
+    async with serving(api.app()) as url, aiohttp.ClientSession() as http:
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context_for(url, http))
+    assert not result.ok
+    assert "no such street" in result.content
+    assert len(api.requests) == 1
+
+
+async def test_a_wrong_key_is_no_matter_for_the_caller(store: OfficeStore) -> None:
+    async with serving(office_app(store, api_key="right")) as url, aiohttp.ClientSession() as http:
+        context = context_for(url, http, key="wrong")
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
+    assert not result.ok
+    assert "key" not in result.content.lower()
+    assert result.data["unsent_booking"]["postcode"] == "M14 6BT"
+
+
+async def test_an_unreachable_api_keeps_the_booking_in_the_result(quick: None) -> None:
+    async with aiohttp.ClientSession() as http:
+        context = context_for("http://127.0.0.1:1/create_booking", http)
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
+    assert not result.ok
+    assert result.effect is None
+    assert result.data["unsent_booking"]["customer_name"] == "Jo Bloggs"
+    assert result.data["idempotency_key"]
+    assert context.bookings == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "extension"),
+    [("", "2001"), ("{}", "2001"), ('{"target": "Office"}', "2001"), ('{"target": " emergency "}', "2009")],
+)
+async def test_a_transfer_goes_to_the_companys_own_list(
+    context: ToolContext, arguments: str, extension: str
+) -> None:
+    result = await standard_tools().run("transfer_to_human", arguments, context)
+    assert (result.ok, result.effect, result.data["extension"]) == (True, "transfer", extension)
+
+
+@pytest.mark.parametrize("target", ["2001", "00447700900123", "head office", "2001,1); System(id"])
+async def test_the_llm_cannot_name_an_extension(context: ToolContext, target: str) -> None:
+    result = await standard_tools().run("transfer_to_human", json.dumps({"target": target}), context)
+    assert not result.ok
+    assert result.effect is None
+    assert "office" in result.content
+
+
+async def test_without_targets_there_is_no_transfer(context: ToolContext) -> None:
+    alone = replace(context, company=CompanyContext())
+    assert (await standard_tools().run("transfer_to_human", "{}", alone)).effect is None
+
+
+async def test_the_end_is_asked_for(context: ToolContext) -> None:
+    result = await standard_tools().run("end_call", '{"reason": "declined"}', context)
+    assert (result.ok, result.effect, result.data) == (True, "end", {"reason": "declined"})
+    assert not (await standard_tools().run("end_call", '{"reason": "bored"}', context)).ok
