@@ -36,6 +36,11 @@ def run(main: Any) -> int:
         return 130
 
 
+@app.callback()
+def root() -> None:
+    """Keep the subcommand's name needed, however many subcommands there are."""
+
+
 @app.command()
 def office(
     env_file: EnvFile = None,
