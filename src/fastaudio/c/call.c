@@ -1,0 +1,352 @@
+#include "call.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* ---- set-up, on the event loop thread ---- */
+
+static bool power_of_two(uint32_t n) { return n != 0 && (n & (n - 1)) == 0; }
+
+fa_result_t fa_call_create(fa_call_t **out, uint32_t id, const fa_call_config_t *config,
+                           const fa_webrtc_t *webrtc) {
+  *out = NULL;
+  if (id == 0 || (config->rate != 8000 && config->rate != 16000) || config->lead > FA_LEAD_MAX) return FA_ERR_ARG;
+  if (!power_of_two(config->playback_slots) || config->playback_slots < 32 || config->playback_slots > 65536)
+    return FA_ERR_ARG;
+  if (!power_of_two(config->capture_blocks) || config->capture_blocks < 128 || config->capture_blocks > 65536)
+    return FA_ERR_ARG;
+  if (config->stop_ms < FA_TICK_MS || config->stop_ms > 2000) return FA_ERR_ARG;
+  fa_call_t *call = aligned_alloc(FA_CACHE_LINE, (sizeof *call + FA_CACHE_LINE - 1) & ~(size_t)(FA_CACHE_LINE - 1));
+  if (call == NULL) return FA_ERR_NOMEM;
+  memset(call, 0, sizeof *call);
+  call->id = id;
+  call->config = *config;
+  call->config.vad.rate = config->rate;
+  call->frame_bytes = config->rate / 50 * 2;
+  call->fd = -1;
+  fa_result_t result = fa_vad_init(&call->vad, &call->config.vad, webrtc);
+  if (result == FA_OK) result = fa_bargein_init(&call->bargein, &config->bargein);
+  if (result == FA_OK) {
+    /* Zeroed pages that cost nothing until they are touched: a quiet call never touches its playback. */
+    size_t capture = fa_capture_bytes(config->capture_blocks, call->frame_bytes);
+    call->memory_bytes = capture + (size_t)config->playback_slots * fa_ring_stride(call->frame_bytes);
+    call->memory = mmap(NULL, call->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (call->memory == MAP_FAILED) {
+      call->memory = NULL;
+      result = FA_ERR_NOMEM;
+    } else {
+      (void)fa_capture_init(&call->capture, call->memory, config->capture_blocks, call->frame_bytes);
+      (void)fa_ring_init(&call->ring, (uint8_t *)call->memory + capture, config->playback_slots,
+                         call->frame_bytes, 0);
+    }
+  }
+  if (result != FA_OK) {
+    fa_call_free(call);
+    return result;
+  }
+  fa_producer_init(&call->producer, &call->ring, call->frame_bytes);
+  fa_playout_init(&call->playout, &call->ring, config->rate, config->lead);
+  fa_frame_parser_init(&call->parser);
+  fa_gate_init(&call->gate, config->stop_ms / FA_TICK_MS);
+  atomic_init(&call->capture_target, UINT64_MAX);
+  *out = call;
+  return FA_OK;
+}
+
+void fa_call_free(fa_call_t *call) {
+  if (call == NULL) return;
+  fa_vad_close(&call->vad);
+  if (call->memory != NULL) munmap(call->memory, call->memory_bytes);
+  free(call);
+}
+
+/* ---- events ---- */
+
+bool fa_call_emit(fa_call_t *call, fa_event_kind_t kind, uint32_t generation, uint32_t value, uint64_t position,
+                  int64_t now_ns) {
+  fa_event_t event = {.kind = kind,
+                      .call = call->id,
+                      .generation = generation,
+                      .value = value,
+                      .position = position,
+                      .time_ns = now_ns};
+  if (fa_events_push(call->events, &event) == FA_OK) return true;
+  fa_count(&call->counters.events_lost, 1);
+  return false;
+}
+
+static uint32_t frame_samples(const fa_call_t *call) { return call->frame_bytes / 2; }
+
+/* Where the clock of the call stands, in samples. */
+static uint64_t clock_position(const fa_call_t *call) { return call->capture.now * frame_samples(call); }
+
+static void tell_played(fa_call_t *call, const fa_played_t *played, int64_t now_ns) {
+  uint64_t at = clock_position(call);
+  if (played->began) (void)fa_call_emit(call, FA_EVENT_BEGAN, played->generation, 0, at, now_ns);
+  if (played->ended) (void)fa_call_emit(call, FA_EVENT_PLAYED, played->generation, played->heard, at, now_ns);
+  if (played->flushed) {
+    fa_count(&call->counters.flushes, 1);
+    (void)fa_call_emit(call, FA_EVENT_FLUSHED, played->generation, played->heard, at, now_ns);
+  }
+}
+
+static void publish_heard(fa_call_t *call) {
+  uint64_t heard = (uint64_t)call->playout.generation << 32 | call->playout.heard;
+  atomic_store_explicit(&call->heard, heard, memory_order_relaxed); /* one word: no order with anything else */
+}
+
+/* ---- the caller's side ---- */
+
+static void caller_frame(fa_call_t *call, const uint8_t *frame, int64_t now_ns) {
+  int16_t samples[FA_FRAME_SAMPLES_MAX];
+  memcpy(samples, frame, call->frame_bytes); /* the wire's bytes need not be aligned */
+  fa_vad_frame_t heard = fa_vad_frame(&call->vad, samples, call->config.bargein.rms, call->config.listen_rms);
+  fa_count(&call->counters.frames_in, 1);
+  fa_bargein_frame(&call->bargein, heard.voiced_loud);
+  uint32_t back = 0;
+  fa_gate_event_t gate = fa_gate_frame(&call->gate, heard.voiced, &back);
+  bool speech = call->gate.speaking || heard.voiced;
+  uint64_t position = call->capture.caller_at;
+  (void)fa_capture_caller(&call->capture, samples, speech ? FA_BLOCK_SPEECH : 0, !speech);
+  if (gate == FA_GATE_NONE) return;
+  uint64_t frames = gate == FA_GATE_START ? position : position + 1;
+  frames = frames > back ? frames - back : 0;
+  (void)fa_call_emit(call, gate == FA_GATE_START ? FA_EVENT_SPEECH : FA_EVENT_QUIET, 0, heard.rms,
+                     frames * frame_samples(call), now_ns);
+}
+
+static void caller_audio(fa_call_t *call, const fa_piece_t *piece, int64_t now_ns) {
+  if (piece->length == 0) {
+    fa_count(&call->counters.lost_in, 1); /* an empty message stands for a lost frame: the clock fills it */
+    return;
+  }
+  if (piece->rate != call->config.rate) {
+    if (atomic_load_explicit(&call->counters.other_format, memory_order_relaxed) == 0)
+      (void)fa_call_emit(call, FA_EVENT_FORMAT, 0, piece->rate, clock_position(call), now_ns);
+    fa_count(&call->counters.other_format, 1);
+    return;
+  }
+  const uint8_t *data = piece->data;
+  size_t length = piece->length;
+  while (length > 0) {
+    if (call->staged == 0 && length >= call->frame_bytes) {
+      caller_frame(call, data, now_ns);
+      data += call->frame_bytes;
+      length -= call->frame_bytes;
+      continue;
+    }
+    size_t want = call->frame_bytes - call->staged;
+    size_t take = length < want ? length : want;
+    memcpy(call->stage + call->staged, data, take);
+    call->staged += (uint32_t)take;
+    data += take;
+    length -= take;
+    if (call->staged == call->frame_bytes) {
+      call->staged = 0;
+      caller_frame(call, call->stage, now_ns);
+    }
+  }
+}
+
+static void end_with(fa_call_t *call, fa_end_t reason) {
+  if (call->end == FA_END_NONE) call->end = reason;
+}
+
+void fa_call_start(fa_call_t *call, fa_events_t *events, const uint8_t uuid[FA_UUID_BYTES], int64_t now_ns) {
+  (void)now_ns;
+  call->events = events;
+  memcpy(call->uuid, uuid, FA_UUID_BYTES);
+  call->parser.seen_uuid = true;
+  call->state = FA_CALL_LIVE;
+}
+
+void fa_call_input(fa_call_t *call, const uint8_t *data, size_t length, int64_t now_ns) {
+  if (call->state == FA_CALL_DRAINING) return;
+  uint32_t frames = (uint32_t)(length / (FA_HEADER_BYTES + call->frame_bytes));
+  if (frames > 0) fa_capture_arriving(&call->capture, frames);
+  const uint8_t *cursor = data;
+  const uint8_t *end = data + length;
+  fa_piece_t piece;
+  fa_result_t result;
+  while ((result = fa_frame_next(&call->parser, &cursor, end, &piece)) == FA_OK) {
+    switch (piece.kind) {
+      case FA_KIND_HANGUP: end_with(call, FA_END_PEER_HANGUP); return;
+      case FA_KIND_ERROR: end_with(call, FA_END_PEER_ERROR); return;
+      case FA_KIND_DTMF:
+        fa_count(&call->counters.dtmf, 1);
+        (void)fa_call_emit(call, FA_EVENT_DTMF, 0, piece.data[0], clock_position(call), now_ns);
+        break;
+      default: caller_audio(call, &piece, now_ns);
+    }
+  }
+  if (result == FA_ERR_PROTO) end_with(call, call->parser.error);
+}
+
+/* ---- decisions ---- */
+
+static void tell_hold(fa_call_t *call, fa_event_kind_t kind, int64_t now_ns) {
+  (void)fa_call_emit(call, kind, call->playout.generation, call->playout.heard, clock_position(call), now_ns);
+}
+
+static void decide(fa_call_t *call, int64_t now_ns) {
+  fa_played_t played = {0};
+  switch (fa_bargein_tick(&call->bargein, fa_playout_active(&call->playout))) {
+    case FA_DO_NONE: break;
+    case FA_DO_HOLD:
+      fa_count(&call->counters.holds, 1);
+      fa_playout_hold(&call->playout);
+      tell_hold(call, FA_EVENT_HOLD, now_ns);
+      break;
+    case FA_DO_RESUME:
+      fa_count(&call->counters.resumes, 1);
+      fa_playout_resume(&call->playout, call->config.bargein.rewind_ms);
+      tell_hold(call, FA_EVENT_RESUME, now_ns);
+      break;
+    case FA_DO_BARGE:
+      fa_count(&call->counters.barge_ins, 1);
+      tell_hold(call, FA_EVENT_BARGE_IN, now_ns);
+      break;
+    case FA_DO_FLUSH: /* no word from the agent: the limit decides */
+      fa_playout_flush(&call->playout, call->playout.generation, &played);
+      tell_played(call, &played, now_ns);
+      break;
+  }
+  if (fa_playout_supersede(&call->playout, &played)) {
+    fa_bargein_reset(&call->bargein);
+    tell_played(call, &played, now_ns);
+  }
+}
+
+void fa_call_flush(fa_call_t *call, uint32_t generation, int64_t now_ns) {
+  fa_played_t played = {0};
+  fa_playout_flush(&call->playout, generation, &played);
+  if (!call->playout.paused) fa_bargein_reset(&call->bargein);
+  tell_played(call, &played, now_ns);
+  publish_heard(call);
+}
+
+void fa_call_hold(fa_call_t *call, int64_t now_ns) {
+  if (call->playout.paused || !fa_playout_active(&call->playout)) return;
+  fa_playout_hold(&call->playout);
+  fa_bargein_force(&call->bargein, FA_BARGE_BARGED); /* the agent's word is awaited, within the limit */
+  tell_hold(call, FA_EVENT_HOLD, now_ns);
+}
+
+void fa_call_resume(fa_call_t *call, uint32_t rewind_ms, int64_t now_ns) {
+  if (!call->playout.paused) return;
+  fa_bargein_reset(&call->bargein);
+  fa_count(&call->counters.resumes, 1);
+  fa_playout_resume(&call->playout, rewind_ms > 200 ? 200 : rewind_ms);
+  tell_hold(call, FA_EVENT_RESUME, now_ns);
+}
+
+void fa_call_close(fa_call_t *call, uint32_t trail_ticks, int64_t now_ns) {
+  if (call->state != FA_CALL_LIVE) return;
+  fa_call_flush(call, UINT32_MAX, now_ns);
+  call->state = FA_CALL_CLOSING;
+  call->trail = trail_ticks;
+}
+
+fa_result_t fa_call_set_bargein(fa_call_t *call, const fa_bargein_config_t *config) {
+  fa_bargein_t checked;
+  fa_result_t result = fa_bargein_init(&checked, config);
+  if (result != FA_OK) return result;
+  call->bargein.config = *config;
+  call->config.bargein = *config;
+  return FA_OK;
+}
+
+/* ---- the agent's side ---- */
+
+static size_t put_frame(fa_call_t *call, uint8_t *out, const int16_t *samples, bool audio) {
+  fa_frame_header(out, fa_frame_kind(call->config.rate), (uint16_t)call->frame_bytes);
+  memcpy(out + FA_HEADER_BYTES, samples, call->frame_bytes);
+  fa_capture_sent(&call->capture, audio ? samples : NULL, call->playout.paused ? FA_BLOCK_HELD : 0);
+  fa_count(&call->counters.frames_out, 1);
+  if (audio) fa_count(&call->counters.audio_out, 1);
+  return FA_HEADER_BYTES + call->frame_bytes;
+}
+
+/* The next frame with audio, if there is one. */
+static size_t put_audio(fa_call_t *call, uint8_t *out, int64_t now_ns) {
+  int16_t samples[FA_FRAME_SAMPLES_MAX];
+  fa_played_t played = {0};
+  bool audio = fa_playout_ready(&call->playout) &&
+               fa_playout_frame(&call->playout, samples, &played) == FA_PLAY_AUDIO;
+  tell_played(call, &played, now_ns);
+  return audio ? put_frame(call, out, samples, true) : 0;
+}
+
+static size_t put_tick(fa_call_t *call, fa_due_t due, uint8_t *out, int64_t now_ns) {
+  static const int16_t silence[FA_FRAME_SAMPLES_MAX] = {0};
+  size_t length = 0;
+  uint32_t owed = due.stalled || due.periods > 1 + FA_CATCH_UP ? 1 : due.periods;
+  for (uint32_t sent = 0; sent < owed; sent++) {
+    size_t bytes = put_audio(call, out + length, now_ns);
+    if (bytes == 0) {
+      if (fa_playout_silence_due(&call->playout, owed - sent)) length += put_frame(call, out + length, silence, false);
+      break;
+    }
+    length += bytes;
+    if (sent > 0) fa_count(&call->counters.caught_up, 1);
+  }
+  while (fa_playout_wants_lead(&call->playout)) {
+    size_t bytes = put_audio(call, out + length, now_ns);
+    if (bytes == 0) break;
+    length += bytes;
+    call->playout.ahead++;
+  }
+  return length;
+}
+
+/* The event loop asks to be told once; what it asks for is taken before it is told, so that its next wish stands. */
+static void notify(fa_call_t *call, int64_t now_ns) {
+  uint64_t ready = atomic_load_explicit(&call->capture.ready, memory_order_relaxed); /* own index */
+  uint64_t target = atomic_load_explicit(&call->capture_target, memory_order_relaxed);
+  uint64_t none = UINT64_MAX;
+  if (target <= ready && atomic_compare_exchange_strong(&call->capture_target, &target, none)) {
+    if (!fa_call_emit(call, FA_EVENT_CAPTURE, 0, 0, ready, now_ns))
+      (void)atomic_compare_exchange_strong(&call->capture_target, &none, target);
+  }
+  if (atomic_load_explicit(&call->space_wanted, memory_order_relaxed) == 0) return;
+  if (fa_ring_filled(&call->ring, call->playout.released) > (call->ring.mask + 1) / 2) return;
+  atomic_store_explicit(&call->space_wanted, 0, memory_order_relaxed); /* set again only after the event */
+  if (!fa_call_emit(call, FA_EVENT_SPACE, 0, 0, 0, now_ns))
+    atomic_store_explicit(&call->space_wanted, 1, memory_order_relaxed);
+}
+
+static void copy_counters(fa_call_t *call) {
+  atomic_store_explicit(&call->counters.underruns, call->playout.underruns, memory_order_relaxed);
+  atomic_store_explicit(&call->counters.filled, call->capture.filled, memory_order_relaxed);
+  atomic_store_explicit(&call->counters.left_out, call->capture.left_out, memory_order_relaxed);
+  atomic_store_explicit(&call->counters.overrun, call->capture.overrun, memory_order_relaxed);
+}
+
+size_t fa_call_tick(fa_call_t *call, fa_due_t due, bool can_send, uint8_t *out, int64_t now_ns) {
+  size_t length = 0;
+  fa_capture_tick(&call->capture, due.periods);
+  if ((uint64_t)due.late_ns > atomic_load_explicit(&call->counters.late_max_ns, memory_order_relaxed))
+    atomic_store_explicit(&call->counters.late_max_ns, (uint64_t)due.late_ns, memory_order_relaxed);
+  if (due.stalled) {
+    fa_count(&call->counters.stalls, 1);
+    fa_count(&call->counters.skipped, due.periods - 1);
+    fa_playout_stalled(&call->playout);
+  }
+  if (call->state == FA_CALL_LIVE) decide(call, now_ns);
+  if (!can_send) {
+    fa_count(&call->counters.blocked, 1);
+  } else if (call->state == FA_CALL_LIVE || call->trail > 0 || call->playout.tail_samples > 0) {
+    length = put_tick(call, due, out, now_ns);
+    if (call->state == FA_CALL_CLOSING && call->trail > 0) call->trail--;
+  } else if (!call->hung_up) {
+    fa_frame_header(out, FA_KIND_HANGUP, 0);
+    length = FA_HEADER_BYTES;
+    call->hung_up = true;
+  }
+  fa_capture_publish(&call->capture);
+  publish_heard(call);
+  copy_counters(call);
+  notify(call, now_ns);
+  return length;
+}
