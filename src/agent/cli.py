@@ -54,6 +54,23 @@ def office(
     raise typer.Exit(run(office_command(env_file, host=host, port=port, seed=seed)))
 
 
+@app.command()
+def sandbox(
+    config: Annotated[Path | None, typer.Option(help="JSON file of settings")] = None,
+    engines: Annotated[str | None, typer.Option(help="speech engines: real, or tones")] = None,
+    deepgram_port: Annotated[int | None, typer.Option(help="port of the emulated Deepgram")] = None,
+    groq_port: Annotated[int | None, typer.Option(help="port of the emulated Groq")] = None,
+    cartesia_port: Annotated[int | None, typer.Option(help="port of the emulated Cartesia")] = None,
+    published: Annotated[bool, typer.Option(help="with the vendors' published latencies")] = False,
+) -> None:
+    """Emulate Deepgram, Groq and Cartesia on this machine, without a key or a network."""
+    from agent.sandbox import command
+
+    raise typer.Exit(
+        command.start(config, engines, (deepgram_port, groq_port, cartesia_port), published=published)
+    )
+
+
 def main() -> None:
     """Entry point of the command."""
     app()

@@ -1,0 +1,183 @@
+"""Counters, run-time settings and faults of an emulator, behind `GET /control` and `POST /control`.
+
+`POST /control` takes a JSON object: `settings` (some of the emulator's settings), `faults` (some of `Faults`), and
+`reset` (true puts faults and counters back first). It answers what `GET /control` answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any, Generic, TypeVar
+
+import orjson
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig, describe
+from agent.sandbox.latency import Dice
+
+Config = TypeVar("Config", DeepgramConfig, GroqConfig, CartesiaConfig)
+
+
+class Faults(BaseModel):
+    """What is to go wrong next. A number `times` counts down with each use; 0 means never."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    refuse_times: int = Field(default=0, ge=0, description="upgrades or requests to refuse")
+    refuse_status: int = Field(default=503, ge=400, le=599, description="HTTP status of a refusal")
+    retry_after_s: float | None = Field(default=None, description="retry-after of a refusal, in seconds")
+    delay_times: int = Field(default=0, ge=0, description="upgrades or requests to answer late")
+    delay_ms: float = Field(default=0.0, ge=0, description="how late")
+    close_times: int = Field(default=0, ge=0, description="connections to close in mid-stream")
+    close_after: int = Field(default=0, ge=0, description="messages sent before the close")
+    close_code: int = Field(default=1011, description="WebSocket close code; 0 drops the TCP connection")
+    silent_times: int = Field(default=0, ge=0, description="connections that go silent while they stay open")
+    silent_after: int = Field(default=0, ge=0, description="messages sent before the silence")
+    garbage_times: int = Field(default=0, ge=0, description="messages to replace with text that is not JSON")
+    error_times: int = Field(default=0, ge=0, description="streams to break with the vendor's error message")
+    error_after: int = Field(default=1, ge=0, description="messages sent before the error")
+    omit_done_times: int = Field(default=0, ge=0, description="streams to end without their end marker")
+
+    def take(self, name: str) -> bool:
+        """Use up one of `<name>_times`; false when there is none."""
+        left = getattr(self, f"{name}_times")
+        if left:
+            setattr(self, f"{name}_times", left - 1)
+        return bool(left)
+
+
+class StreamFaults:
+    """The faults of one connection or answer, drawn when it begins."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.close_after = faults.close_after if faults.take("close") else None
+        self.close_code = faults.close_code
+        self.silent_after = faults.silent_after if faults.take("silent") else None
+        self.error_after = faults.error_after if faults.take("error") else None
+        self.omit_done = faults.take("omit_done")
+
+    def garbage(self) -> bool:
+        """Whether the next message is to be garbage."""
+        return self._faults.take("garbage")
+
+
+class Control(Generic[Config]):
+    """One emulator's settings, faults and counters."""
+
+    def __init__(self, config: Config, dice: Dice) -> None:
+        self.config = config
+        self.dice = dice
+        self.faults = Faults()
+        self.counters: Counter[str] = Counter()
+        self.gauges: Counter[str] = Counter()
+
+    def count(self, name: str, by: int = 1) -> None:
+        """Add to a counter."""
+        self.counters[name] += by
+
+    def known(self, key: str) -> bool:
+        """Whether an API key is accepted."""
+        return key in self.config.keys if self.config.keys else bool(key)
+
+    async def refusal(self) -> web.Response | None:
+        """The refusal that the faults ask for, after the delay that they ask for."""
+        if self.faults.take("delay"):
+            await asyncio.sleep(self.faults.delay_ms / 1000.0)
+        if not self.faults.take("refuse"):
+            return None
+        self.count("refused_by_fault")
+        headers = {}
+        if self.faults.retry_after_s is not None:
+            headers["retry-after"] = f"{self.faults.retry_after_s:g}"
+        body = {"error": {"message": "refused by the sandbox's faults", "type": "sandbox", "code": "sandbox_fault"}}
+        return web.json_response(body, status=self.faults.refuse_status, headers=headers)
+
+    def routes(self) -> list[web.RouteDef]:
+        """Routes of `/control`."""
+        return [web.get("/control", self._get), web.post("/control", self._post)]
+
+    async def _get(self, request: web.Request) -> web.Response:
+        return web.json_response(self._state())
+
+    async def _post(self, request: web.Request) -> web.Response:
+        try:
+            body = orjson.loads(await request.read())
+            if not isinstance(body, dict) or not body.keys() <= {"settings", "faults", "reset"}:
+                raise ValueError("send a JSON object with settings, faults or reset")
+            faults = Faults() if body.get("reset") else self.faults
+            faults = Faults.model_validate(faults.model_dump() | body.get("faults", {}))
+            config: Config = type(self.config).model_validate(self.config.model_dump() | body.get("settings", {}))
+        except ValidationError as error:
+            return web.json_response({"error": describe(error)}, status=400)
+        except (ValueError, TypeError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+        if body.get("reset"):
+            self.counters.clear()
+        self.faults, self.config = faults, config
+        return web.json_response(self._state())
+
+    def _state(self) -> dict[str, Any]:
+        return {
+            "counters": dict(self.counters),
+            "now": {name: value for name, value in self.gauges.items() if value},
+            "settings": self.config.model_dump(mode="json", exclude={"keys"}),
+            "faults": self.faults.model_dump(mode="json"),
+        }
+
+
+class FaultySocket:
+    """Sends JSON messages on a WebSocket, one after the other, with the faults that are due.
+
+    `error` is the vendor's own error message for the fault `error_times`.
+    """
+
+    def __init__(
+        self, socket: web.WebSocketResponse, request: web.Request, control: Control[Any], error: dict[str, Any]
+    ) -> None:
+        self._socket = socket
+        self._transport = request.transport
+        self._control = control
+        self._error = error
+        self._faults = StreamFaults(control.faults)
+        self._lock = asyncio.Lock()
+        self.sent = 0
+
+    async def send(self, message: dict[str, Any], *, end_marker: bool = False) -> None:
+        """Send one message, or do what the faults ask for. A closed socket takes it in silence.
+
+        `end_marker` tells that this message ends a stream (for the fault `omit_done_times`).
+        """
+        async with self._lock:
+            faults = self._faults
+            if self._socket.closed:
+                return
+            if faults.silent_after is not None and self.sent >= faults.silent_after:
+                self._control.count("messages_withheld")
+                return
+            if end_marker and faults.omit_done:
+                faults.omit_done = False
+                self._control.count("end_markers_omitted")
+                return
+            if faults.close_after is not None and self.sent >= faults.close_after:
+                self._control.count("closed_by_fault")
+                await self._close(faults.close_code)
+                return
+            if faults.error_after is not None and self.sent >= faults.error_after:
+                faults.error_after = None
+                message = self._error
+            self.sent += 1
+            self._control.count(f"sent_{message.get('type', 'message')}")
+            text = "{garbage" if faults.garbage() else orjson.dumps(message).decode()
+            try:
+                await self._socket.send_str(text)
+            except ConnectionError:
+                self._control.count("sends_to_closed_sockets")
+
+    async def _close(self, code: int) -> None:
+        if code:
+            await self._socket.close(code=code, message=b"closed by the sandbox's faults", drain=False)
+        elif self._transport is not None:
+            self._transport.abort()

@@ -1,0 +1,97 @@
+"""The three emulated vendors together, each on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+from aiohttp import web
+
+from agent.sandbox.cartesia import CartesiaEmulator
+from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig, SandboxConfig
+from agent.sandbox.control import Control
+from agent.sandbox.deepgram import DeepgramEmulator
+from agent.sandbox.groq import GroqEmulator
+from agent.sandbox.latency import Dice
+from agent.sandbox.speech import Recogniser, Voice, load_recogniser, load_voice
+
+
+class Sandbox:
+    """Starts the emulators on entry and stops them on exit.
+
+    `async with Sandbox(config) as sandbox:` gives `deepgram_url`, `groq_url` and `cartesia_url`, as the settings of the
+    agent want them, and `deepgram`, `groq`, `cartesia`: each one's `Control` with its settings, faults and counters.
+    Entering raises `EngineMissing` when a speech engine is not installed, `OSError` when a port is taken.
+    """
+
+    def __init__(
+        self,
+        config: SandboxConfig | None = None,
+        *,
+        recogniser: Recogniser | None = None,
+        voice: Voice | None = None,
+    ) -> None:
+        """`recogniser` and `voice` replace the engines that `config` names."""
+        self.config = config or SandboxConfig(engines="tones")
+        dice = Dice(self.config.seed)
+        self.deepgram: Control[DeepgramConfig] = Control(self.config.deepgram, dice)
+        self.groq: Control[GroqConfig] = Control(self.config.groq, dice)
+        self.cartesia: Control[CartesiaConfig] = Control(self.config.cartesia, dice)
+        self.deepgram_url = self.groq_url = self.cartesia_url = ""
+        self._recogniser = recogniser
+        self._voice = voice
+        self._runners: list[web.AppRunner] = []
+        self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="speech")
+
+    async def __aenter__(self) -> Sandbox:
+        loop = asyncio.get_running_loop()
+        real = self.config.engines == "real"
+        try:
+            if self._recogniser is None:
+                self._recogniser = await loop.run_in_executor(
+                    self._pool, load_recogniser, "moonshine" if real else "tones"
+                )
+            if self._voice is None:
+                self._voice = await loop.run_in_executor(
+                    self._pool, load_voice, self.config.voice if real else "tones"
+                )
+            deepgram = DeepgramEmulator(self.deepgram, self._recogniser, self._pool)
+            groq = GroqEmulator(self.groq)
+            cartesia = CartesiaEmulator(self.cartesia, self._voice, self._pool)
+            self.deepgram_url = f"ws://{await self._serve(deepgram.app, self.config.deepgram.port)}"
+            self.groq_url = f"http://{await self._serve(groq.app, self.config.groq.port)}/openai/v1"
+            self.cartesia_url = f"ws://{await self._serve(cartesia.app, self.config.cartesia.port)}"
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def _stop(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+        await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
+
+    async def _serve(self, app: web.Application, port: int) -> str:
+        """Serve on a port; the address as host:port."""
+        runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        family = socket.AF_INET6 if ":" in self.config.host else socket.AF_INET
+        listening = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((self.config.host, port))
+        except OSError:
+            listening.close()
+            raise
+        await web.SockSite(runner, listening).start()
+        host, bound = listening.getsockname()[:2]
+        return f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"

@@ -1,0 +1,60 @@
+"""Speech engines that need no key and no network, behind two protocols.
+
+`load_voice("hibari")` and `load_recogniser("moonshine")` give real engines; `"tones"` gives the pair that
+carries text in audible tones (`tones`): exact, quick, and alike for text of any kind.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from agent.sandbox.speech.types import EngineMissing, Recogniser, Samples, Speech, Voice, Word
+
+VoiceName = Literal["hibari", "pico", "tones"]
+RecogniserName = Literal["moonshine", "tones"]
+
+__all__ = [
+    "EngineMissing",
+    "Recogniser",
+    "RecogniserName",
+    "Samples",
+    "Speech",
+    "Voice",
+    "VoiceName",
+    "Word",
+    "load_recogniser",
+    "load_voice",
+]
+
+
+def load_voice(name: VoiceName) -> Voice:
+    """Load a voice; takes up to a second. Raises `EngineMissing` when its package is not installed."""
+    match name:
+        case "hibari":
+            from agent.sandbox.speech.hibari import HibariVoice
+
+            return HibariVoice()
+        case "pico":
+            from agent.sandbox.speech.pico import PicoVoice
+
+            return PicoVoice()
+        case "tones":
+            from agent.sandbox.speech.tones import ToneVoice
+
+            return ToneVoice()
+
+
+def load_recogniser(name: RecogniserName) -> Recogniser:
+    """Load a recogniser; Moonshine's first load on a machine folds its weights (about 20 s, then cached).
+
+    Raises `EngineMissing` when its package is not installed.
+    """
+    match name:
+        case "moonshine":
+            from agent.sandbox.speech.moonshine import MoonshineRecogniser
+
+            return MoonshineRecogniser()
+        case "tones":
+            from agent.sandbox.speech.tones import ToneRecogniser
+
+            return ToneRecogniser()
