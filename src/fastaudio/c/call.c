@@ -222,7 +222,10 @@ void fa_call_flush(fa_call_t *call, uint32_t generation, int64_t now_ns) {
   fa_played_t played = {0};
   fa_playout_flush(&call->playout, generation, &played);
   if (!call->playout.paused) fa_bargein_reset(&call->bargein);
-  tell_played(call, &played, now_ns);
+  if (played.flushed)
+    tell_played(call, &played, now_ns);
+  else /* the agent waits for an answer, also when there was nothing to throw away */
+    (void)fa_call_emit(call, FA_EVENT_FLUSHED, generation, 0, clock_position(call), now_ns);
   publish_heard(call);
 }
 
