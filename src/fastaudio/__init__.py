@@ -1,9 +1,51 @@
-"""The compiled media core of a voice agent: AudioSocket, the 20 ms clock, playback, capture and barge-in."""
+"""The compiled media core of a voice agent: AudioSocket, the 20 ms clock, playback, capture and barge-in.
+
+An echo server with barge-in:
+
+    import asyncio, fastaudio
+
+    async def echo(call):
+        async for batch in call.capture(batch_ms=20):
+            await call.play(batch.caller)
+
+    async def main():
+        async with fastaudio.Engine(port=9099) as engine:
+            async for call in engine:
+                asyncio.create_task(echo(call))
+
+    asyncio.run(main())
+"""
 
 try:
-    from fastaudio._core import END_REASONS
+    from fastaudio._core import END_REASONS, rms
 except ImportError as error:  # pragma: no cover - what a source tree without a build says
     raise ImportError(
         "fastaudio's compiled core is missing: install the wheel (pip install fastaudio-agent), or in a source "
         "tree run make build"
     ) from error
+
+from fastaudio.call import Call, Event, EventKind, Played, Utterance
+from fastaudio.capture import Batch, CaptureStream
+from fastaudio.engine import Engine
+from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolError, StaleGeneration
+from fastaudio.options import BargeInOptions, CallOptions
+
+__all__ = [
+    "END_REASONS",
+    "BargeInOptions",
+    "Batch",
+    "Call",
+    "CallOptions",
+    "CaptureStream",
+    "Engine",
+    "EngineBusy",
+    "EngineClosed",
+    "Event",
+    "EventKind",
+    "FastAudioError",
+    "Played",
+    "ProtocolError",
+    "StaleGeneration",
+    "Utterance",
+    "rms",
+]

@@ -668,5 +668,5 @@ cdef class Engine:
             "events_lost": self.events_lost,
             "fifo_priority": <int32_t>fa_load32(&c.fifo_priority),
             "ended": {END_REASONS[i]: fa_load64(&c.ended[i]) for i in range(1, FA_END_REASONS)},
-            "lateness_us": {1 << i: fa_load64(&c.lateness[i]) for i in range(FA_LATENESS_BUCKETS)},
+            "lateness_us": {2**i: fa_load64(&c.lateness[i]) for i in range(FA_LATENESS_BUCKETS)},
         }

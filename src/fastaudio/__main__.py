@@ -1,0 +1,87 @@
+"""Test servers for an administrator's dialplan: `python -m fastaudio echo` and `python -m fastaudio tone`."""
+
+from __future__ import annotations
+
+import argparse
+import array
+import asyncio
+import contextlib
+import math
+import signal
+import sys
+
+import fastaudio
+
+TONE_HZ = 440
+TONE_PEAK = 8000  # -12 dBFS
+
+
+async def echo(call: fastaudio.Call) -> None:
+    """Play the caller back, one frame after it came."""
+    async for batch in call.capture(batch_ms=20):
+        await call.play(batch.caller)
+
+
+def tone_second(rate: int) -> bytes:
+    """One second of a sine of 440 Hz: a whole number of periods, so that seconds join without a click."""
+    samples = (round(TONE_PEAK * math.sin(2 * math.pi * TONE_HZ * i / rate)) for i in range(rate))
+    return array.array("h", samples).tobytes()
+
+
+async def tone(call: fastaudio.Call) -> None:
+    """Play a continuous sine until the caller hangs up."""
+    second = tone_second(call.rate)
+    with contextlib.suppress(fastaudio.EngineClosed):
+        while True:
+            await call.play(second)
+
+
+async def serve(kind: str, host: str, port: int) -> None:
+    """Answer every call with `kind`, until a signal."""
+    barge_in = fastaudio.BargeInOptions(enabled=False)
+    options = fastaudio.CallOptions(detector="rms", barge_in=barge_in)
+    handler = echo if kind == "echo" else tone
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with fastaudio.Engine(host, port, options=options) as engine:
+        print(
+            f"{kind} on {host}:{engine.port}; in the dialplan: AudioSocket(${{UUID()}},{host}:{engine.port})",
+            flush=True,
+        )
+        async with asyncio.TaskGroup() as group:
+
+            async def answer(call: fastaudio.Call) -> None:
+                print(f"call {call.uuid} from {call.peer[0]}", flush=True)
+                await handler(call)
+                reason = await call.wait_ended()
+                seconds = call.counters()["frames_out"] / 50
+                print(f"call {call.uuid} ended: {reason}, after {seconds:.1f} s", flush=True)
+
+            async def accept() -> None:
+                async for call in engine:
+                    group.create_task(answer(call), name=f"call {call.uuid}")
+
+            acceptor = group.create_task(accept(), name="accept")
+            await stop.wait()
+            await engine.stop()
+            await acceptor
+
+
+def main() -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m fastaudio", description=__doc__)
+    parser.add_argument("kind", choices=("echo", "tone"), help="play the caller back, or play a sine of 440 Hz")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+    parser.add_argument("--port", type=int, default=9099, help="TCP port (default %(default)s)")
+    arguments = parser.parse_args()
+    try:
+        asyncio.run(serve(arguments.kind, arguments.host, arguments.port))
+    except OSError as error:
+        print(f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

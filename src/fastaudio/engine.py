@@ -1,0 +1,198 @@
+"""The asyncio face of the media thread: it accepts calls and hands its events on."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import socket
+import struct
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Any
+
+from fastaudio import _core
+from fastaudio.call import Call, EventKind
+from fastaudio.errors import EngineClosed
+from fastaudio.options import CallOptions
+
+log = logging.getLogger(__name__)
+
+DRAIN_BATCH = 512
+
+
+class Engine:
+    """The media thread and its calls.
+
+    `async with Engine(port=9099) as engine: async for call in engine: ...`
+
+    `host` and `port` (0: any free one) or an already listening `sock`; `max_calls` at once, further ones are told to
+    hang up; `allowed_peers` are networks (empty: any). `priority`: SCHED_FIFO priority that is asked for; whether it
+    was granted is in `counters()["fifo_priority"]`.
+    """
+
+    def __init__(
+        self,
+        host: str = "127.0.0.1",
+        port: int = 9099,
+        *,
+        sock: socket.socket | None = None,
+        options: CallOptions | None = None,
+        max_calls: int = 1000,
+        spare_calls: int = 32,
+        allowed_peers: Sequence[str] = (),
+        uuid_timeout_ms: int = 10_000,
+        priority: int = 0,
+    ) -> None:
+        if max_calls < 1:
+            raise ValueError(f"max_calls is {max_calls}; it must be at least 1")
+        self.options = options or CallOptions()
+        self.max_calls = max_calls
+        self.core = _core.Engine(
+            uuid_timeout_ms=uuid_timeout_ms,
+            priority=priority,
+            networks=[_network(text) for text in allowed_peers],
+        )
+        self.calls: dict[int, Call] = {}
+        self._spare: dict[int, _core.Call] = {}
+        self._spare_target = min(spare_calls, max_calls)
+        self._number = 0
+        self._sock = sock
+        self._address = (host, port)
+        self._waiting: asyncio.Queue[Call | None] = asyncio.Queue(max_calls + 1)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self.on_refused: Callable[[str, str], None] | None = None
+        """Called with the reason and the peer's IPv4 address (or "") of a connection that was turned away."""
+
+    async def __aenter__(self) -> Engine:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen, and start the media thread. Raises OSError when the address is taken."""
+        if self._sock is None:
+            host, port = self._address
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._sock = socket.create_server((host, port), family=family, backlog=1024)
+        self._sock.setblocking(False)
+        self._replenish()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self.core.fileno(), self._on_events)
+        self.core.start(self._sock.fileno())
+
+    async def stop(self) -> None:
+        """End every call and the media thread."""
+        if self._loop is None:
+            return
+        self._loop.remove_reader(self.core.fileno())
+        self._loop = None
+        self.core.stop()
+        self._drain()
+        for call in list(self.calls.values()):
+            call._end("stopped")
+        self.calls.clear()
+        self._spare.clear()
+        if self._sock is not None:
+            self._sock.close()
+        if not self._waiting.full():
+            self._waiting.put_nowait(None)
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on."""
+        if self._sock is None:
+            return self._address[1]
+        return int(self._sock.getsockname()[1])
+
+    async def accept(self) -> Call:
+        """Wait for the next call. Raises `EngineClosed` when the engine has stopped."""
+        call = await self._waiting.get()
+        if call is None:
+            self._waiting.put_nowait(None)
+            raise EngineClosed("the engine has stopped")
+        return call
+
+    async def __aiter__(self) -> AsyncIterator[Call]:
+        while True:
+            try:
+                yield await self.accept()
+            except EngineClosed:
+                return
+
+    def accepting(self, on: bool) -> None:
+        """Take new connections, or leave them in the listening socket for another process."""
+        self.core.accepting(on)
+
+    def counters(self) -> dict[str, Any]:
+        """Counters of the engine since its start, lateness as a histogram of microseconds."""
+        return self.core.counters()
+
+    # -- the media thread's word -------------------------------------------------------------------------------------
+
+    def _replenish(self) -> None:
+        """Keep spare calls ready, so that the media thread never allocates; together with live ones at most max_calls."""
+        while len(self._spare) < self._spare_target and len(self._spare) + len(self.calls) < self.max_calls:
+            self._number += 1
+            spare = self.options.create(self._number)
+            self.core.spare(spare)
+            self._spare[self._number] = spare
+
+    def _on_events(self) -> None:
+        self.core.wake()
+        self._drain_some()
+
+    def _drain_some(self) -> None:
+        """Bounded work for each turn of the loop; the rest comes right behind what else is ready."""
+        if self._loop is None:
+            return
+        self._dispatch(self.core.drain(DRAIN_BATCH))
+        if self.core.pending:
+            self._loop.call_soon(self._drain_some)
+
+    def _drain(self) -> None:
+        while events := self.core.drain(DRAIN_BATCH):
+            self._dispatch(events)
+
+    def _dispatch(self, events: list[tuple[int, int, int, int, int, int]]) -> None:
+        for number, call_id, generation, value, position, time_ns in events:
+            kind = EventKind(number)
+            if kind is EventKind.STARTED:
+                call = self.calls[call_id] = Call(self, self._spare.pop(call_id), time_ns)
+                self._waiting.put_nowait(call)
+                if self._loop is not None:
+                    self._replenish()
+                continue
+            if kind is EventKind.REFUSED:
+                self._refused(generation, value)
+                continue
+            call_or_none = self.calls.get(call_id)
+            if call_or_none is None:
+                continue
+            if kind is EventKind.ENDED:
+                call_or_none._end(_core.END_REASONS[value])
+                call_or_none._dispatch(kind, generation, value, position, time_ns)
+                del self.calls[call_id]
+                self.core.bury(call_or_none.core)
+                if self._loop is not None:
+                    self._replenish()
+            else:
+                call_or_none._dispatch(kind, generation, value, position, time_ns)
+
+    def _refused(self, reason: int, address: int) -> None:
+        peer = socket.inet_ntoa(struct.pack("=I", address)) if address else ""
+        log.warning("turned a connection from %s away: %s", peer or "a peer", _core.END_REASONS[reason])
+        if self.on_refused is not None:
+            self.on_refused(_core.END_REASONS[reason], peer)
+
+
+def _network(text: str) -> tuple[bytes, int]:
+    """An IPv4 or IPv6 network as 16 bytes and a prefix, IPv4 mapped into IPv6."""
+    network = ipaddress.ip_network(text, strict=False)
+    if isinstance(network, ipaddress.IPv4Network):
+        return b"\0" * 10 + b"\xff\xff" + network.network_address.packed, 96 + network.prefixlen
+    return network.network_address.packed, network.prefixlen

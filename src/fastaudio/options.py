@@ -1,0 +1,82 @@
+"""How calls are set up, and when a caller interrupts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fastaudio import _core
+
+TICK_MS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class BargeInOptions:
+    """When the caller interrupts.
+
+    `rms`: level of speech, of 32768 (classic range 500..1200). `ms`: how long it must last (classic 200..400).
+    `unbroken`: the classic rule, without a gap; else 60 % of the frames. `rewind_ms`: how far before the held sample
+    a false alarm resumes, 0..200. `limit_ms`: how long a barge-in waits for flush or resume before it is a flush.
+    """
+
+    enabled: bool = True
+    rms: int = 800
+    ms: int = 300
+    unbroken: bool = False
+    rewind_ms: int = 0
+    release_ms: int = 200
+    limit_ms: int = 1500
+
+    def as_core(self) -> dict[str, Any]:
+        """The same in the core's units of 20 ms."""
+        return {
+            "enabled": int(self.enabled),
+            "rms": self.rms,
+            "barge_ms": self.ms,
+            "unbroken": self.unbroken,
+            "rewind_ms": self.rewind_ms,
+            "release_ticks": max(1, self.release_ms // TICK_MS),
+            "limit_ticks": max(1, self.limit_ms // TICK_MS),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class CallOptions:
+    """How calls are set up.
+
+    `rate`: 8000 or 16000 samples a second. `lead_frames`: 0..3 frames sent ahead while speaking. `playback_ms` and
+    `capture_ms`: what the rings hold at least, rounded up to a power of two of frames. `listen_rms`: level of speech
+    while the agent listens; `stop_ms`: silence after which local speech has ended, 20..2000.
+    """
+
+    rate: Literal[8000, 16000] = 8000
+    lead_frames: int = 2
+    playback_ms: int = 2560
+    capture_ms: int = 2560
+    detector: Literal["rms", "webrtc", "rms+webrtc"] = "rms+webrtc"
+    webrtc_mode: int = 2
+    listen_rms: int = 300
+    stop_ms: int = 200
+    barge_in: BargeInOptions = field(default_factory=BargeInOptions)
+
+    def create(self, number: int) -> _core.Call:
+        """Allocate a call; raises ValueError when an option is out of range."""
+        return _core.Call(
+            number,
+            rate=self.rate,
+            playback_slots=_frames(self.playback_ms, 32),
+            capture_blocks=_frames(self.capture_ms, 128),
+            lead=self.lead_frames,
+            listen_rms=self.listen_rms,
+            stop_ms=self.stop_ms,
+            detector=self.detector,
+            webrtc_mode=self.webrtc_mode,
+            bargein=self.barge_in.as_core(),
+        )
+
+
+def _frames(ms: int, least: int) -> int:
+    frames = least
+    while frames * TICK_MS < ms:
+        frames *= 2
+    return frames
