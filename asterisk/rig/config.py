@@ -1,0 +1,183 @@
+"""The rig's configuration: the shipped files as they are, and around them what a test machine needs."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+SHIPPED = Path(__file__).resolve().parents[1]
+EMPTY = ("acl", "ccss", "cdr", "cel", "codecs", "features", "manager", "pjproject", "udptl")
+"""Files that Asterisk looks for and would complain about; the rig needs nothing in them."""
+
+ENTRIES = ("all", "some", "missed", "hours")
+"""The shipped ways in: calling `<entry>-<number>` at the rig is calling that number at `voice-agent-<entry>`."""
+
+# The 440 Hz and 620 Hz tones are on the line for as long as the caller is: what a test listens for.
+EXTENSIONS = """
+[general]
+static = yes
+autofallthrough = yes
+
+[globals]
+{globals}
+
+#include voice-agent.conf
+#include voice-agent-site.conf
+
+; What the caller's endpoint may dial: the shipped ways in by a prefix, and the phones.
+[rig]
+exten => _all-.,1,Goto(voice-agent-all,${{EXTEN:4}},1)
+exten => _some-.,1,Goto(voice-agent-some,${{EXTEN:5}},1)
+exten => _missed-.,1,Goto(voice-agent-missed,${{EXTEN:7}},1)
+exten => _hours-.,1,Goto(voice-agent-hours,${{EXTEN:6}},1)
+exten => tone440,1,Answer()
+ same => n,Playtones(440)
+ same => n,Wait(60)
+exten => tone620,1,Answer()
+ same => n,Playtones(620)
+ same => n,Wait(60)
+exten => busy,1,Busy(1)
+exten => silent,1,Wait(30)
+"""
+
+# Phones that dial back into this same Asterisk: real SIP, and nothing more to run.
+PJSIP = """
+[transport-udp]
+type = transport
+protocol = udp
+bind = 127.0.0.1:{sip_port}
+
+[caller](!)
+type = endpoint
+context = rig
+disallow = all
+allow = ulaw
+direct_media = no
+dtmf_mode = rfc4733
+
+[rig](caller)
+trust_id_inbound = yes
+
+[rig]
+type = identify
+endpoint = rig
+match = 127.0.0.1
+
+[phone](!,caller)
+
+{phones}
+"""
+
+PHONE = """
+[{name}](phone)
+aors = {name}
+
+[{name}]
+type = aor
+contact = sip:{extension}@127.0.0.1:{sip_port}
+"""
+
+PHONES = {"2001": "tone620", "2002": "tone440", "2003": "busy", "2004": "silent"}
+"""Phones by name, and what answers there."""
+
+PEOPLE_ANSWER, PEOPLE_BUSY, PEOPLE_SILENT = "PJSIP/2002", "PJSIP/2003", "PJSIP/2004"
+"""What VOICE_AGENT_PEOPLE may be here: somebody who answers with 440 Hz, is busy, or does not answer."""
+
+ASTERISK = """
+[directories]
+astetcdir => {directory}/etc
+astmoddir => {modules}
+astvarlibdir => {directory}/lib
+astdbdir => {directory}/lib
+astkeydir => {directory}/lib
+astdatadir => /usr/share/asterisk
+astagidir => {directory}/agi-bin
+astspooldir => {directory}/spool
+astrundir => {directory}/run
+astlogdir => {directory}/log
+
+[options]
+verbose = 3
+maxcalls = 50
+"""
+
+INDICATIONS = """
+[general]
+country = gb
+
+[gb]
+description = United Kingdom
+ringcadence = 400,200,400,2000
+dial = 350+440
+busy = 400/375,0/375
+ring = 400+450/400,0/200,400+450/400,0/2000
+"""
+
+LOGGER = """
+[general]
+dateformat = %F %T.%3q
+
+[logfiles]
+full => notice,warning,error,verbose(3)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RigConfig:
+    """Ports of one Asterisk and of its agent, and whom the dialplan rings."""
+
+    sip_port: int
+    rtp_port: int
+    audio_port: int
+    agi_port: int
+    metadata: Path
+    people: str
+
+    @property
+    def globals(self) -> dict[str, str]:
+        """The shipped dialplan's global variables."""
+        return {
+            "VOICE_AGENT_HOST": "127.0.0.1",
+            "VOICE_AGENT_AUDIO_PORT": str(self.audio_port),
+            "VOICE_AGENT_AGI_PORT": str(self.agi_port),
+            "VOICE_AGENT_SCRIPT": "",
+            "VOICE_AGENT_METADATA": str(self.metadata),
+            "VOICE_AGENT_PEOPLE": self.people,
+            "VOICE_AGENT_RING": "2",
+        }
+
+
+def write_config(root: Path, directory: Path, config: RigConfig) -> None:
+    """Write everything below `root`/`directory` (`directory` is absolute, as Asterisk sees it in its root)."""
+    place = root / directory.relative_to("/")
+    for name in ("etc", "lib", "agi-bin", "spool", "run", "log"):
+        (place / name).mkdir(parents=True)
+    metadata = root / config.metadata.relative_to("/")
+    metadata.mkdir()
+    metadata.chmod(0o2770)
+    shutil.copy(SHIPPED / "voice-agent.agi", place / "agi-bin")
+    etc = place / "etc"
+    for name in ("voice-agent.conf", "voice-agent-site.conf", "sample/modules.conf"):
+        shutil.copy(SHIPPED / name, etc)
+    # What the rig's own phones answer with.
+    with (etc / "modules.conf").open("a") as modules:
+        modules.write("load=app_playtones.so\n")
+    for name in EMPTY:
+        (etc / f"{name}.conf").touch()
+    found = sorted((root / "usr/lib").glob("*/asterisk/modules")) or [root / "usr/lib/asterisk/modules"]
+    phones = "".join(
+        PHONE.format(name=name, extension=extension, sip_port=config.sip_port) for name, extension in PHONES.items()
+    )
+    files = {
+        "asterisk": ASTERISK.format(directory=directory, modules=Path("/") / found[0].relative_to(root)),
+        "indications": INDICATIONS,
+        "logger": LOGGER,
+        "rtp": f"[general]\nrtpstart={config.rtp_port}\nrtpend={config.rtp_port + 198}\n",
+        "pjsip": PJSIP.format(sip_port=config.sip_port, phones=phones),
+        "extensions": EXTENSIONS.format(
+            globals="\n".join(f"{name} = {value}" for name, value in config.globals.items())
+        ),
+    }
+    for name, text in files.items():
+        (etc / f"{name}.conf").write_text(text.lstrip())

@@ -1,0 +1,54 @@
+"""A real Asterisk with the shipped dialplan, one for the whole run; skipped unless asked for."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from rig.line import Line
+from rig.server import AsteriskRig
+from rig.standin import StandIn
+
+from agent.telephony import CallInfo, CallRegistry, FastAgiServer, MetadataDirectory
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the real Asterisk out of a plain run."""
+    if "asterisk" in str(config.getoption("-m")):
+        return
+    for item in items:
+        if item.get_closest_marker("asterisk"):
+            item.add_marker(pytest.mark.skip(reason="needs the real Asterisk: make test-asterisk"))
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def running_line() -> AsyncIterator[Line]:
+    line: Line | None = None
+
+    async def on_start(info: CallInfo) -> bool:
+        assert line is not None
+        line.started.append(info)
+        return line.room
+
+    rig = AsteriskRig()
+    registry = CallRegistry(metadata=MetadataDirectory(rig.metadata))
+    async with StandIn(registry) as agent, FastAgiServer(registry, on_start, port=0) as agi:
+        rig.audio_port, rig.agi_port = agent.port, agi.port
+        async with rig:
+            line = Line(rig, registry, agi, agent)
+            assert rig.complaints() == []
+            yield line
+            await rig.settle()
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def line(running_line: Line) -> AsyncIterator[Line]:
+    """The line as it is at first: with room, the shipped globals, and no call on it."""
+    line = running_line
+    line.room = True
+    line.started.clear()
+    await line.rig.reset_globals()
+    line.rig.complaints()
+    yield line
+    await line.rig.settle()
