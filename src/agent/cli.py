@@ -66,9 +66,42 @@ def sandbox(
     """Emulate Deepgram, Groq and Cartesia on this machine, without a key or a network."""
     from agent.sandbox import command
 
-    raise typer.Exit(
-        command.start(config, engines, (deepgram_port, groq_port, cartesia_port), published=published)
-    )
+    raise typer.Exit(command.start(config, engines, (deepgram_port, groq_port, cartesia_port), published=published))
+
+
+@app.command()
+def call(
+    script: Annotated[str, typer.Option(help="file, or name of a packaged script; leaking_tap by default")] = "",
+    say: Annotated[list[str] | None, typer.Option(help="say this; again for what comes next")] = None,
+    wav: Annotated[list[Path] | None, typer.Option(help="play this 16-bit WAV file")] = None,
+    interrupt_after: Annotated[
+        int | None, typer.Option(min=0, help="ms: the second --say interrupts the answer to the first")
+    ] = None,
+    dtmf: Annotated[str, typer.Option(help="keys to press at the end")] = "",
+    did: Annotated[str, typer.Option(help="the number that is dialled")] = "+442079460123",
+    caller_id: Annotated[str, typer.Option(help="the caller's number; empty for withheld")] = "+447700900123",
+    host: Annotated[str, typer.Option(help="where the agent is")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="the agent's AudioSocket port")] = 9099,
+    fastagi_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="the agent's FastAGI port; 0 calls without a word")
+    ] = 4573,
+    engine: Annotated[str, typer.Option(help="the caller's voice: pico, hibari or tones")] = "pico",
+    ears: Annotated[str, typer.Option(help="moonshine, tones or none; by default what suits the voice")] = "",
+    save: Annotated[Path | None, typer.Option(help="directory for a stereo WAV and a JSON document")] = None,
+) -> None:
+    """Call a running agent as Asterisk would, with a simulated caller; exit 1 when no conversation comes about."""
+    from agent.sandbox.caller.call import CallPlan
+    from agent.sandbox.caller.command import Engines, call_command, choose_script
+    from agent.sandbox.caller.script import ScriptError
+
+    if engine not in ("pico", "hibari", "tones") or ears not in ("", "moonshine", "tones", "none"):
+        fail("--engine is pico, hibari or tones; --ears is moonshine, tones or none")
+    try:
+        lines = choose_script(script, say or (), wav or (), interrupt_after, dtmf)
+    except ScriptError as error:
+        fail(str(error))
+    plan = CallPlan(host=host, port=port, fastagi_port=fastagi_port or None, did=did, caller_id=caller_id)
+    raise typer.Exit(run(call_command(plan, lines, Engines(engine, ears), save)))
 
 
 def main() -> None:

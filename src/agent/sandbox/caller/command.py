@@ -1,0 +1,122 @@
+"""The command `voice-agent call`: a simulated caller in the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from agent.sandbox.caller.call import CallPlan, Heard, SimulatedCaller
+from agent.sandbox.caller.result import CallResult
+from agent.sandbox.caller.script import Script, ScriptError, parse_script, read_script, script_of
+from agent.sandbox.speech import (
+    EngineMissing,
+    Recogniser,
+    RecogniserName,
+    Voice,
+    VoiceName,
+    load_recogniser,
+    load_voice,
+)
+
+PACKAGED = "agent.sandbox", "scripts"
+"""Where the scripts that come along are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The caller's voice, and what it understands the agent with ("none": the script is taken in order)."""
+
+    voice: str = "pico"
+    ears: str = ""
+    """Empty for the one that goes with the voice."""
+
+
+def packaged_script(name: str) -> Script:
+    """Return a script that comes with the package, such as "leaking_tap". Raises `ScriptError`."""
+    file = files(PACKAGED[0]) / PACKAGED[1] / f"{name}.call"
+    if not file.is_file():
+        raise ScriptError(f"there is no script {name!r}: give a file")
+    return parse_script(file.read_text(encoding="utf-8"), name=name)
+
+
+def choose_script(
+    script: str, says: Sequence[str], wavs: Sequence[Path], interrupt_after_ms: int | None, dtmf: str
+) -> Script:
+    """Return the script of a command line: a file or the name of a packaged one, or what is to be said.
+
+    Raises `ScriptError`.
+    """
+    if script:
+        if says or wavs or dtmf or interrupt_after_ms is not None:
+            raise ScriptError("--script stands alone: write say:, play:, dtmf: and interrupt into the script")
+        path = Path(script)
+        return read_script(path) if path.suffix or path.exists() else packaged_script(script)
+    if not (says or wavs or dtmf):
+        return packaged_script("leaking_tap")
+    after_s = None if interrupt_after_ms is None else interrupt_after_ms / 1000
+    return script_of(says, interrupt_after_s=after_s, dtmf=dtmf, wavs=wavs)
+
+
+def load_engines(engines: Engines) -> tuple[Voice, Recogniser | None]:
+    """Load voice and recogniser. Raises `EngineMissing`; without a recogniser named it goes on without one."""
+    voice_name: dict[str, VoiceName] = {"pico": "pico", "hibari": "hibari", "tones": "tones"}
+    ears_name: dict[str, RecogniserName] = {"moonshine": "moonshine", "tones": "tones"}
+    voice = load_voice(voice_name[engines.voice])
+    if engines.ears == "none":
+        return voice, None
+    if engines.ears:
+        return voice, load_recogniser(ears_name[engines.ears])
+    try:
+        return voice, load_recogniser("tones" if engines.voice == "tones" else "moonshine")
+    except EngineMissing as error:
+        print(f"{error}\nNobody understands the agent: the script is taken in order.", file=sys.stderr)
+        return voice, None
+
+
+def line_of(heard: Heard) -> str:
+    """Return what happened as a line of a transcript: seconds, who, what, and how long the caller waited for it."""
+    text = heard.text or "(not understood)"
+    waited = heard.utterance.answered_after_ms if heard.utterance and heard.who == "agent" else None
+    who = "--" if heard.who == "line" else heard.who
+    return f"{heard.at_s:7.2f} s  {who:<6}  {text}" + (f"  (after {waited:.0f} ms)" if waited is not None else "")
+
+
+async def call_command(plan: CallPlan, script: Script, engines: Engines, save: Path | None) -> int:
+    """Make a call and print it as it goes; return the exit status: 1 without a conversation, 2 without a call."""
+    try:
+        voice, recogniser = load_engines(engines)
+        caller = SimulatedCaller(plan, script, voice, recogniser, lambda heard: print(line_of(heard), flush=True))
+        result = await caller.run()
+    except (EngineMissing, ScriptError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    for line in summary(result):
+        print(line)
+    if save is not None and result.agent_track:
+        for path in result.save(save):
+            print(f"saved {path}")
+    if not result.ok:
+        print(f"no conversation: {result.failure}", file=sys.stderr)
+    return 0 if result.ok else 1
+
+
+def summary(result: CallResult) -> list[str]:
+    """Return a few lines on how the call went."""
+    answers = sorted(result.answers_ms())
+    lines = [f"{result.duration_s:.1f} s; agent frames: {result.wire.frames_received}"]
+    if answers:
+        lines.append(
+            f"answers: {len(answers)}, median {answers[len(answers) // 2]:.0f} ms, worst {answers[-1]:.0f} ms"
+        )
+    for interruption in result.interruptions:
+        stopped = interruption.stopped_after_ms
+        what = (
+            "the agent was silent already" if stopped is None else f"the agent fell silent after {stopped:.0f} ms"
+        )
+        lines.append(f"interruption at {interruption.at_s:.2f} s: {what}")
+    if result.wire.late_ms > 20:
+        lines.append(f"this host was up to {result.wire.late_ms:.0f} ms late: its load blurs the times above")
+    return lines

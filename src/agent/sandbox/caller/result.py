@@ -1,0 +1,100 @@
+"""What came of a simulated call: both tracks, who said what and when, interruptions, and how it ended."""
+
+from __future__ import annotations
+
+import json
+import uuid
+import wave
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.sandbox.caller.listen import RATE, Utterance
+from agent.sandbox.caller.wire import WireCounters
+
+
+@dataclass(slots=True)
+class Interruption:
+    """The caller spoke over the agent."""
+
+    at_s: float
+    """When the caller's first loud frame was sent, in seconds since the UUID."""
+    stopped_after_ms: float | None = None
+    """From then to the agent's last sound on the wire; None when the agent was silent already."""
+
+
+@dataclass(slots=True)
+class CallResult:
+    """A call as the caller saw it. Times are seconds since the UUID."""
+
+    call: uuid.UUID
+    utterances: list[Utterance] = field(default_factory=list)
+    """In the order of their beginnings."""
+    interruptions: list[Interruption] = field(default_factory=list)
+    ended_by: str = ""
+    """ "agent" or "caller"; empty when there was no call, or it broke."""
+    failure: str = ""
+    """Why this was no conversation; empty when it was one."""
+    verdict: str = ""
+    """What `next` said: hangup, transfer, menu or UNKNOWN; empty when it was not asked."""
+    verdict_target: str = ""
+    duration_s: float = 0.0
+    wire: WireCounters = field(default_factory=WireCounters)
+    agent_lead_ms: float = 0.0
+    """The most that the agent's audio was ahead of the clock."""
+    caller_track: bytes = b""
+    """What the caller sent: 16 bits, 8000 Hz, on the call's time line; as long as `agent_track`."""
+    agent_track: bytes = b""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the two conversed to the end."""
+        return not self.failure
+
+    def said_by(self, who: str) -> list[str]:
+        """Return the texts of "agent" or "caller", in order."""
+        return [utterance.text for utterance in self.utterances if utterance.who == who]
+
+    def answers_ms(self) -> list[float]:
+        """Return how long the caller waited for each answer, in ms."""
+        return [u.answered_after_ms for u in self.utterances if u.answered_after_ms is not None]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything but the audio, ready for JSON."""
+        return {
+            "uuid": str(self.call),
+            "ok": self.ok,
+            "failure": self.failure,
+            "ended_by": self.ended_by,
+            "verdict": self.verdict,
+            "verdict_target": self.verdict_target,
+            "duration_s": round(self.duration_s, 3),
+            "utterances": [_rounded(asdict(utterance)) for utterance in self.utterances],
+            "interruptions": [_rounded(asdict(interruption)) for interruption in self.interruptions],
+            "agent_lead_ms": round(self.agent_lead_ms, 1),
+            "wire": _rounded(asdict(self.wire)),
+        }
+
+    def stereo(self) -> bytes:
+        """Return both tracks interleaved: caller left, agent right."""
+        tracks = [np.frombuffer(track, "<i2") for track in (self.caller_track, self.agent_track)]
+        return np.stack(tracks, axis=1).astype("<i2").tobytes()
+
+    def save(self, folder: Path) -> tuple[Path, Path]:
+        """Write `<uuid>.wav` (stereo) and `<uuid>.json` into `folder`, which is made; return both paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        sound = folder / f"{self.call}.wav"
+        with wave.open(str(sound), "wb") as file:
+            file.setnchannels(2)
+            file.setsampwidth(2)
+            file.setframerate(RATE)
+            file.writeframes(self.stereo())
+        document = folder / f"{self.call}.json"
+        document.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        return sound, document
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}
