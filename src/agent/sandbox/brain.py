@@ -142,9 +142,7 @@ class _Receptionist:
         trade = self._facts.get("trade label", self._facts.get("trade", "")).lower()
         if not re.fullmatch(r"[a-z]+(?: [a-z]+)?", trade) or trade in ("general", "home services"):
             return "someone"
-        trade = {"plumbing": "plumber", "electrical": "electrician", "heating": "heating engineer"}.get(
-            trade, trade
-        )
+        trade = {"plumbing": "plumber", "electrical": "electrician", "heating": "heating engineer"}.get(trade, trade)
         return f"an {trade}" if trade[0] in "aeiou" else f"a {trade}"
 
     # The caller spoke.
@@ -175,20 +173,16 @@ class _Receptionist:
         aside = self._aside(text)
         if aside is not None:
             return aside
-        if heard.one_of(
-            text, r"^\W*(?:sorry|pardon|what|come again|hello)\W*$", r"say that again|repeat that|didn't catch"
-        ):
-            if self.step != "problem":
-                return self._ask()
+        asks_again = r"^\W*(?:sorry|pardon|what|come again|hello)\W*$", r"say that again|repeat that|didn't catch"
+        if self.step != "problem" and heard.one_of(text, *asks_again):
+            return self._ask()
         return self._forward(text)
 
     def _aside(self, text: str) -> Answer | None:
         """A question of the caller's, answered before the step goes on."""
         if _is_machine_question(text):
             return self._ask("I'm the automated assistant here")
-        emergency = heard.one_of(
-            text, r"\b(?:smell|leak)\w*\W+(?:of )?gas\b|\bgas (?:leak|smell)|\bcarbon monoxide\b"
-        )
+        emergency = heard.one_of(text, r"\b(?:smell|leak)\w*\W+(?:of )?gas\b|\bgas (?:leak|smell)|\bcarbon monoxide\b")
         danger = heard.one_of(
             text,
             r"\bon fire\b|\bthere's a fire\b|\b(?:someone|somebody|he|she|i)(?:'s| is|'m| am) (?:badly )?hurt\b",
@@ -218,7 +212,7 @@ class _Receptionist:
     def _remember_problem(self, text: str) -> None:
         """A first turn that asks something may tell the problem too."""
         if self.step == "problem" and not _is_vague(text):
-            self._slots["problem"] = text
+            self._slots["problem"] = _GREETING.sub("", text)
             self.step = "quote"
 
     def _forward(self, text: str) -> Answer:
@@ -247,7 +241,7 @@ class _Receptionist:
                 return self._ask()
 
     def _hear_problem(self, text: str) -> Answer:
-        told = f"{self._slots.get('problem', '')} {text}".strip()
+        told = f"{self._slots.get('problem', '')} {_GREETING.sub('', text)}".strip()
         if _is_vague(told) and not self._followed_up:
             if not _is_greeting(text):
                 self._slots["problem"] = told
@@ -256,8 +250,8 @@ class _Receptionist:
         self._slots["problem"] = told
         self.step = "quote"
         return Answer(
-            f"We can have {self._who()} with you within thirty minutes to an hour, the callout fee is {self._fee()} and "
-            "the rest is quoted on site, is that all right?"
+            f"We can have {self._who()} with you within thirty minutes to an hour, the callout fee is {self._fee()} "
+            "and the rest is quoted on site, is that all right?"
         )
 
     def _hear_postcode(self, text: str, *, asked: bool) -> Answer:
@@ -384,7 +378,7 @@ class _Receptionist:
     def _is_goodbye(self, text: str) -> bool:
         return heard.yes_or_no(text) is False or heard.one_of(
             text,
-            r"\b(?:thank|thanks|cheers|that's (?:all|it|everything|great|lovely)|that is all|perfect|brilliant|ta)\b",
+            r"\b(?:thank|thanks|cheers|that's (?:all|it|everything|great)|that is all|lovely|perfect|brilliant|ta)\b",
         )
 
 
@@ -407,18 +401,18 @@ def _is_machine_question(text: str) -> bool:
 
 
 def _is_greeting(text: str) -> bool:
-    return (
-        re.fullmatch(
-            r"\W*(?:(?:hi|hello|hiya|hey|good (?:morning|afternoon|evening)|there|yes|yeah|um)\W*)+", text, re.I
-        )
-        is not None
-    )
+    return not _GREETING.sub("", text)
+
+
+_GREETING = re.compile(
+    r"^\W*(?:(?:hi|hello|hiya|hey|good (?:morning|afternoon|evening)|there|yes|yeah|um|so)\b[^\w£]*)+", re.IGNORECASE
+)
 
 
 _PADDING = frozenset(
-    "hi hello hiya hey good morning afternoon evening there yes yeah um uh i i'd i've we need want would like a an the "
-    "please plumber electrician someone somebody help with can you could to come out get have got is it my for me some "
-    "and engineer now today book how much price cost do charge what does soon".split()
+    """hi hello hiya hey good morning afternoon evening there yes yeah um uh i i'd i've we need want would like a an the
+    please plumber electrician someone somebody help with can you could to come out get have got is it my for me some
+    and engineer now today book how much price cost do charge what does soon""".split()
 )
 
 

@@ -60,9 +60,7 @@ class CartesiaEmulator:
         return socket
 
     async def _serve(self, socket: web.WebSocketResponse, request: web.Request) -> None:
-        out = FaultySocket(
-            socket, request, self.control, _error(500, "internal_error", "Internal server error.", None)
-        )
+        out = FaultySocket(socket, request, self.control, _error(500, "internal_error", "Internal server error.", None))
         contexts: dict[str, Context] = {}
         over: OrderedDict[str, str] = OrderedDict()
         loop = asyncio.get_running_loop()
@@ -154,11 +152,7 @@ def _key(request: web.Request) -> str:
     scheme, _, key = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer" and key:
         return key.strip()
-    return (
-        request.headers.get("X-API-Key")
-        or request.query.get("access_token", "")
-        or request.query.get("api_key", "")
-    )
+    return request.headers.get("X-API-Key") or request.query.get("access_token", "") or request.query.get("api_key", "")
 
 
 def _error(status: int, code: str, message: str, context_id: str | None) -> dict[str, Any]:

@@ -75,8 +75,7 @@ class Context:
         names = [name for name in fixed | message.fixed if fixed.get(name) != message.fixed.get(name)]
         if names:
             raise RequestError(
-                "All fields but transcript and continue must be equal within a context; "
-                f"{', '.join(names)} differs.",
+                f"All fields but transcript and continue must be equal within a context; {', '.join(names)} differs.",
                 self.id,
             )
         if self._jobs.qsize() >= _WAITING_JOBS - 1:
@@ -194,9 +193,7 @@ class Context:
             data = audio.encode(speech.samples[start : start + size], self._first.encoding)
             step_ms = round((loop.time() - begun) * 1000, 3)
             await self._out.send(
-                self._event(
-                    "chunk", data=base64.b64encode(data).decode(), step_time=step_ms, flush_id=self._flush_id
-                )
+                self._event("chunk", data=base64.b64encode(data).decode(), step_time=step_ms, flush_id=self._flush_id)
             )
         self._spoken_s += speech.seconds
 

@@ -66,9 +66,7 @@ class CartesiaConfig(_Part):
         default=300.0, gt=0, description="seconds without a generation after which the socket is closed"
     )
     context_expiry_s: float = Field(default=1.0, gt=0, description="seconds that a context outlives its last audio")
-    default_buffer_ms: int = Field(
-        default=3000, ge=0, le=5000, description="max_buffer_delay_ms of one who names none"
-    )
+    default_buffer_ms: int = Field(default=3000, ge=0, le=5000, description="max_buffer_delay_ms of one who names none")
     first_audio: Latency = Field(default=0.0, description="time to the first audio of a generation, ms")
     chunk_ms: int = Field(default=100, ge=5, le=2000, description="length of one chunk of audio, ms")
     speed: float = Field(default=10.0, gt=0, description="how much faster than real time audio is delivered")
@@ -80,10 +78,8 @@ class SandboxConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="address that it listens on")
-    engines: Literal["real", "tones"] = Field(
-        default="real", description="speech engines: real ones, or text in tones"
-    )
-    voice: Literal["hibari", "pico"] = Field(
+    engines: Literal["real", "tones"] = Field(default="real", description="speech engines: real ones, or text in tones")
+    voice: Literal["hibari", "hibari-low", "pico"] = Field(
         default="hibari", description="the agent's voice when engines are real"
     )
     seed: int = Field(default=0, description="of latencies that are drawn")

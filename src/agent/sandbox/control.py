@@ -68,7 +68,7 @@ class Control(Generic[Config]):
     """One emulator's settings, faults and counters."""
 
     def __init__(self, config: Config, dice: Dice) -> None:
-        self.config = config
+        self.config: Config = config
         self.dice = dice
         self.faults = Faults()
         self.counters: Counter[str] = Counter()
@@ -109,7 +109,7 @@ class Control(Generic[Config]):
                 raise ValueError("send a JSON object with settings, faults or reset")
             faults = Faults() if body.get("reset") else self.faults
             faults = Faults.model_validate(faults.model_dump() | body.get("faults", {}))
-            config: Config = type(self.config).model_validate(self.config.model_dump() | body.get("settings", {}))
+            config = type(self.config).model_validate(self.config.model_dump() | body.get("settings", {}))
         except ValidationError as error:
             return web.json_response({"error": describe(error)}, status=400)
         except (ValueError, TypeError) as error:

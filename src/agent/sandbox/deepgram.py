@@ -1,6 +1,7 @@
 """Deepgram's streaming speech-to-text (`/v1/listen`, Nova) on its own wire.
 
-Source: Deepgram's AsyncAPI, its pages on errors, KeepAlive, Finalize and CloseStream (October 2026), and its SDK 7.17.
+Source: Deepgram's AsyncAPI, its pages on errors, KeepAlive, Finalize and CloseStream (October 2026),
+and its SDK 7.17.
 """
 
 from __future__ import annotations
@@ -201,9 +202,7 @@ class _Stream:
                 await self._socket.close(code=1000)
                 return True
             case _:
-                await self._out.send(
-                    _error("SchemaError", "Could not deserialize last text message.", message["raw"])
-                )
+                await self._out.send(_error("SchemaError", "Could not deserialize last text message.", message["raw"]))
         return False
 
     async def _configure(self, message: dict[str, Any]) -> None:
@@ -233,9 +232,7 @@ class _Stream:
         match event:
             case SpeechStarted(timestamp):
                 if self._query.vad_events:
-                    await self._out.send(
-                        {"type": "SpeechStarted", "channel": [0, 1], "timestamp": round(timestamp, 3)}
-                    )
+                    await self._out.send({"type": "SpeechStarted", "channel": [0, 1], "timestamp": round(timestamp, 3)})
             case Result():
                 latency = self._config.final_latency if event.is_final else self._config.interim_latency
                 await asyncio.sleep(self._control.dice.seconds(latency))

@@ -12,13 +12,11 @@ from multidict import MultiMapping
 
 _ENCODINGS = frozenset("linear16 linear32 flac alaw mulaw amr-nb amr-wb opus ogg-opus speex g729".split())
 _DECODED = frozenset({"linear16", "alaw", "mulaw"})
-_BOOLEANS = (
-    "interim_results vad_events smart_format punctuate numerals profanity_filter multichannel diarize dictation "
-    "filler_words no_delay detect_entities mip_opt_out"
-).split()
+_BOOLEANS = """interim_results vad_events smart_format punctuate numerals profanity_filter multichannel diarize
+dictation filler_words no_delay detect_entities mip_opt_out""".split()
 _OTHERS = frozenset(
-    "model language encoding sample_rate channels endpointing utterance_end_ms keyterm keywords redact replace search "
-    "tag extra diarize_model callback callback_method language_hint version".split()
+    """model language encoding sample_rate channels endpointing utterance_end_ms keyterm keywords redact replace
+    search tag extra diarize_model callback callback_method language_hint version""".split()
 )
 _MODELS = re.compile(r"(nova-3|nova-2|nova|enhanced|base)(-[a-z]+)*")
 _LANGUAGE = re.compile(r"multi|[a-z]{2}(-[A-Za-z0-9]{2,4})*")

@@ -73,10 +73,18 @@ class GroqEmulator:
         except RequestRefused as refused:
             return self._refuse(refused)
         data = [
-            {"id": name, "object": "model", "created": self._created, "owned_by": name.split("/")[0], "active": True,
-             "context_window": 131072, "max_completion_tokens": 65536, "public_apps": None}
+            {
+                "id": name,
+                "object": "model",
+                "created": self._created,
+                "owned_by": name.split("/")[0],
+                "active": True,
+                "context_window": 131072,
+                "max_completion_tokens": 65536,
+                "public_apps": None,
+            }
             for name in self.control.config.models
-        ]  # fmt: skip
+        ]
         return web.json_response({"object": "list", "data": data})
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
@@ -314,9 +322,7 @@ class _Reply:
             "object": "chat.completion",
             "created": self._created,
             "model": self._chat.model,
-            "choices": [
-                {"index": 0, "message": message, "logprobs": None, "finish_reason": generation.finish_reason}
-            ],
+            "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": generation.finish_reason}],
             "usage": self._usage(),
             "system_fingerprint": "fp_sandbox",
             "x_groq": {"id": self._request_id},

@@ -13,9 +13,9 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError
 
 _KNOWN = frozenset(
-    "messages model temperature top_p stream stream_options stop seed user max_completion_tokens max_tokens tools "
-    "tool_choice parallel_tool_calls response_format reasoning_effort reasoning_format include_reasoning service_tier n "
-    "disable_tool_validation metadata store search_settings documents citation_options".split()
+    """messages model temperature top_p stream stream_options stop seed user max_completion_tokens max_tokens tools
+    tool_choice parallel_tool_calls response_format reasoning_effort reasoning_format include_reasoning service_tier n
+    disable_tool_validation metadata store search_settings documents citation_options""".split()
 )
 _UNSUPPORTED = ("logprobs", "top_logprobs", "logit_bias", "presence_penalty", "frequency_penalty")
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool"})
@@ -94,7 +94,7 @@ def parse(body: bytes, models: tuple[str, ...]) -> ChatRequest:
 
 
 def check_call(request: ChatRequest, name: str, arguments: dict[str, Any]) -> None:
-    """Check a tool call that the model made against the tool's schema. Raises `RequestRefused` (tool_use_failed)."""
+    """Check a tool call of the model's against the tool's schema. Raises `RequestRefused` (tool_use_failed)."""
     if not request.validates_tools:
         return
     schema = request.schemas.get(name)

@@ -7,36 +7,81 @@ from __future__ import annotations
 
 import re
 
-_DIGITS = {
-    "zero": "0", "nought": "0", "oh": "0", "one": "1", "won": "1", "two": "2", "to": "2", "too": "2", "three": "3",
-    "tree": "3", "four": "4", "for": "4", "fore": "4", "five": "5", "six": "6", "seven": "7", "eight": "8", "ate": "8",
-    "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13", "fourteen": "14", "fifteen": "15",
-    "sixteen": "16", "seventeen": "17", "eighteen": "18", "nineteen": "19",
-}  # fmt: skip
+
+def _table(text: str) -> dict[str, str]:
+    """Lines "meaning: word word ..." as a table from word to meaning."""
+    lines = (line.split(":") for line in text.strip().splitlines())
+    return {word: meaning.strip() for meaning, words in lines for word in words.split()}
+
+
+_DIGITS = _table("""
+0: zero nought oh
+1: one won
+2: two to too
+3: three tree
+4: four for fore
+5: five
+6: six
+7: seven
+8: eight ate
+9: nine
+10: ten
+11: eleven
+12: twelve
+13: thirteen
+14: fourteen
+15: fifteen
+16: sixteen
+17: seventeen
+18: eighteen
+19: nineteen
+""")
+_AMBIGUOUS = frozenset({"to", "too", "for", "fore", "won", "ate", "tree"})
+"""Digits only where a code is spelled."""
 _TENS = {
-    "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90,
-}  # fmt: skip
+    word: str(20 + 10 * i) for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
+}
 NATO = dict(
     zip(
         "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        "Alpha Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliet Kilo Lima Mike November Oscar Papa Quebec Romeo "
-        "Sierra Tango Uniform Victor Whiskey X-ray Yankee Zulu".split(),
+        """Alpha Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliet Kilo Lima Mike November Oscar Papa Quebec
+        Romeo Sierra Tango Uniform Victor Whiskey X-ray Yankee Zulu""".split(),
         strict=True,
     )
 )
-_LETTERS = {
-    "ay": "A", "bee": "B", "be": "B", "see": "C", "sea": "C", "cee": "C", "dee": "D", "ee": "E", "eff": "F", "gee": "G",
-    "aitch": "H", "haitch": "H", "eye": "I", "jay": "J", "kay": "K", "okay": "K", "el": "L", "ell": "L", "em": "M",
-    "am": "M", "en": "N", "pee": "P", "pea": "P", "queue": "Q", "cue": "Q", "are": "R", "ar": "R", "ess": "S",
-    "tee": "T", "tea": "T", "you": "U", "yu": "U", "vee": "V", "ex": "X", "why": "Y", "wye": "Y", "zed": "Z", "zee": "Z",
-    "alfa": "A", "juliett": "J", "whisky": "W", "xray": "X",
-}  # fmt: skip
+_LETTERS = _table("""
+A: ay alfa
+B: bee be
+C: see sea cee
+D: dee
+E: ee
+F: eff
+G: gee
+H: aitch haitch
+I: eye
+J: jay juliett
+K: kay okay
+L: el ell
+M: em am
+N: en
+P: pee pea
+Q: queue cue
+R: are ar
+S: ess
+T: tee tea
+U: you yu
+V: vee
+W: whisky
+X: ex xray
+Y: why wye
+Z: zed zee
+""")
 _LETTERS |= {word.lower(): letter for letter, word in NATO.items()}
 _AREAS = frozenset(
-    "AB AL B BA BB BD BH BL BN BR BS BT CA CB CF CH CM CO CR CT CV CW DA DD DE DG DH DL DN DT DY E EC EH EN EX FK FY G GL "
-    "GU GY HA HD HG HP HR HS HU HX IG IM IP IV JE KA KT KW KY L LA LD LE LL LN LS LU M ME MK ML N NE NG NN NP NR NW OL OX "
-    "PA PE PH PL PO PR RG RH RM S SA SE SG SK SL SM SN SO SP SR SS ST SW SY TA TD TF TN TQ TR TS TW UB W WA WC WD WF WN WR "
-    "WS WV YO ZE".split()
+    """AB AL B BA BB BD BH BL BN BR BS BT CA CB CF CH CM CO CR CT CV CW DA DD DE DG DH DL DN DT DY E EC EH EN EX FK FY G
+    GL GU GY HA HD HG HP HR HS HU HX IG IM IP IV JE KA KT KW KY L LA LD LE LL LN LS LU M ME MK ML N NE NG NN NP NR NW
+    OL OX PA PE PH PL PO PR RG RH RM S SA SE SG SK SL SM SN SO SP SR SS ST SW SY TA TD TF TN TQ TR TS TW UB W WA WC WD
+    WF WN WR WS WV YO ZE""".split()
 )
 _POSTCODE = re.compile(r"([A-Z]{1,2})([0-9][0-9A-Z]?)([0-9][A-Z]{2})")
 _TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?", re.IGNORECASE)
@@ -48,7 +93,7 @@ def _characters(token: str) -> str | None:
     if low in _DIGITS:
         return _DIGITS[low]
     if low in _TENS:
-        return str(_TENS[low])
+        return _TENS[low]
     if low in _LETTERS:
         return _LETTERS[low]
     if len(token) == 1 or (any(c.isdigit() for c in token) and len(token) <= 7) or len(token) <= 3:
@@ -57,28 +102,29 @@ def _characters(token: str) -> str | None:
 
 
 def find_postcode(text: str) -> str | None:
-    """The UK postcode in `text`, as "M1 4BT"; none when there is none. The last one wins: a caller corrects himself."""
+    """The UK postcode in `text`, as "M1 4BT", or none. The last one wins: callers correct themselves."""
     text = re.sub(r"\bdouble[ -]?(you|u)\b", "w", text, flags=re.IGNORECASE)
     text = re.sub(r"\b([a-z]) (?:for|as in) (\w)\w+", _spelled, text, flags=re.IGNORECASE)
     text = re.sub(r"\bx-ray\b", "x", text, flags=re.IGNORECASE)
     text = re.sub(r"\bdouble (\w+)", r"\1 \1", text, flags=re.IGNORECASE)
     text = re.sub(r"\btriple (\w+)", r"\1 \1 \1", text, flags=re.IGNORECASE)
     pieces = [_characters(token) for token in _TOKEN.findall(text)]
-    found = None
+    found: tuple[int, int, str] | None = None
     for first in range(len(pieces)):
         code = ""
-        for piece in pieces[first : first + 8]:
+        for last, piece in enumerate(pieces[first : first + 8], first):
             if piece is None or len(code) > 7:
                 break
             code += piece
             match = _as_postcode(code)
-            if match is not None:
-                found = match
-    return found
+            # Of two that end alike the longer: SW1A 2AA ends with W1A 2AA.
+            if match is not None and (found is None or (last, -first) > found[:2]):
+                found = (last, -first, match)
+    return found[2] if found else None
 
 
 def _spelled(match: re.Match[str]) -> str:
-    """ "B for bravo" is B; "one for Bill" is not."""
+    """As in "B for bravo", which is B, while "one for Bill" is not."""
     letter = match.group(1)
     return letter if letter.lower() == match.group(2).lower() else match.group(0)
 
@@ -112,13 +158,13 @@ def digits_in(text: str) -> str:
     found = ""
     for token in _TOKEN.findall(text):
         low = token.lower()
-        found += _DIGITS.get(low, str(_TENS[low]) if low in _TENS else "".join(c for c in token if c.isdigit()))
+        found += _DIGITS.get(low, _TENS[low] if low in _TENS else "".join(c for c in token if c.isdigit()))
     return found
 
 
+_LEAD_IN = r"yes|yeah|yep|ok|okay|sure|right|um|uh|er|oh|so|well|it's|its|it is|that's|that is|is"
 _ADDRESS_START = re.compile(
-    r"^(?:(?:yes|yeah|yep|ok|okay|sure|right|um|uh|er|oh|so|well|it's|its|it is|that's|that is|i'm at|i am at|we're at|"
-    r"i live at|the address is|my address is|address is|at|number|no|flat's|is)\b[\s,.]*)+",
+    rf"^(?:(?:{_LEAD_IN}|i'm at|i am at|we're at|i live at|(?:the |my )?address is|at|number|no)\b[\s,.]*)+",
     re.IGNORECASE,
 )
 
@@ -148,8 +194,8 @@ def _numbers_to_digits(text: str) -> str:
     for word in words:
         low = word.lower().strip(",.")
         if low in _TENS:
-            number += str(_TENS[low])
-        elif low in _DIGITS and low not in ("to", "too", "for", "won", "ate", "fore", "tree"):
+            number += _TENS[low]
+        elif low in _DIGITS and low not in _AMBIGUOUS:
             digit = _DIGITS[low]
             number = number[:-1] + digit if number.endswith("0") and len(digit) == 1 and used else number + digit
         else:
@@ -159,8 +205,7 @@ def _numbers_to_digits(text: str) -> str:
 
 
 _NAME_START = re.compile(
-    r"^(?:(?:yes|yeah|yep|ok|okay|sure|um|uh|er|oh|so|well|hi|hello|my name is|my name's|my name|name's|the name is|"
-    r"the name's|it's|its|it is|this is|i'm|i am|that's|that is|call me|is)\b[\s,.]*)+",
+    rf"^(?:(?:{_LEAD_IN}|hi|hello|(?:my |the )?name is|(?:my |the )?name's|this is|i'm|i am|call me|under)\b[\s,.]*)+",
     re.IGNORECASE,
 )
 
@@ -179,22 +224,18 @@ def find_name(text: str) -> str | None:
 _NO_NAMES = frozenset("yes no what why sorry pardon hello okay right sure maybe nothing".split())
 
 _YES = re.compile(
-    r"\b(?:yes|yeah|yep|yup|correct|right|exactly|perfect|fine|sure|ok|okay|please|sounds good|go ahead|great|lovely|"
-    r"all right|alright|spot on|that's it|absolutely|of course)\b",
+    r"\b(?:yes|yeah|yep|yup|correct|right|exactly|perfect|fine|sure|ok|okay|please|sounds good|go ahead|great|lovely"
+    r"|all right|alright|spot on|that's it|absolutely|of course)\b",
     re.IGNORECASE,
 )
-_NO = re.compile(
-    r"\b(?:no|nope|nah|not|wrong|isn't|don't|incorrect|never mind|leave it)\b",
-    re.IGNORECASE,
-)
+_NO = re.compile(r"\b(?:no|nope|nah|not|wrong|isn't|don't|incorrect|never mind|leave it)\b", re.IGNORECASE)
+_HARMLESS_NO = re.compile(r"\b(?:no (?:problem|worries)|don't mind|not a problem)\b", re.IGNORECASE)
 
 
 def yes_or_no(text: str) -> bool | None:
     """True for yes, False for no, none for neither. "No, that's right" counts as it begins."""
-    no, yes = _NO.search(text), _YES.search(text)
+    no, yes = _NO.search(_HARMLESS_NO.sub("yes", text)), _YES.search(_HARMLESS_NO.sub("yes", text))
     if no and (not yes or no.start() < yes.start() or "not right" in text.lower()):
-        if re.search(r"\bno (?:problem|worries)\b|\bdon't mind\b|\bnot a problem\b", text, re.IGNORECASE):
-            return True
         return False
     return True if yes else None
 

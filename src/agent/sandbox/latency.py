@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from itertools import pairwise
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -49,7 +50,7 @@ class Dice:
             (1.0, latency.p99 * 1.2),
         )
         chance = self._random.random()
-        for (low, short), (high, long) in zip(points, points[1:], strict=False):
+        for (low, short), (high, long) in pairwise(points):
             if chance <= high:
                 share = (chance - low) / (high - low)
                 return math.exp((1 - share) * math.log1p(short) + share * math.log1p(long)) / 1000.0 - 0.001

@@ -196,9 +196,7 @@ class Listener:
     ) -> Result:
         if words:
             self._last_word_end = words[-1].end
-        return Result(
-            self._seconds(self._final_end), self._seconds(end), words, is_final, speech_final, from_finalize
-        )
+        return Result(self._seconds(self._final_end), self._seconds(end), words, is_final, speech_final, from_finalize)
 
     def _seconds(self, position: int) -> float:
         return position / self._rate

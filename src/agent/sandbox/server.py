@@ -21,8 +21,8 @@ from agent.sandbox.speech import Recogniser, Voice, load_recogniser, load_voice
 class Sandbox:
     """Starts the emulators on entry and stops them on exit.
 
-    `async with Sandbox(config) as sandbox:` gives `deepgram_url`, `groq_url` and `cartesia_url`, as the settings of the
-    agent want them, and `deepgram`, `groq`, `cartesia`: each one's `Control` with its settings, faults and counters.
+    `async with Sandbox(config) as sandbox:` gives `deepgram_url`, `groq_url` and `cartesia_url`, as the settings of
+    the agent want them, and `deepgram`, `groq`, `cartesia`: each one's `Control` with its settings, faults, counters.
     Entering raises `EngineMissing` when a speech engine is not installed, `OSError` when a port is taken.
     """
 
@@ -54,9 +54,7 @@ class Sandbox:
                     self._pool, load_recogniser, "moonshine" if real else "tones"
                 )
             if self._voice is None:
-                self._voice = await loop.run_in_executor(
-                    self._pool, load_voice, self.config.voice if real else "tones"
-                )
+                self._voice = await loop.run_in_executor(self._pool, load_voice, self.config.voice if real else "tones")
             deepgram = DeepgramEmulator(self.deepgram, self._recogniser, self._pool)
             groq = GroqEmulator(self.groq)
             cartesia = CartesiaEmulator(self.cartesia, self._voice, self._pool)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from agent.sandbox.speech.types import EngineMissing, Recogniser, Samples, Speech, Voice, Word
 
-VoiceName = Literal["hibari", "pico", "tones"]
+VoiceName = Literal["hibari", "hibari-low", "pico", "tones"]
 RecogniserName = Literal["moonshine", "tones"]
 
 __all__ = [
@@ -34,6 +34,10 @@ def load_voice(name: VoiceName) -> Voice:
             from agent.sandbox.speech.hibari import HibariVoice
 
             return HibariVoice()
+        case "hibari-low":
+            from agent.sandbox.speech.hibari import LOW, HibariVoice
+
+            return HibariVoice(LOW)
         case "pico":
             from agent.sandbox.speech.pico import PicoVoice
 

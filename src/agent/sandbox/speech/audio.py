@@ -45,7 +45,7 @@ def level(samples: NDArray[np.float32], sample_rate: int, dbfs: float = SPEECH_D
 
 def to_int16(samples: NDArray[np.float32]) -> Samples:
     """-1..1 as 16-bit samples, clipped."""
-    return np.clip(np.rint(samples * 32768.0), -32768, 32767).astype(np.int16)
+    return np.asarray(np.clip(np.rint(samples * 32768.0), -32768, 32767), dtype=np.int16)
 
 
 def to_float(samples: Samples) -> NDArray[np.float32]:

@@ -4,8 +4,8 @@ Each character is 50 ms of two tones, so that a sentence lasts about as long as 
 harmonic of 125 Hz between 375 and 3250 Hz, with a hum at 125 and 250 Hz below: for a level, periodicity or
 WebRTC detector it is a voice with that pitch, and it passes a telephone line and G.711.
 
-Characters alternate between two sets of low tones. So a doubled letter is two characters, while silence put into the
-middle of one (a held playback) does not make it two, and no clock has to be kept: audio may begin, stop, lose
+Characters alternate between two sets of low tones. So a doubled letter is two characters, while silence put into
+the middle of one (a held playback) does not make it two, and no clock has to be kept: audio may begin, stop, lose
 frames and gain silence anywhere, and what is whole is read.
 """
 
