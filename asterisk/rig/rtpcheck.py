@@ -88,15 +88,22 @@ def check(packets: Sequence[Packet]) -> RtpReport:
 
 
 def samples(packets: Sequence[Packet]) -> Samples:
-    """The stream's audio by its RTP timestamps, silence where they jump; 8 kHz, first packet first."""
+    """The stream's audio, 8 kHz, first packet first; where timestamps do not continue, it goes on by arrival."""
     spoken = [packet for packet in packets if packet.payload_type == 0]
     if not spoken:
         return np.zeros(0)
-    first = spoken[0].timestamp
-    places = [(packet.timestamp - first) & 0xFFFFFFFF for packet in spoken]
-    audio = np.zeros(max(place + len(packet.payload) for place, packet in zip(places, spoken, strict=True)))
-    for place, packet in zip(places, spoken, strict=True):
-        audio[place : place + len(packet.payload)] = np.frombuffer(ulaw.decode(packet.payload), "<i2")
+    places: list[int] = []
+    place = 0
+    previous: Packet | None = None
+    for packet in spoken:
+        if previous is not None and packet.timestamp != (previous.timestamp + len(previous.payload)) & 0xFFFFFFFF:
+            place = max(place, round((packet.at_s - spoken[0].at_s) * 8000))
+        places.append(place)
+        place += len(packet.payload)
+        previous = packet
+    audio = np.zeros(place)
+    for begin, packet in zip(places, spoken, strict=True):
+        audio[begin : begin + len(packet.payload)] = linear(ulaw.decode(packet.payload))
     return audio
 
 

@@ -26,7 +26,7 @@ KNOWN_NORMAL = {
 
 KNOWN_WITHOUT_AGENT = {
     "FastAGI with nobody listening": r"res_agi\.c:.* Connecting to '127\.0\.0\.1:\d+' failed for url 'agi://",
-    "FastAGI given up": r"res_agi\.c:.* Couldn't connect to host ",
+    "FastAGI given up": r"res_agi\.c:.* Couldn't connect to any host\.  FastAGI failed\.",
 }
 """Warnings that stand for an agent that is not there."""
 

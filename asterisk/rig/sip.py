@@ -57,9 +57,9 @@ def parse(data: bytes) -> Message:
     message = Message(first, body=body)
     for line in lines:
         name, _, value = line.partition(":")
-        name = name.strip().lower()
+        name = _SHORT.get(name.strip().lower(), name.strip().lower())
         if name != "content-length":
-            message.headers.append((_SHORT.get(name, name), value.strip()))
+            message.headers.append((name, value.strip()))
     return message
 
 

@@ -45,9 +45,7 @@ class StandInCall:
 
     def drop(self) -> None:
         """End as a killed process does with data unread: a reset."""
-        self._writer.get_extra_info("socket").setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-        )
+        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._writer.transport.abort()
 
     async def digit(self, timeout_s: float = 5.0) -> str:

@@ -238,7 +238,7 @@ async def test_the_script_announces_and_asks_too(line: Line, verdict: Verdict | 
     assert line.rig.complaints() == []
 
 
-@pytest.mark.parametrize("name", ['"; x', "Ünal 🙂", "a\\", "x" * 200, ""])
+@pytest.mark.parametrize("name", ['"; x (y) <z>', "Ünal 🙂", "a\\", "x" * 70, ""])
 async def test_odd_names_are_safe(line: Line, name: str) -> None:
     async with line.caller(name=name).call(f"all-{NUMBER}") as call:
         agent = await line.agent.call()
@@ -260,10 +260,10 @@ async def test_a_withheld_number_is_empty(line: Line) -> None:
 
 
 async def test_a_number_cannot_carry_dialplan(line: Line) -> None:
-    async with line.caller().call("all-0207,x)Set(A=1)") as call:
+    async with line.caller().call("all-0207)Set(A=1") as call:
         agent = await line.agent.call()
         assert agent.info is not None
-        assert agent.info.did == "0207xSetA1"
+        assert agent.info.did == "0207SetA1"
         line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
 

@@ -17,7 +17,7 @@ from agent.telephony.agi import (
     quoted,
     set_variable,
 )
-from agent.telephony.texts import MAX_TEXT, caller_number, clean
+from agent.telephony.texts import MAX_TEXT, caller_name, caller_number, clean
 
 
 def unquoted(line: str) -> list[str]:
@@ -61,9 +61,7 @@ def test_a_request_of_asterisk_is_understood() -> None:
 
 
 def test_the_first_of_two_equal_headers_counts() -> None:
-    request = parse_request(
-        ["agi_network_script: next", "agi_arg_1: a", "agi_network_script: start", "agi_arg_1: b"]
-    )
+    request = parse_request(["agi_network_script: next", "agi_arg_1: a", "agi_network_script: start", "agi_arg_1: b"])
     assert (request.script, request.arguments) == ("next", ("a",))
 
 
@@ -143,6 +141,13 @@ def test_clean_text_is_one_short_line(text: str) -> None:
     assert clean(text).isprintable()
     assert len(clean(text)) <= MAX_TEXT
     assert clean(clean(text)) == clean(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"), [(r"\"x\" y", '"x" y'), (r"a\\", "a\\"), (r"\n", r"\n"), ("unknown", ""), ("\\", "\\")]
+)
+def test_a_name_is_unquoted(text: str, name: str) -> None:
+    assert caller_name(text) == name
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from .agi import (
     set_variable,
 )
 from .registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError
-from .texts import caller_number, clean
+from .texts import caller_name, caller_number, clean
 
 log = logging.getLogger(__name__)
 
@@ -284,7 +284,7 @@ def _call_info(call: uuid.UUID, request: AgiRequest, linked_id: str) -> CallInfo
         uuid=call,
         did=did,
         caller_id=caller_number(request.header("callerid"), request.header("callingpres")),
-        caller_name=clean(request.header("calleridname")),
+        caller_name=caller_name(request.header("calleridname")),
         unique_id=clean(request.header("uniqueid")),
         linked_id=linked_id,
         channel=clean(request.header("channel")),

@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from .registry import CallInfo
-from .texts import caller_number, clean
+from .texts import caller_name, caller_number, clean
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class MetadataDirectory:
             uuid=uuid,
             did=clean(texts.get("did", "")),
             caller_id=caller_number(texts.get("caller_id", ""), texts.get("presentation", "")),
-            caller_name=clean(texts.get("caller_name", "")),
+            caller_name=caller_name(texts.get("caller_name", "")),
             unique_id=clean(texts.get("unique_id", "")),
             linked_id=clean(texts.get("linked_id", "")),
             channel=clean(texts.get("channel", "")),

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import phonenumbers
 
-WITHHELD = frozenset(
-    {"", "anonymous", "private", "restricted", "unknown", "unavailable", "withheld", "s", "<unknown>"}
-)
+WITHHELD = frozenset({"", "anonymous", "private", "restricted", "unknown", "unavailable", "withheld", "s", "<unknown>"})
 """What trunks and Asterisk put in the place of a number that the caller does not show, in lower case."""
 
 

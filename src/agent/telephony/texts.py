@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MAX_TEXT = 128
 """Longest text kept, characters: longer than any number, name or channel of a real call."""
 
@@ -14,6 +16,14 @@ def clean(text: str) -> str:
     printable = "".join(character if character.isprintable() else " " for character in text[: 4 * MAX_TEXT])
     text = " ".join(printable.split())[:MAX_TEXT].strip()
     return "" if text.lower() in _UNKNOWN else text
+
+
+def caller_name(text: str) -> str:
+    r"""The caller's name: `clean`, with the escapes of SIP's quoted string undone.
+
+    chan_pjsip hands `\"` and `\\` of a display name on as they came (seen on 22.10.1).
+    """
+    return re.sub(r"\\([\"\\])", r"\1", clean(text))
 
 
 def caller_number(text: str, presentation: str = "") -> str:
