@@ -1,0 +1,158 @@
+"""What the conversation needs of a vendor, as one Protocol for each of speech-to-text, language model and
+text-to-speech, and the events that they give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+Message: TypeAlias = dict[str, Any]
+"""A message in OpenAI's chat format."""
+
+
+class ProviderError(Exception):
+    """A vendor failed. `status` is an HTTP status or WebSocket close code, 0 for none; the text holds no secret."""
+
+    def __init__(self, vendor: str, text: str, *, status: int = 0, retry_after_s: float = 0.0) -> None:
+        super().__init__(f"{vendor}: {text}")
+        self.vendor = vendor
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+# ---- speech to text -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What the caller said, or seems to say. Times are milliseconds of the call (from the UUID on)."""
+
+    text: str
+    final: bool
+    """The words will not change any more."""
+    speech_final: bool
+    """The vendor heard the end of the utterance."""
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class UtteranceEnd:
+    """No word for so long that the utterance must be over, though no final said so."""
+
+
+@dataclass(frozen=True, slots=True)
+class SttLost:
+    """The vendor is gone for good in this call."""
+
+    reason: str
+
+
+SttEvent: TypeAlias = Transcript | UtteranceEnd | SttLost
+
+
+class SpeechToText(Protocol):
+    """A stream of one call's audio to text."""
+
+    async def connect(self) -> None:
+        """Make the connection ready. Raises `ProviderError`."""
+
+    def hear(self, position_ms: int, pcm: bytes) -> None:
+        """Queue audio that begins at `position_ms` of the call; never blocks. What is too old is dropped, counted."""
+
+    def finalize(self) -> None:
+        """Ask for the final text of what was heard so far."""
+
+    def events(self) -> AsyncIterator[SttEvent]:
+        """The events, until `close`."""
+
+    async def close(self) -> None:
+        """End the stream."""
+
+
+# ---- language model -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """Some words of the reply."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model wants a tool to run; `arguments` is JSON text, unchecked."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The reply is complete."""
+
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    model: str
+
+
+LlmEvent: TypeAlias = Text | ToolCall | Finished
+
+
+class LanguageModel(Protocol):
+    """Streams a reply to a conversation."""
+
+    def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncIterator[LlmEvent]:
+        """The reply as it comes; the last event is `Finished`. Raises `ProviderError`."""
+
+
+# ---- text to speech -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """16-bit PCM at 8000 samples a second."""
+
+    pcm: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """When words are spoken: milliseconds from the beginning of this synthesis."""
+
+    words: tuple[str, ...]
+    start_ms: tuple[int, ...]
+
+
+TtsEvent: TypeAlias = Audio | Words
+
+
+class Synthesis(Protocol):
+    """Text in, audio out, as one flow of speech."""
+
+    async def say(self, text: str) -> None:
+        """Add text; it is spoken as it stands, spaces included. Raises `ProviderError`."""
+
+    async def finish(self) -> None:
+        """No more text will come."""
+
+    def events(self) -> AsyncIterator[TtsEvent]:
+        """Audio and word times until all is spoken. Raises `ProviderError`."""
+
+    async def cancel(self) -> None:
+        """Stop; what still comes is dropped."""
+
+
+class TextToSpeech(Protocol):
+    """Opens syntheses."""
+
+    async def warm(self) -> None:
+        """Make a connection ready before it is needed. Raises `ProviderError`."""
+
+    async def open(self, voice_id: str = "") -> Synthesis:
+        """Begin a synthesis in this voice (the default one if empty). Raises `ProviderError`."""

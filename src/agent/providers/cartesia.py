@@ -1,0 +1,305 @@
+"""Cartesia Sonic over its WebSocket (`/tts/websocket`), on the wire itself, with continuations.
+
+The rules are those of Cartesia's API reference (docs.cartesia.ai, "TTS (WebSocket)"): every message of a context carries
+the same fields; `max_buffer_delay_ms` is 3000 unless told otherwise; one socket carries many contexts; a context ends 1 s
+after its last audio; a cancelled one still sends what it had begun, which is dropped here; a socket that generates
+nothing for 5 minutes is closed, so it is replaced before that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+from agent.providers.base import Audio, ProviderError, TtsEvent, Words
+
+log = logging.getLogger(__name__)
+
+VENDOR = "Cartesia"
+CONTEXTS_A_SOCKET = 8
+CONNECT_S = 3.0
+IDLE_S = 240.0  # the vendor closes after 300
+SILENT_S = 5.0  # text was sent and no audio comes
+RATE = 8000
+LIMIT_BYTES = 90 * RATE * 2  # a context's audio that waits to be taken: 90 s
+
+
+@dataclass(frozen=True, slots=True)
+class CartesiaOptions:
+    """How text is spoken."""
+
+    url: str
+    api_key: str
+    model: str = "sonic-3"
+    voice_id: str = ""
+    language: str = "en"
+    version: str = "2026-08-14"
+
+
+class CartesiaSynthesis:
+    """One context: text in, audio out."""
+
+    def __init__(self, socket: _Socket, options: CartesiaOptions, voice_id: str) -> None:
+        self.id = uuid.uuid4().hex
+        self._socket = socket
+        self._fields: dict[str, Any] = {
+            "model_id": options.model,
+            "voice": {"id": voice_id or options.voice_id},
+            "language": options.language,
+            "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": RATE},
+            "context_id": self.id,
+            "max_buffer_delay_ms": 0,
+            "add_timestamps": True,
+        }
+        self._queue: asyncio.Queue[TtsEvent | ProviderError | None] = asyncio.Queue()  # bounded by LIMIT_BYTES
+        self._queued_bytes = 0
+        self._over = False
+        self._begun = False
+
+    async def say(self, text: str) -> None:
+        """Send text; it joins what was sent before letter by letter."""
+        if text:
+            self._begun = True
+            await self._socket.send({**self._fields, "transcript": text, "continue": True})
+
+    async def finish(self) -> None:
+        """Close the context: the vendor speaks what is left, and says `done`."""
+        if not self._begun:
+            self.take(None)
+            return
+        await self._socket.send({**self._fields, "transcript": "", "continue": False})
+
+    async def events(self) -> AsyncIterator[TtsEvent]:
+        """Audio and word times, until all is spoken. Raises `ProviderError`, also when nothing comes for 5 s."""
+        while True:
+            try:
+                async with asyncio.timeout(SILENT_S if self._begun else None):
+                    event = await self._queue.get()
+            except TimeoutError:
+                self._socket.suspect()
+                raise ProviderError(VENDOR, f"no audio for {SILENT_S:g} s") from None
+            if event is None:
+                return
+            if isinstance(event, ProviderError):
+                raise event
+            if isinstance(event, Audio):
+                self._queued_bytes -= len(event.pcm)
+            yield event
+
+    async def cancel(self) -> None:
+        """Stop: what was not begun is not made, and what still comes is dropped."""
+        if self._over:
+            return
+        self._over = True
+        self._socket.forget(self)
+        if self._begun:
+            with contextlib.suppress(ProviderError):
+                await self._socket.send({"context_id": self.id, "cancel": True})
+        self._queue.put_nowait(None)
+
+    def take(self, event: TtsEvent | ProviderError | None) -> None:
+        """What the socket received for this context; None is its end."""
+        if self._over:
+            return
+        if isinstance(event, Audio):
+            self._queued_bytes += len(event.pcm)
+            if self._queued_bytes > LIMIT_BYTES:
+                event = ProviderError(VENDOR, f"more than {LIMIT_BYTES // (2 * RATE)} s of audio in one context")
+        if not isinstance(event, Audio | Words):
+            self._over = True
+            self._socket.forget(self)
+        self._queue.put_nowait(event)
+
+
+class _Socket:
+    """One WebSocket and the contexts on it."""
+
+    def __init__(self, connection: ClientConnection, counters: Counter[str]) -> None:
+        self._connection = connection
+        self._counters = counters
+        self._contexts: dict[str, CartesiaSynthesis] = {}
+        self.used_at = time.monotonic()
+        self.broken = False
+        self._task = asyncio.create_task(self._receive(), name="cartesia")
+
+    @property
+    def contexts(self) -> int:
+        """How many contexts are open."""
+        return len(self._contexts)
+
+    def add(self, synthesis: CartesiaSynthesis) -> None:
+        """A new context."""
+        self._contexts[synthesis.id] = synthesis
+        self.used_at = time.monotonic()
+
+    def forget(self, synthesis: CartesiaSynthesis) -> None:
+        """A context is over; its late audio is dropped."""
+        self._contexts.pop(synthesis.id, None)
+
+    def suspect(self) -> None:
+        """It went silent: no new context is put on it."""
+        self.broken = True
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send one message. Raises `ProviderError` when the connection is gone."""
+        self.used_at = time.monotonic()
+        try:
+            await self._connection.send(orjson.dumps(message).decode())
+        except websockets.ConnectionClosed as error:
+            self.broken = True
+            raise ProviderError(VENDOR, "the connection is gone", status=_code(self._connection)) from error
+
+    async def close(self) -> None:
+        """Close it and end its contexts."""
+        self.broken = True
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                await self._connection.close()
+
+    async def _receive(self) -> None:
+        try:
+            async for message in self._connection:
+                try:
+                    document = orjson.loads(message)
+                except orjson.JSONDecodeError:
+                    self._counters["garbage"] += 1
+                    continue
+                if isinstance(document, dict):
+                    self._route(document)
+        except websockets.ConnectionClosed:
+            pass
+        finally:
+            self.broken = True
+            error = ProviderError(VENDOR, "the connection is gone", status=_code(self._connection))
+            for context in list(self._contexts.values()):
+                context.take(error)
+
+    def _route(self, document: dict[str, Any]) -> None:
+        kind = document.get("type")
+        context = self._contexts.get(str(document.get("context_id", "")))
+        if kind == "error" and context is None and not document.get("context_id"):
+            # It names no context: each one on this socket may be meant, and none must wait for ever.
+            for each in list(self._contexts.values()):
+                each.take(_error(document))
+            return
+        if context is None:
+            self._counters["late"] += 1
+            return
+        if kind == "chunk":
+            try:
+                context.take(Audio(base64.b64decode(document.get("data") or "", validate=True)))
+            except (binascii.Error, ValueError):
+                self._counters["garbage"] += 1
+        elif kind == "timestamps":
+            times = document.get("word_timestamps") or {}
+            words, starts = times.get("words") or (), times.get("start") or ()
+            context.take(Words(tuple(map(str, words)), tuple(round(1000 * float(start)) for start in starts)))
+        elif kind == "done":
+            context.take(None)
+        elif kind == "error":
+            context.take(_error(document))
+
+
+def _error(document: dict[str, Any]) -> ProviderError:
+    said = document.get("error_code") or document.get("title") or document.get("error") or "error"
+    return ProviderError(VENDOR, str(said)[:200], status=int(document.get("status_code") or 0))
+
+
+def _code(connection: ClientConnection) -> int:
+    return connection.close_code or 0
+
+
+class CartesiaTts:
+    """Sockets shared by all calls of a process: at most 8 contexts on each, replaced before the vendor closes them."""
+
+    def __init__(self, options: CartesiaOptions) -> None:
+        self._options = options
+        self._sockets: list[_Socket] = []
+        self._opening = asyncio.Lock()
+        self.counters: Counter[str] = Counter()
+        """`connected`, `contexts`, `late` (messages of a context that is over), `garbage`."""
+
+    async def warm(self) -> None:
+        """Make sure that there is a socket with room."""
+        await self._socket()
+
+    async def open(self, voice_id: str = "") -> CartesiaSynthesis:
+        """Begin a context."""
+        socket = await self._socket()
+        synthesis = CartesiaSynthesis(socket, self._options, voice_id)
+        socket.add(synthesis)
+        self.counters["contexts"] += 1
+        return synthesis
+
+    async def close(self) -> None:
+        """Close every socket."""
+        sockets, self._sockets = self._sockets, []
+        for socket in sockets:
+            await socket.close()
+
+    def _ready(self) -> _Socket | None:
+        now = time.monotonic()
+        usable = [
+            socket
+            for socket in self._sockets
+            if not socket.broken
+            and socket.contexts < CONTEXTS_A_SOCKET
+            and (socket.contexts or now - socket.used_at < IDLE_S)
+        ]
+        # The fullest one first: the others may fall idle and be closed.
+        return max(usable, key=lambda socket: socket.contexts, default=None)
+
+    async def _socket(self) -> _Socket:
+        if (socket := self._ready()) is not None:
+            return socket
+        async with self._opening:
+            if (socket := self._ready()) is not None:
+                return socket
+            await self._discard()
+            socket = _Socket(await self._connect(), self.counters)
+            self._sockets.append(socket)
+            self.counters["connected"] += 1
+            return socket
+
+    async def _discard(self) -> None:
+        now = time.monotonic()
+        for socket in list(self._sockets):
+            if not socket.contexts and (socket.broken or now - socket.used_at >= IDLE_S):
+                self._sockets.remove(socket)
+                await socket.close()
+
+    async def _connect(self) -> ClientConnection:
+        try:
+            return await websockets.connect(
+                f"{self._options.url}/tts/websocket",
+                additional_headers={
+                    "Authorization": f"Bearer {self._options.api_key}",
+                    "Cartesia-Version": self._options.version,
+                },
+                compression=None,
+                open_timeout=CONNECT_S,
+                close_timeout=1.0,
+                max_size=4 << 20,
+                max_queue=64,
+            )
+        except websockets.InvalidStatus as error:
+            status = error.response.status_code
+            raise ProviderError(VENDOR, f"refused the connection with HTTP {status}", status=status) from error
+        except (OSError, TimeoutError, websockets.WebSocketException) as error:
+            raise ProviderError(VENDOR, f"no connection to {self._options.url}: {type(error).__name__}") from error

@@ -1,0 +1,204 @@
+"""Any OpenAI-compatible chat API, streamed; Groq is the one it is made for.
+
+Groq's stream as recorded (console.groq.com/docs): the first chunk is empty and no token; gpt-oss reasons before it
+speaks (`delta.reasoning`); a tool call comes whole in one chunk, which is no promise, so it is gathered by index; errors
+can come inside a 200 stream, as `error` or `x_groq.error`; a stream can end without `[DONE]`, so only a `finish_reason`
+makes it complete.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import orjson
+
+from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
+
+log = logging.getLogger(__name__)
+
+VENDOR = "LLM"
+MAX_EVENT_BYTES = 256 * 1024
+USER_AGENT = "fastaudio-agent"  # some user agents of HTTP libraries are turned away by the vendor's front
+
+
+@dataclass(frozen=True, slots=True)
+class ChatOptions:
+    """How replies are asked for. Times in s: to connect, until the headers, between two reads."""
+
+    url: str
+    api_key: str
+    model: str
+    fallback_model: str = ""
+    temperature: float = 0.3
+    max_tokens: int = 250
+    reasoning_effort: str = "low"
+    connect_s: float = 1.0
+    first_byte_s: float = 2.0
+    read_s: float = 3.0
+
+
+class ChatModel:
+    """Streams replies; when the model fails before its first word, the fallback model is asked."""
+
+    def __init__(self, options: ChatOptions, session: aiohttp.ClientSession) -> None:
+        self._options = options
+        self._session = session
+        self.counters: Counter[str] = Counter()
+        """`requests`, `fallbacks`, `errors`, `prompt_tokens`, `completion_tokens`."""
+
+    async def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncIterator[LlmEvent]:
+        """The reply as it comes. Raises `ProviderError` when every model failed, or one failed in mid-reply."""
+        models = [model for model in (self._options.model, self._options.fallback_model) if model]
+        for index, model in enumerate(models):
+            spoken = False
+            try:
+                async for event in self._stream(model, messages, tools):
+                    spoken = True
+                    yield event
+                return
+            except ProviderError as error:
+                self.counters["errors"] += 1
+                log.warning("%s (model %s)", error, model)
+                if spoken or index + 1 == len(models):
+                    raise
+                self.counters["fallbacks"] += 1
+
+    def _body(self, model: str, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": list(messages),
+            "stream": True,
+            "temperature": self._options.temperature,
+            "max_completion_tokens": self._options.max_tokens,
+        }
+        if tools:
+            body["tools"] = list(tools)
+        if self._options.reasoning_effort and "gpt-oss" in model:
+            body["reasoning_effort"] = self._options.reasoning_effort
+            # Reasoning counts against the limit, and would otherwise eat the answer.
+            body["max_completion_tokens"] += 400
+        return body
+
+    async def _stream(
+        self, model: str, messages: Sequence[Message], tools: Sequence[dict[str, Any]]
+    ) -> AsyncIterator[LlmEvent]:
+        self.counters["requests"] += 1
+        timeout = aiohttp.ClientTimeout(
+            total=30.0, sock_connect=self._options.connect_s, sock_read=self._options.first_byte_s
+        )
+        headers = {
+            "Authorization": f"Bearer {self._options.api_key}",
+            "Content-Type": "application/json",
+            "User-Agent": USER_AGENT,
+        }
+        body = orjson.dumps(self._body(model, messages, tools))
+        try:
+            async with self._session.post(
+                f"{self._options.url}/chat/completions", data=body, headers=headers, timeout=timeout
+            ) as response:
+                if response.status != 200:
+                    raise await _refusal(response)
+                reply = _Reply(model)
+                async for data in _server_sent_events(response.content):
+                    if data == b"[DONE]":
+                        break
+                    for event in reply.take(data):
+                        yield event
+                finished = reply.finish()
+                self.counters["prompt_tokens"] += finished.prompt_tokens
+                self.counters["completion_tokens"] += finished.completion_tokens
+                for call in reply.calls():
+                    yield call
+                yield finished
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ProviderError(VENDOR, f"no answer from {self._options.url}: {type(error).__name__}") from error
+
+
+async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
+    text = (await response.content.read(4096)).decode("utf-8", "replace")
+    try:
+        error = orjson.loads(text)["error"]
+        said = str(error.get("code") or error.get("type") or "")
+    except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
+        said = ""
+    try:
+        retry_after = float(response.headers.get("retry-after", "0"))
+    except ValueError:
+        retry_after = 0.0
+    return ProviderError(
+        VENDOR, f"HTTP {response.status} {said}".strip(), status=response.status, retry_after_s=retry_after
+    )
+
+
+async def _server_sent_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The `data` of each event. Several may come in one read, and one in several."""
+    buffer = b""
+    async for chunk in content.iter_any():
+        buffer += chunk.replace(b"\r\n", b"\n")
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise ProviderError(VENDOR, f"an event of more than {MAX_EVENT_BYTES} bytes")
+        while (end := buffer.find(b"\n\n")) >= 0:
+            event, buffer = buffer[:end], buffer[end + 2 :]
+            data = b"\n".join(line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:"))
+            if data:
+                yield data
+
+
+class _Reply:
+    """What has come of one reply."""
+
+    def __init__(self, model: str) -> None:
+        self._model = model
+        self._calls: dict[int, dict[str, str]] = {}
+        self._reason = ""
+        self._usage: dict[str, Any] = {}
+
+    def take(self, data: bytes) -> list[Text]:
+        """Take one event's data; the words in it. Raises `ProviderError` for an error inside the stream."""
+        try:
+            document = orjson.loads(data)
+        except orjson.JSONDecodeError as error:
+            raise ProviderError(VENDOR, "an event that is no JSON") from error
+        if not isinstance(document, dict):
+            raise ProviderError(VENDOR, "an event that is no JSON object")
+        if document.get("error") or (document.get("x_groq") or {}).get("error"):
+            error_body = document.get("error")
+            code = error_body.get("code", "") if isinstance(error_body, dict) else ""
+            raise ProviderError(VENDOR, f"an error inside the stream: {code}")
+        self._usage = document.get("usage") or (document.get("x_groq") or {}).get("usage") or self._usage
+        words = []
+        for choice in document.get("choices") or ():
+            delta = choice.get("delta") or {}
+            if content := delta.get("content"):
+                words.append(Text(str(content)))
+            for part in delta.get("tool_calls") or ():
+                self._gather(part)
+            self._reason = choice.get("finish_reason") or self._reason
+        return words
+
+    def _gather(self, part: dict[str, Any]) -> None:
+        call = self._calls.setdefault(int(part.get("index") or 0), {"id": "", "name": "", "arguments": ""})
+        function = part.get("function") or {}
+        call["id"] = part.get("id") or call["id"]
+        call["name"] = function.get("name") or call["name"]
+        call["arguments"] += function.get("arguments") or ""
+
+    def finish(self) -> Finished:
+        """The end of the reply. Raises `ProviderError` when the stream broke off before it."""
+        if not self._reason:
+            raise ProviderError(VENDOR, "the stream broke off")
+        return Finished(
+            self._reason,
+            int(self._usage.get("prompt_tokens") or 0),
+            int(self._usage.get("completion_tokens") or 0),
+            self._model,
+        )
+
+    def calls(self) -> list[ToolCall]:
+        """The tool calls, in their order."""
+        return [ToolCall(**self._calls[index]) for index in sorted(self._calls)]
