@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 
 from agent.telephony import CallInfo, CallRegistry, FastAgiServer
 
+from . import rtpcheck
 from .server import AsteriskRig
-from .sipcaller import SipCaller
+from .sipcaller import SipCall, SipCaller
 from .standin import StandIn
 
 
@@ -25,3 +27,23 @@ class Line:
     def caller(self, number: str = "07700900123", name: str = "Ann Example") -> SipCaller:
         """A telephone that shows this number and name."""
         return SipCaller(self.rig.address, number, name)
+
+
+async def hears_tone(call: SipCall, hertz: float, timeout_s: float = 10.0) -> None:
+    """Wait until the last half second of what the caller hears is one tone. Raises `TimeoutError`."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            recent = rtpcheck.samples(call.packets[-25:])
+            if len(recent) >= 4000 and rtpcheck.tone_share(recent, hertz) > 0.9:
+                return
+            await asyncio.sleep(0.1)
+
+
+async def hears_message(call: SipCall, timeout_s: float = 15.0) -> None:
+    """Wait for the shipped fallback's message to its end: a second of sound at least, and Asterisk hangs up.
+
+    Raises `TimeoutError` when that does not happen, `AssertionError` when there was no message.
+    """
+    await call.wait_ended(timeout_s)
+    loud = sum(packet.level > 200 for packet in call.packets)
+    assert loud > 50, f"the caller heard {loud * 20} ms of sound before the end"

@@ -2,54 +2,23 @@
 
 from __future__ import annotations
 
-import array
 import asyncio
-import math
-import random
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
 from rig import rtpcheck
 from rig.config import PEOPLE_ANSWER, PEOPLE_SILENT
-from rig.line import Line
+from rig.line import Line, hears_message, hears_tone
 from rig.server import KNOWN_WITHOUT_AGENT
-from rig.sipcaller import CallRefusedError, SipCall
+from rig.sipcaller import CallRefusedError
+from rig.sounds import chirp
 
 from agent.telephony import Verdict
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="session")]
 
 NUMBER = "02079460101"
-
-
-def chirp(seconds: float, seed: int) -> bytes:
-    """A sound like no other: a tone that wanders at random, and is found at one place alone."""
-    choose = random.Random(seed)
-    pcm, phase, hertz = array.array("h"), 0.0, 800.0
-    for sample in range(int(8000 * seconds)):
-        if sample % 160 == 0:
-            hertz = min(2500.0, max(300.0, hertz + choose.uniform(-300, 300)))
-        phase += 2 * math.pi * hertz / 8000
-        pcm.append(int(8000 * math.sin(phase)))
-    return pcm.tobytes()
-
-
-async def hears_tone(call: SipCall, hertz: float, timeout_s: float = 10.0) -> None:
-    """Wait until the last half second of what the caller hears is one tone."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            recent = rtpcheck.samples(call.packets[-25:])
-            if len(recent) >= 4000 and rtpcheck.tone_share(recent, hertz) > 0.9:
-                return
-            await asyncio.sleep(0.1)
-
-
-async def hears_message(call: SipCall) -> None:
-    """Wait for the shipped fallback's message: some seconds of sound that is no tone, and the end of the call."""
-    await call.media.heard(10, after_s=0.0)
-    await call.wait_ended(15)
-    assert sum(packet.level > 200 for packet in call.packets) > 50
 
 
 async def test_the_caller_is_announced_greeted_and_heard(line: Line) -> None:
