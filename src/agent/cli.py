@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 
@@ -85,8 +85,13 @@ def call(
     fastagi_port: Annotated[
         int, typer.Option(min=0, max=65535, help="the agent's FastAGI port; 0 calls without a word")
     ] = 4573,
-    engine: Annotated[str, typer.Option(help="the caller's voice: pico, hibari or tones")] = "pico",
-    ears: Annotated[str, typer.Option(help="moonshine, tones or none; by default what suits the voice")] = "",
+    engine: Annotated[
+        Literal["hibari-low", "hibari", "pico", "tones"], typer.Option(help="the caller's voice")
+    ] = "hibari-low",
+    ears: Annotated[
+        Literal["moonshine", "tones", "none", ""],
+        typer.Option(help="what understands the agent; empty: what suits the voice", show_choices=True),
+    ] = "",
     save: Annotated[Path | None, typer.Option(help="directory for a stereo WAV and a JSON document")] = None,
 ) -> None:
     """Call a running agent as Asterisk would, with a simulated caller; exit 1 when no conversation comes about."""
@@ -94,8 +99,6 @@ def call(
     from agent.sandbox.caller.command import Engines, call_command, choose_script
     from agent.sandbox.caller.script import ScriptError
 
-    if engine not in ("pico", "hibari", "tones") or ears not in ("", "moonshine", "tones", "none"):
-        fail("--engine is pico, hibari or tones; --ears is moonshine, tones or none")
     try:
         lines = choose_script(script, say or (), wav or (), interrupt_after, dtmf)
     except ScriptError as error:

@@ -73,9 +73,7 @@ async def create_booking(arguments: Mapping[str, Any], context: ToolContext) -> 
     if phone and not is_phone_number(phone, context.region):
         return ToolResult.error("nothing was booked: phone is no full phone number; ask for it again")
     if context.company.withheld and not phone:
-        return ToolResult.error(
-            "nothing was booked: the caller's number is withheld; ask for it and give it as phone"
-        )
+        return ToolResult.error("nothing was booked: the caller's number is withheld; ask for it and give it as phone")
     booking = {
         "customer_name": arguments["customer_name"].strip(),
         "postcode": postcode,
@@ -148,9 +146,7 @@ def _refused(status: int, answer: Mapping[str, Any], booking: Mapping[str, str],
     unsent = {"unsent_booking": dict(booking), "idempotency_key": key, "reason": f"status {status}"}
     if status in (401, 403):
         log.error("booking API: status %d: check BOOKING_API_KEY", status)
-        return ToolResult.error(
-            "the booking system refused; apologise and do not say that it is booked", data=unsent
-        )
+        return ToolResult.error("the booking system refused; apologise and do not say that it is booked", data=unsent)
     reason = str(answer.get("error", f"status {status}"))[:300]
     return ToolResult.error(f"nothing was booked: {reason}", data=unsent)
 

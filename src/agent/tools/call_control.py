@@ -12,7 +12,7 @@ from agent.tools.registry import Tool, ToolContext, ToolRegistry, ToolResult
 async def transfer_to_human(arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
     """Ask for a transfer. The extension comes from the company's own list, never from the LLM.
 
-    `data` holds `target` (the name) and `extension`. Without a `target` it is the first one of the list.
+    `data` holds `target` (the name), `extension` and `reason`. Without a `target` it is the first one of the list.
     """
     targets = context.company.transfer_targets
     if not targets:
@@ -23,7 +23,7 @@ async def transfer_to_human(arguments: Mapping[str, Any], context: ToolContext) 
             return ToolResult.success(
                 {"status": "transferring", "target": name},
                 effect="transfer",
-                data={"target": name, "extension": extension},
+                data={"target": name, "extension": extension, "reason": str(arguments.get("reason", ""))},
             )
     return ToolResult.error(f"there is no such target; there is {', '.join(targets)}")
 
@@ -39,7 +39,10 @@ TRANSFER_TO_HUMAN = Tool(
     description="Put the caller through to a person, when they ask for one.",
     parameters={
         "type": "object",
-        "properties": {"target": {"type": "string", "maxLength": 200, "description": "Whom, if the caller said"}},
+        "properties": {
+            "target": {"type": "string", "maxLength": 200, "description": "Whom, if the caller said"},
+            "reason": {"type": "string", "maxLength": 200},
+        },
         "additionalProperties": False,
     },
     handler=transfer_to_human,
@@ -50,9 +53,7 @@ END_CALL = Tool(
     description="End the call after the goodbye.",
     parameters={
         "type": "object",
-        "properties": {
-            "reason": {"type": "string", "enum": ["finished", "declined", "abuse", "wrong_number"]},
-        },
+        "properties": {"reason": {"type": "string", "maxLength": 200}},
         "additionalProperties": False,
     },
     handler=end_call,

@@ -138,9 +138,7 @@ class ToolRegistry:
         """
         tool = self._tools.get(name)
         if tool is None:
-            return self._failed(
-                "unknown_tool", f"there is no tool {name[:64]!r}; there is {', '.join(self._tools)}"
-            )
+            return self._failed("unknown_tool", f"there is no tool {name[:64]!r}; there is {', '.join(self._tools)}")
         arguments = _parse(arguments_json)
         if isinstance(arguments, str):
             return self._failed("bad_json", arguments)

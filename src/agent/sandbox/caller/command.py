@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from agent.sandbox.caller.call import CallPlan, Heard, SimulatedCaller
 from agent.sandbox.caller.result import CallResult
@@ -29,8 +30,8 @@ PACKAGED = "agent.sandbox", "scripts"
 class Engines:
     """The caller's voice, and what it understands the agent with ("none": the script is taken in order)."""
 
-    voice: str = "pico"
-    ears: str = ""
+    voice: VoiceName = "hibari-low"
+    ears: RecogniserName | Literal["none", ""] = ""
     """Empty for the one that goes with the voice."""
 
 
@@ -62,13 +63,11 @@ def choose_script(
 
 def load_engines(engines: Engines) -> tuple[Voice, Recogniser | None]:
     """Load voice and recogniser. Raises `EngineMissing`; without a recogniser named it goes on without one."""
-    voice_name: dict[str, VoiceName] = {"pico": "pico", "hibari": "hibari", "tones": "tones"}
-    ears_name: dict[str, RecogniserName] = {"moonshine": "moonshine", "tones": "tones"}
-    voice = load_voice(voice_name[engines.voice])
+    voice = load_voice(engines.voice)
     if engines.ears == "none":
         return voice, None
     if engines.ears:
-        return voice, load_recogniser(ears_name[engines.ears])
+        return voice, load_recogniser(engines.ears)
     try:
         return voice, load_recogniser("tones" if engines.voice == "tones" else "moonshine")
     except EngineMissing as error:
@@ -108,14 +107,10 @@ def summary(result: CallResult) -> list[str]:
     answers = sorted(result.answers_ms())
     lines = [f"{result.duration_s:.1f} s; agent frames: {result.wire.frames_received}"]
     if answers:
-        lines.append(
-            f"answers: {len(answers)}, median {answers[len(answers) // 2]:.0f} ms, worst {answers[-1]:.0f} ms"
-        )
+        lines.append(f"answers: {len(answers)}, median {answers[len(answers) // 2]:.0f} ms, worst {answers[-1]:.0f} ms")
     for interruption in result.interruptions:
         stopped = interruption.stopped_after_ms
-        what = (
-            "the agent was silent already" if stopped is None else f"the agent fell silent after {stopped:.0f} ms"
-        )
+        what = "the agent was silent already" if stopped is None else f"the agent fell silent after {stopped:.0f} ms"
         lines.append(f"interruption at {interruption.at_s:.2f} s: {what}")
     if result.wire.late_ms > 20:
         lines.append(f"this host was up to {result.wire.late_ms:.0f} ms late: its load blurs the times above")
