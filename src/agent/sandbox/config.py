@@ -33,6 +33,9 @@ class DeepgramConfig(_Part):
     silence_final_s: float = Field(
         default=4.0, gt=0, description="seconds of silence after which an empty final is sent"
     )
+    wedged_close_s: float = Field(
+        default=30.0, gt=0, description="seconds from a Configure over the limit to the close 1011 (NET-0000)"
+    )
     interim_latency: Latency = Field(default=0.0, description="added to each interim result, ms")
     final_latency: Latency = Field(default=0.0, description="added to each final result, ms")
 

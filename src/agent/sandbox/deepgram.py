@@ -30,7 +30,6 @@ NET_0000 = b"Deepgram did not provide a response message within the timeout wind
 _QUEUED_MESSAGES = 512
 _NOTICEABLE_S = 0.1
 """Audio that must be buffered for Finalize to be answered."""
-_OVER_LIMIT_CLOSE_S = 30.0
 
 
 class DeepgramEmulator:
@@ -222,7 +221,7 @@ class _Stream:
             return
         if keyterm_tokens(tuple(terms)) > KEYTERM_TOKENS:
             self._deaf = True
-            await asyncio.sleep(_OVER_LIMIT_CLOSE_S)
+            await asyncio.sleep(self._config.wedged_close_s)
             await self._socket.close(code=1011, message=NET_0000)
             return
         self._keyterms = tuple(terms)

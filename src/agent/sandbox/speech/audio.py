@@ -112,7 +112,7 @@ def _alaw_values() -> Samples:
 
 def _nearest_codes(values: Samples) -> NDArray[np.uint8]:
     """For each 16-bit sample, seen as unsigned, the code whose value is nearest."""
-    order = np.argsort(values, kind="stable")
+    order = np.lexsort((-np.arange(256), values))  # of two codes of one value the positive one
     sorted_values = values[order].astype(np.int32)
     samples = np.arange(65536, dtype=np.uint16).view(np.int16).astype(np.int32)
     after = np.clip(np.searchsorted(sorted_values, samples), 1, 255)
