@@ -96,7 +96,9 @@ astagidir => {directory}/agi-bin
 astspooldir => {directory}/spool
 astrundir => {directory}/run
 astlogdir => {directory}/log
+"""
 
+OPTIONS = """
 [options]
 verbose = 3
 maxcalls = 50
@@ -148,8 +150,11 @@ class RigConfig:
         }
 
 
-def write_config(root: Path, directory: Path, config: RigConfig) -> None:
-    """Write everything below `root`/`directory` (`directory` is absolute, as Asterisk sees it in its root)."""
+def write_config(root: Path, directory: Path, config: RigConfig, *, sample: bool = False) -> None:
+    """Write everything below `root`/`directory` (`directory` is absolute, as Asterisk sees it in its root).
+
+    `sample` takes the shipped sample configuration as it is, but for the directories and the SIP port.
+    """
     place = root / directory.relative_to("/")
     for name in ("etc", "lib", "agi-bin", "spool", "run", "log"):
         (place / name).mkdir(parents=True)
@@ -158,26 +163,36 @@ def write_config(root: Path, directory: Path, config: RigConfig) -> None:
     metadata.chmod(0o2770)
     shutil.copy(SHIPPED / "voice-agent.agi", place / "agi-bin")
     etc = place / "etc"
-    for name in ("voice-agent.conf", "voice-agent-site.conf", "sample/modules.conf"):
-        shutil.copy(SHIPPED / name, etc)
-    # What the rig's own phones answer with.
-    with (etc / "modules.conf").open("a") as modules:
-        modules.write("load=app_playtones.so\n")
+    for shipped in (*SHIPPED.glob("voice-agent*.conf"), *SHIPPED.glob("sample/*.conf")):
+        shutil.copy(shipped, etc)
     for name in EMPTY:
         (etc / f"{name}.conf").touch()
     found = sorted((root / "usr/lib").glob("*/asterisk/modules")) or [root / "usr/lib/asterisk/modules"]
+    directories = ASTERISK.format(directory=directory, modules=Path("/") / found[0].relative_to(root))
+    if sample:
+        files = {
+            "asterisk": directories + (etc / "asterisk.conf").read_text(),
+            "pjsip": (etc / "pjsip.conf").read_text().replace("0.0.0.0:5060", f"127.0.0.1:{config.sip_port}"),
+        }
+    else:
+        # What the rig's own phones answer with.
+        with (etc / "modules.conf").open("a") as modules:
+            modules.write("load=app_playtones.so\n")
+        files = _files(directories, config)
+    for name, text in (files | {"indications": INDICATIONS, "logger": LOGGER}).items():
+        (etc / f"{name}.conf").write_text(text.lstrip())
+
+
+def _files(directories: str, config: RigConfig) -> dict[str, str]:
+    """The rig's own configuration files, by name."""
     phones = "".join(
         PHONE.format(name=name, extension=extension, sip_port=config.sip_port) for name, extension in PHONES.items()
     )
-    files = {
-        "asterisk": ASTERISK.format(directory=directory, modules=Path("/") / found[0].relative_to(root)),
-        "indications": INDICATIONS,
-        "logger": LOGGER,
+    return {
+        "asterisk": directories + OPTIONS,
         "rtp": f"[general]\nrtpstart={config.rtp_port}\nrtpend={config.rtp_port + 198}\n",
         "pjsip": PJSIP.format(sip_port=config.sip_port, phones=phones),
         "extensions": EXTENSIONS.format(
             globals="\n".join(f"{name} = {value}" for name, value in config.globals.items())
         ),
     }
-    for name, text in files.items():
-        (etc / f"{name}.conf").write_text(text.lstrip())

@@ -39,15 +39,23 @@ class AsteriskRig:
     """An Asterisk that runs while its `async with` block does.
 
     `audio_port` and `agi_port` are the agent's; they may be set until the block begins, since an agent may want to
-    know `metadata` first. `people` is what the site's VOICE_AGENT_PEOPLE dials.
+    know `metadata` first. `people` is what the site's VOICE_AGENT_PEOPLE dials. `sample` runs the shipped sample
+    configuration instead of the rig's own.
     """
 
     def __init__(
-        self, *, audio_port: int = 0, agi_port: int = 0, people: str = PEOPLE_BUSY, root: Path | None = None
+        self,
+        *,
+        audio_port: int = 0,
+        agi_port: int = 0,
+        people: str = PEOPLE_BUSY,
+        sample: bool = False,
+        root: Path | None = None,
     ) -> None:
         self.audio_port = audio_port
         self.agi_port = agi_port
         self._people = people
+        self._sample = sample
         self._root = root or default_directory()
         self._directory = Path(f"/run/rig-{secrets.token_hex(4)}")
         self._config: RigConfig | None = None
@@ -83,7 +91,7 @@ class AsteriskRig:
             metadata=self._directory / "metadata",
             people=self._people,
         )
-        write_config(self._root, self._directory, self._config)
+        write_config(self._root, self._directory, self._config, sample=self._sample)
         with (self.place / "log/console").open("wb") as console:
             self._process = await asyncio.create_subprocess_exec(
                 *("unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", _SCRIPT),
