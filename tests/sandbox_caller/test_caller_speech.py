@@ -1,4 +1,4 @@
-"""The packaged script with real voices and ears: the scripted receptionist understands the caller, and the other way."""
+"""The packaged script with real voices and ears: the receptionist understands the caller, and the other way."""
 
 from __future__ import annotations
 
