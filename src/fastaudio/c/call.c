@@ -98,25 +98,43 @@ static void publish_heard(fa_call_t *call) {
 
 /* ---- the caller's side ---- */
 
-static void caller_frame(fa_call_t *call, const uint8_t *frame, int64_t now_ns) {
+/* `position`: the frame's place on the call's time line, in frames. */
+static void tell_gate(fa_call_t *call, bool voiced, uint32_t rms, uint64_t position, int64_t now_ns) {
+  uint32_t back = 0;
+  fa_gate_event_t gate = fa_gate_frame(&call->gate, voiced, &back);
+  if (gate == FA_GATE_NONE) return;
+  uint64_t frames = gate == FA_GATE_START ? position : position + 1;
+  frames = frames > back ? frames - back : 0;
+  (void)fa_call_emit(call, gate == FA_GATE_START ? FA_EVENT_SPEECH : FA_EVENT_QUIET, 0, rms,
+                     frames * frame_samples(call), now_ns);
+}
+
+/* Silence in place of frames that did not come is silence to the detector too: speech that ran into a gap ends, and
+ * what was said before a gap is not taken for an interruption after it. */
+static void caller_gaps(fa_call_t *call, int64_t now_ns) {
+  for (; call->gaps_seen < call->capture.filled; call->gaps_seen++) {
+    uint64_t newer = call->capture.filled - call->gaps_seen;
+    fa_bargein_frame(&call->bargein, false);
+    tell_gate(call, false, 0, call->capture.caller_at - newer, now_ns);
+  }
+}
+
+/* `rest`: bytes of the same input behind this frame. */
+static void caller_frame(fa_call_t *call, const uint8_t *frame, size_t rest, int64_t now_ns) {
+  fa_capture_arriving(&call->capture, 1 + (uint32_t)(rest / call->frame_bytes));
+  caller_gaps(call, now_ns);
   int16_t samples[FA_FRAME_SAMPLES_MAX];
   memcpy(samples, frame, call->frame_bytes); /* the wire's bytes need not be aligned */
   fa_vad_frame_t heard = fa_vad_frame(&call->vad, samples, call->config.bargein.rms, call->config.listen_rms);
   fa_count(&call->counters.frames_in, 1);
   fa_bargein_frame(&call->bargein, heard.voiced_loud);
-  uint32_t back = 0;
-  fa_gate_event_t gate = fa_gate_frame(&call->gate, heard.voiced, &back);
+  tell_gate(call, heard.voiced, heard.rms, call->capture.caller_at, now_ns);
   bool speech = call->gate.speaking || heard.voiced;
-  uint64_t position = call->capture.caller_at;
   (void)fa_capture_caller(&call->capture, samples, speech ? FA_BLOCK_SPEECH : 0, !speech);
-  if (gate == FA_GATE_NONE) return;
-  uint64_t frames = gate == FA_GATE_START ? position : position + 1;
-  frames = frames > back ? frames - back : 0;
-  (void)fa_call_emit(call, gate == FA_GATE_START ? FA_EVENT_SPEECH : FA_EVENT_QUIET, 0, heard.rms,
-                     frames * frame_samples(call), now_ns);
 }
 
-static void caller_audio(fa_call_t *call, const fa_piece_t *piece, int64_t now_ns) {
+/* `rest`: bytes of the same input behind this piece. */
+static void caller_audio(fa_call_t *call, const fa_piece_t *piece, size_t rest, int64_t now_ns) {
   if (piece->length == 0) {
     fa_count(&call->counters.lost_in, 1); /* an empty message stands for a lost frame: the clock fills it */
     return;
@@ -131,7 +149,7 @@ static void caller_audio(fa_call_t *call, const fa_piece_t *piece, int64_t now_n
   size_t length = piece->length;
   while (length > 0) {
     if (call->staged == 0 && length >= call->frame_bytes) {
-      caller_frame(call, data, now_ns);
+      caller_frame(call, data, length - call->frame_bytes + rest, now_ns);
       data += call->frame_bytes;
       length -= call->frame_bytes;
       continue;
@@ -144,7 +162,7 @@ static void caller_audio(fa_call_t *call, const fa_piece_t *piece, int64_t now_n
     length -= take;
     if (call->staged == call->frame_bytes) {
       call->staged = 0;
-      caller_frame(call, call->stage, now_ns);
+      caller_frame(call, call->stage, length + rest, now_ns);
     }
   }
 }
@@ -163,8 +181,6 @@ void fa_call_start(fa_call_t *call, fa_events_t *events, const uint8_t uuid[FA_U
 
 void fa_call_input(fa_call_t *call, const uint8_t *data, size_t length, int64_t now_ns) {
   if (call->state == FA_CALL_DRAINING) return;
-  uint32_t frames = (uint32_t)(length / (FA_HEADER_BYTES + call->frame_bytes));
-  if (frames > 0) fa_capture_arriving(&call->capture, frames);
   const uint8_t *cursor = data;
   const uint8_t *end = data + length;
   fa_piece_t piece;
@@ -177,7 +193,7 @@ void fa_call_input(fa_call_t *call, const uint8_t *data, size_t length, int64_t 
         fa_count(&call->counters.dtmf, 1);
         (void)fa_call_emit(call, FA_EVENT_DTMF, 0, piece.data[0], clock_position(call), now_ns);
         break;
-      default: caller_audio(call, &piece, now_ns);
+      default: caller_audio(call, &piece, (size_t)(end - cursor), now_ns);
     }
   }
   if (result == FA_ERR_PROTO) end_with(call, call->parser.error);
@@ -186,11 +202,14 @@ void fa_call_input(fa_call_t *call, const uint8_t *data, size_t length, int64_t 
 /* ---- decisions ---- */
 
 static void tell_hold(fa_call_t *call, fa_event_kind_t kind, int64_t now_ns) {
-  (void)fa_call_emit(call, kind, call->playout.generation, call->playout.heard, clock_position(call), now_ns);
+  uint32_t heard = 0;
+  uint32_t generation = fa_playout_generation(&call->playout, &heard);
+  (void)fa_call_emit(call, kind, generation, heard, clock_position(call), now_ns);
 }
 
 static void decide(fa_call_t *call, int64_t now_ns) {
   fa_played_t played = {0};
+  uint32_t heard = 0;
   switch (fa_bargein_tick(&call->bargein, fa_playout_active(&call->playout))) {
     case FA_DO_NONE: break;
     case FA_DO_HOLD:
@@ -208,8 +227,9 @@ static void decide(fa_call_t *call, int64_t now_ns) {
       tell_hold(call, FA_EVENT_BARGE_IN, now_ns);
       break;
     case FA_DO_FLUSH: /* no word from the agent: the limit decides */
-      fa_playout_flush(&call->playout, call->playout.generation, &played);
+      fa_playout_flush(&call->playout, fa_playout_generation(&call->playout, &heard), &played);
       tell_played(call, &played, now_ns);
+      played = (fa_played_t){0};
       break;
   }
   if (fa_playout_supersede(&call->playout, &played)) {
@@ -275,8 +295,7 @@ static size_t put_frame(fa_call_t *call, uint8_t *out, const int16_t *samples, b
 static size_t put_audio(fa_call_t *call, uint8_t *out, int64_t now_ns) {
   int16_t samples[FA_FRAME_SAMPLES_MAX];
   fa_played_t played = {0};
-  bool audio = fa_playout_ready(&call->playout) &&
-               fa_playout_frame(&call->playout, samples, &played) == FA_PLAY_AUDIO;
+  bool audio = fa_playout_frame(&call->playout, samples, &played) == FA_PLAY_AUDIO;
   tell_played(call, &played, now_ns);
   return audio ? put_frame(call, out, samples, true) : 0;
 }
@@ -326,19 +345,28 @@ static void copy_counters(fa_call_t *call) {
   atomic_store_explicit(&call->counters.overrun, call->capture.overrun, memory_order_relaxed);
 }
 
+void fa_call_late(fa_call_t *call, fa_due_t due) {
+  if (due.periods < 2) return;
+  call->early = due.periods - 1;
+  fa_capture_tick(&call->capture, call->early);
+}
+
 size_t fa_call_tick(fa_call_t *call, fa_due_t due, bool can_send, uint8_t *out, int64_t now_ns) {
   size_t length = 0;
-  fa_capture_tick(&call->capture, due.periods);
+  fa_capture_tick(&call->capture, due.periods - call->early);
+  call->early = 0;
   if ((uint64_t)due.late_ns > atomic_load_explicit(&call->counters.late_max_ns, memory_order_relaxed))
     atomic_store_explicit(&call->counters.late_max_ns, (uint64_t)due.late_ns, memory_order_relaxed);
   if (due.stalled) {
     fa_count(&call->counters.stalls, 1);
     fa_count(&call->counters.skipped, due.periods - 1);
     fa_playout_stalled(&call->playout);
+    fa_capture_unsent(&call->capture, 1); /* the silence of the stall came before what is sent now */
   }
   if (call->state == FA_CALL_LIVE) decide(call, now_ns);
   if (!can_send) {
     fa_count(&call->counters.blocked, 1);
+    (void)fa_playout_silence_due(&call->playout, due.periods); /* a lead that waits is none */
   } else if (call->state == FA_CALL_LIVE || call->trail > 0 || call->playout.tail_samples > 0) {
     length = put_tick(call, due, out, now_ns);
     if (call->state == FA_CALL_CLOSING && call->trail > 0) call->trail--;
@@ -348,6 +376,7 @@ size_t fa_call_tick(fa_call_t *call, fa_due_t due, bool can_send, uint8_t *out, 
     call->hung_up = true;
   }
   fa_capture_publish(&call->capture);
+  caller_gaps(call, now_ns);
   publish_heard(call);
   copy_counters(call);
   notify(call, now_ns);

@@ -73,8 +73,10 @@ typedef struct fa_call {
   fa_gate_t gate;
   uint8_t stage[FA_FRAME_BYTES_MAX]; /* a frame of the caller that is not whole yet */
   uint32_t staged;
+  uint64_t gaps_seen; /* filled blocks that the detector has been told of */
 
   fa_call_state_t state;
+  uint32_t early; /* periods of the tick to come that `fa_call_late` has told the capture */
   uint32_t trail; /* ticks of silence before the hangup */
   fa_end_t end;   /* set once; the engine then closes */
   bool hung_up;   /* the hangup message was put out */
@@ -89,8 +91,9 @@ typedef struct fa_call {
   uint32_t out_have, out_sent;
   uint32_t blocked_ticks;
   uint32_t draining_ticks;
-  bool watching; /* EPOLLOUT is on */
-  bool end_told;
+  bool watching;   /* EPOLLOUT is on */
+  bool ticked;     /* its first tick has come */
+  bool start_told; /* the event loop knows of it */
   uint32_t slot;
   struct fa_call *prev, *next;
 
@@ -106,6 +109,9 @@ void fa_call_free(fa_call_t *call);
 
 /* Media thread: the call is live; its clock starts. */
 void fa_call_start(fa_call_t *call, fa_events_t *events, const uint8_t uuid[FA_UUID_BYTES], int64_t now_ns);
+/* Media thread: before the input of a late tick. The periods before the last have passed, so that what has come in
+ * them is not taken for a surplus. */
+void fa_call_late(fa_call_t *call, fa_due_t due);
 /* Media thread: bytes of the peer. Sets `call->end` when they end the call. */
 void fa_call_input(fa_call_t *call, const uint8_t *data, size_t length, int64_t now_ns);
 /* Media thread: a tick. Returns the bytes to send in `out` (FA_OUT_BYTES). When `can_send` is false the peer takes

@@ -95,10 +95,14 @@ void fa_capture_sent(fa_capture_t *capture, const void *frame, uint32_t flags) {
   capture->sent_at++;
 }
 
+void fa_capture_unsent(fa_capture_t *capture, uint32_t but) {
+  while (capture->sent_at + but < capture->now) fa_capture_sent(capture, NULL, 0);
+}
+
 void fa_capture_publish(fa_capture_t *capture) {
   while (capture->caller_at + FA_FILL_BEHIND < capture->now) fill(capture);
   /* Ticks on which nothing was sent (a stall, a peer that takes nothing) were silence to the caller. */
-  while (capture->sent_at < capture->now) fa_capture_sent(capture, NULL, 0);
+  fa_capture_unsent(capture, 0);
   uint64_t upto = capture->caller_at < capture->now ? capture->caller_at : capture->now;
   uint64_t ready = atomic_load_explicit(&capture->ready, memory_order_relaxed); /* own index */
   if (upto == ready) return;

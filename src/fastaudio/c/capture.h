@@ -73,6 +73,8 @@ void fa_capture_arriving(fa_capture_t *capture, uint32_t frames);
 uint64_t fa_capture_caller(fa_capture_t *capture, const void *frame, uint32_t flags, bool quiet);
 /* Records what was sent at the next position: NULL for silence. */
 void fa_capture_sent(fa_capture_t *capture, const void *frame, uint32_t flags);
+/* Everything due was silence but for the last `but` positions: a stall, in which nothing was sent. */
+void fa_capture_unsent(fa_capture_t *capture, uint32_t but);
 /* Fills what is more than 100 ms behind, and publishes. */
 void fa_capture_publish(fa_capture_t *capture);
 

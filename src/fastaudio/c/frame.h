@@ -29,7 +29,7 @@ enum {
 
 typedef struct {
   uint8_t kind;        /* FA_KIND_* */
-  bool last;           /* audio: the last piece of its message */
+  bool last;           /* audio: the last piece of its message, but where one odd byte still follows */
   uint32_t rate;       /* audio: samples a second; else 0 */
   const uint8_t *data; /* UUID: 16 bytes; DTMF: 1; audio: an even number of bytes. Valid until the next call */
   size_t length;       /* bytes; audio: 0 when the whole message is empty or holds no whole sample (a lost frame) */

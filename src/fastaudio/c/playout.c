@@ -16,6 +16,7 @@ static fa_result_t push_last(fa_producer_t *producer) {
   slot->samples = (uint16_t)fa_rechunk_finish(&producer->rechunk, fa_slot_audio(slot));
   slot->last = 1;
   fa_ring_commit(producer->ring);
+  producer->ended = producer->generation;
   producer->generation = 0;
   return FA_OK;
 }
@@ -23,7 +24,7 @@ static fa_result_t push_last(fa_producer_t *producer) {
 /* Opens `generation`; an older open one is ended first, so that its tail is not lost. */
 static fa_result_t open_generation(fa_producer_t *producer, uint32_t generation) {
   if (generation == 0) return FA_ERR_ARG;
-  if (generation <= producer->flushed) return FA_ERR_STALE;
+  if (generation <= producer->flushed || generation <= producer->ended) return FA_ERR_STALE;
   if (producer->generation == generation) return FA_OK;
   if (producer->generation > generation) return FA_ERR_STALE;
   if (producer->generation != 0) {
@@ -114,9 +115,10 @@ static fa_slot_head_t *current(fa_playout_t *playout) {
 
 bool fa_playout_active(fa_playout_t *playout) { return playout->open || current(playout) != NULL; }
 
-bool fa_playout_ready(fa_playout_t *playout) {
-  if (playout->tail_samples > 0) return true;
-  return !playout->paused && current(playout) != NULL;
+uint32_t fa_playout_generation(fa_playout_t *playout, uint32_t *heard) {
+  fa_slot_head_t *slot = playout->open ? NULL : current(playout);
+  *heard = slot == NULL ? playout->heard : 0;
+  return slot == NULL ? playout->generation : slot->generation;
 }
 
 uint32_t fa_playout_silence_due(fa_playout_t *playout, uint32_t periods) {
@@ -155,6 +157,7 @@ static void begin(fa_playout_t *playout, uint32_t generation, fa_played_t *playe
   playout->position = playout->heard = 0;
   playout->open = true;
   playout->dry = false;
+  playout->ramp_up = false;
   played->began = true;
   played->generation = generation;
 }
@@ -171,10 +174,16 @@ static uint32_t pull(fa_playout_t *playout, int16_t *out, uint32_t want, fa_play
   while (have < want) {
     fa_slot_head_t *slot = current(playout);
     if (slot == NULL) break;
-    if (!playout->open || slot->generation != playout->generation) {
+    if (playout->open && slot->generation != playout->generation) {
       if (have > 0) break;
-      begin(playout, slot->generation, played);
+      /* The producer gave it up without an end: its flush is still under way to this thread. */
+      played->flushed = true;
+      played->generation = playout->generation;
+      played->heard = playout->heard;
+      close_utterance(playout);
+      break;
     }
+    if (!playout->open) begin(playout, slot->generation, played);
     uint32_t left = slot->samples - playout->offset;
     uint32_t take = left < want - have ? left : want - have;
     memcpy(out + have, (const int16_t *)(const void *)fa_slot_audio(slot) + playout->offset, 2 * (size_t)take);
@@ -215,20 +224,27 @@ fa_play_t fa_playout_frame(fa_playout_t *playout, int16_t *out, fa_played_t *pla
   return have > 0 ? FA_PLAY_AUDIO : FA_PLAY_SILENCE;
 }
 
+/* How many of `want` samples can be taken without ending the utterance: resume still needs the place. Two slots are
+ * enough, since a whole one is longer than the ramp. */
+static uint32_t tail_available(fa_playout_t *playout, const fa_slot_head_t *slot, uint32_t want) {
+  uint32_t left = slot->samples - playout->offset;
+  if (left > want) return want;
+  bool last = slot->last != 0;
+  const fa_slot_head_t *next = last ? NULL : fa_ring_peek(playout->ring, playout->cursor + 1);
+  if (next != NULL && next->generation == playout->generation) {
+    left += next->samples;
+    last = next->last != 0;
+  }
+  if (left > want) return want;
+  return last && left > 0 ? left - 1 : left;
+}
+
 /* Takes 5 ms from where playback stands and lets them fall to silence in the next frame. */
 static void fall_silent(fa_playout_t *playout) {
-  fa_played_t ignored = {0};
-  bool open = playout->open;
-  uint32_t generation = playout->generation;
   fa_slot_head_t *slot = current(playout);
-  if (slot == NULL || !open || slot->generation != generation) return;
-  /* One slot's rest is enough, and it must not end the utterance: resume still needs the place. */
-  uint32_t left = slot->samples - playout->offset;
-  uint32_t count = ramp_samples(playout);
-  if (left == 0) return;
-  if (count > left) count = left;
-  if (count == left && slot->last) count--;
-  if (count == 0) return;
+  if (!playout->open || playout->tail_samples > 0 || slot == NULL || slot->generation != playout->generation) return;
+  fa_played_t ignored = {0}; /* nothing begins or ends in a tail */
+  uint32_t count = tail_available(playout, slot, ramp_samples(playout));
   playout->tail_samples = pull(playout, playout->tail, count, &ignored);
   ramp(playout->tail, playout->tail_samples, false);
 }
@@ -288,7 +304,8 @@ bool fa_playout_supersede(fa_playout_t *playout, fa_played_t *played) {
   uint32_t filled = fa_ring_filled(playout->ring, playout->cursor);
   if (filled == 0) return false;
   fa_slot_head_t *newest = fa_ring_slot(playout->ring, playout->cursor + filled - 1);
-  if (newest->generation <= playout->generation) return false;
+  uint32_t heard;
+  if (newest->generation <= fa_playout_generation(playout, &heard)) return false;
   fa_playout_flush(playout, newest->generation - 1, played);
   return played->flushed;
 }

@@ -33,6 +33,7 @@ typedef struct {
   uint32_t generation; /* open utterance, 0 for none */
   uint64_t stale;      /* bytes refused because their generation was flushed */
   uint32_t flushed;    /* nothing up to it is accepted any more */
+  uint32_t ended;      /* the last generation that was ended: it cannot be opened again */
 } fa_producer_t;
 
 void fa_producer_init(fa_producer_t *producer, fa_ring_t *ring, uint32_t frame_bytes);
@@ -84,16 +85,17 @@ typedef struct {
 void fa_playout_init(fa_playout_t *playout, fa_ring_t *ring, uint32_t rate, uint32_t lead);
 /* True while an utterance is open or audio waits. */
 bool fa_playout_active(fa_playout_t *playout);
-/* True when a frame with audio would come now. */
-bool fa_playout_ready(fa_playout_t *playout);
+/* The generation under way, or else the one that waits, or else the last one. `*heard` is how much of it went out. */
+uint32_t fa_playout_generation(fa_playout_t *playout, uint32_t *heard);
 /* Makes the next frame (frame_samples samples). FA_PLAY_SILENCE leaves `out` all zero. */
 fa_play_t fa_playout_frame(fa_playout_t *playout, int16_t *out, fa_played_t *played);
-/* How many frames to send at a tick with `periods` owed, before the lead: the policy in one place.
- * Call with what `fa_playout_ready` says; returns 0 when a tick is given back or owed silence is left out. */
+/* For a tick that has no audio and owes `periods` frames: 0 when they are given back from the lead, else 1. Owed
+ * silence beyond one frame is not sent. */
 uint32_t fa_playout_silence_due(fa_playout_t *playout, uint32_t periods);
 bool fa_playout_wants_lead(fa_playout_t *playout);
 void fa_playout_stalled(fa_playout_t *playout);
 
+/* Also before the first frame of a generation that waits. The ramp is shorter than 5 ms only where less is left. */
 void fa_playout_hold(fa_playout_t *playout);
 /* `rewind_ms` 0..200, bounded by what is kept of this generation. */
 void fa_playout_resume(fa_playout_t *playout, uint32_t rewind_ms);
