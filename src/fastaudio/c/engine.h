@@ -24,6 +24,7 @@
 #define FA_LATENESS_BUCKETS 32       /* bucket b: below 2^b us */
 #define FA_NOT_READING_TICKS 250     /* 5 s without a byte taken: the peer is gone */
 #define FA_DRAIN_TICKS 50            /* 1 s for the peer to close after the hangup */
+#define FA_STOP_DRAIN_MS 200         /* the same when the engine stops */
 
 typedef struct {
   uint8_t address[16]; /* IPv6, or IPv4 mapped into it */
@@ -54,7 +55,8 @@ typedef struct fa_engine fa_engine_t;
 fa_result_t fa_engine_create(fa_engine_t **engine, const fa_engine_config_t *config);
 /* `listener`: a listening, non-blocking TCP socket; stays the caller's. FA_ERR_OS. */
 fa_result_t fa_engine_start(fa_engine_t *engine, int listener);
-/* Hangs up every call, ends and joins the thread. Every call handed in, spare ones too, is the caller's again. */
+/* Hangs up every call, gives the peers FA_STOP_DRAIN_MS to close, ends and joins the thread; blocks for so long at
+ * most. Every call handed in, spare ones too, is the caller's again. */
 void fa_engine_stop(fa_engine_t *engine);
 /* After stop. */
 void fa_engine_free(fa_engine_t *engine);

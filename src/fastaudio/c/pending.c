@@ -1,0 +1,201 @@
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine_internal.h"
+
+#define ACCEPTS_A_WAKE 64
+#define ACCEPT_AGAIN_NS 100000000LL
+#define SEND_BUFFER_BYTES 16384 /* about a second of frames: a peer that does not read is noticed, not fed */
+
+static void publish_count(fa_engine_t *engine) {
+  atomic_store_explicit(&engine->counters.pending, engine->pending_count, memory_order_relaxed); /* a counter */
+}
+
+/* Takes an entry out; its socket is left to the caller. */
+static int remove_entry(fa_engine_t *engine, uint32_t index) {
+  fa_pending_t *entry = &engine->pending[index];
+  int fd = entry->fd;
+  /* By hand, also before a close: a child between fork and exec holds the socket, and would keep it in the epoll. */
+  (void)epoll_ctl(engine->epoll, EPOLL_CTL_DEL, fd, NULL);
+  engine->pending_count--;
+  if (index != engine->pending_count) {
+    *entry = engine->pending[engine->pending_count];
+    struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = fa_tag(FA_ON_PENDING, index)}};
+    (void)epoll_ctl(engine->epoll, EPOLL_CTL_MOD, entry->fd, &event);
+  }
+  publish_count(engine);
+  return fd;
+}
+
+static void drop(fa_engine_t *engine, uint32_t index) { close(remove_entry(engine, index)); }
+
+void fa_pending_close_all(fa_engine_t *engine) {
+  while (engine->pending_count > 0) drop(engine, engine->pending_count - 1);
+}
+
+static void tell_refused(fa_engine_t *engine, const struct sockaddr_storage *peer, fa_end_t reason) {
+  fa_engine_count_end(engine, reason);
+  fa_event_t event = {.kind = FA_EVENT_REFUSED, .generation = reason, .time_ns = fa_now_ns()};
+  if (peer->ss_family == AF_INET) event.value = ((const struct sockaddr_in *)(const void *)peer)->sin_addr.s_addr;
+  (void)fa_events_push(&engine->events, &event); /* a full ring counts it */
+}
+
+/* Accepted and told to hang up: what Asterisk understands. It closes; the entry waits for that. */
+static void refuse(fa_engine_t *engine, fa_pending_t *entry, fa_end_t reason) {
+  static const uint8_t hangup[FA_HEADER_BYTES] = {FA_KIND_HANGUP, 0, 0};
+  tell_refused(engine, &entry->peer, reason);
+  (void)send(entry->fd, hangup, sizeof hangup, MSG_DONTWAIT | MSG_NOSIGNAL);
+  (void)shutdown(entry->fd, SHUT_WR);
+  entry->refused = true;
+  entry->deadline_ns = fa_now_ns() + FA_DRAIN_TICKS * FA_TICK_NS;
+}
+
+static void take_uuid(fa_engine_t *engine, uint32_t index, const uint8_t uuid[FA_UUID_BYTES]) {
+  fa_pending_t entry = engine->pending[index];
+  if (engine->spare == NULL) {
+    refuse(engine, &engine->pending[index], FA_END_FULL);
+    return;
+  }
+  (void)remove_entry(engine, index);
+  (void)fa_slots_admit(engine, entry.fd, &entry.peer, uuid);
+}
+
+/* What a refused peer still sends is thrown away; one read a wake-up, so that a flood does not keep the thread. */
+static bool read_refused(fa_engine_t *engine, const fa_pending_t *entry) {
+  ssize_t got = recv(entry->fd, engine->receive, FA_RECEIVE_BYTES, MSG_DONTWAIT);
+  return got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
+}
+
+/* Only the UUID message is read here: what follows it stays in the socket for the call. */
+void fa_pending_read(fa_engine_t *engine, uint32_t index) {
+  if (index >= engine->pending_count) return;
+  fa_pending_t *entry = &engine->pending[index];
+  if (entry->refused) {
+    if (!read_refused(engine, entry)) drop(engine, index);
+    return;
+  }
+  for (;;) {
+    size_t want = entry->parser.in_payload ? entry->parser.remaining
+                                           : (size_t)FA_HEADER_BYTES - entry->parser.header_have;
+    ssize_t got = recv(entry->fd, engine->receive, want, MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+    if (got <= 0) {
+      fa_engine_count_end(engine, FA_END_CALLER);
+      drop(engine, index);
+      return;
+    }
+    const uint8_t *cursor = engine->receive;
+    fa_piece_t piece;
+    fa_result_t result = fa_frame_next(&entry->parser, &cursor, engine->receive + got, &piece);
+    if (result == FA_ERR_PROTO) {
+      tell_refused(engine, &entry->peer, entry->parser.error);
+      drop(engine, index);
+      return;
+    }
+    if (result != FA_OK) continue;
+    uint8_t uuid[FA_UUID_BYTES];
+    memcpy(uuid, piece.data, sizeof uuid); /* the entry moves */
+    take_uuid(engine, index, uuid);
+    return;
+  }
+}
+
+void fa_pending_expire(fa_engine_t *engine, int64_t now_ns) {
+  for (uint32_t i = engine->pending_count; i-- > 0;) {
+    fa_pending_t *entry = &engine->pending[i];
+    if (entry->deadline_ns > now_ns) continue;
+    if (!entry->refused) tell_refused(engine, &entry->peer, FA_END_NO_UUID);
+    drop(engine, i);
+  }
+  if (engine->accept_again_ns != 0 && engine->accept_again_ns <= now_ns) {
+    engine->accept_again_ns = 0;
+    if (engine->accept_wanted) fa_pending_listen(engine, true);
+  }
+}
+
+int64_t fa_pending_next_ns(const fa_engine_t *engine) {
+  int64_t next = engine->accept_again_ns;
+  for (uint32_t i = 0; i < engine->pending_count; i++)
+    if (next == 0 || engine->pending[i].deadline_ns < next) next = engine->pending[i].deadline_ns;
+  return next;
+}
+
+void fa_pending_listen(fa_engine_t *engine, bool on) {
+  if (engine->listener < 0 || engine->accepting == on) return;
+  struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data = {.u64 = fa_tag(FA_ON_LISTENER, 0)}};
+  (void)epoll_ctl(engine->epoll, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, engine->listener, &event);
+  engine->accepting = on;
+}
+
+static bool peer_allowed(const fa_engine_t *engine, const struct sockaddr_storage *peer) {
+  if (engine->config.networks_count == 0) return true;
+  uint8_t address[16] = {0};
+  if (peer->ss_family == AF_INET) {
+    address[10] = address[11] = 0xff;
+    memcpy(address + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
+  } else {
+    memcpy(address, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
+  }
+  for (uint32_t i = 0; i < engine->config.networks_count; i++) {
+    const fa_network_t *network = &engine->config.networks[i];
+    uint32_t bytes = network->prefix / 8, bits = network->prefix % 8;
+    if (memcmp(address, network->address, bytes) != 0) continue;
+    uint8_t mask = (uint8_t)(0xff00 >> bits);
+    if (bits == 0 || (address[bytes] & mask) == (network->address[bytes] & mask)) return true;
+  }
+  return false;
+}
+
+static bool enter(fa_engine_t *engine, int fd, const struct sockaddr_storage *peer) {
+  uint32_t index = engine->pending_count;
+  struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = fa_tag(FA_ON_PENDING, index)}};
+  if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, fd, &event) != 0) return false;
+  fa_pending_t *entry = &engine->pending[index];
+  *entry = (fa_pending_t){.fd = fd, .peer = *peer};
+  entry->deadline_ns = fa_now_ns() + (int64_t)engine->config.uuid_timeout_ms * 1000000;
+  fa_frame_parser_init(&entry->parser);
+  engine->pending_count++;
+  publish_count(engine);
+  return true;
+}
+
+static void take_connection(fa_engine_t *engine, int fd, const struct sockaddr_storage *peer) {
+  fa_count(&engine->counters.accepted, 1);
+  fa_end_t refused = !peer_allowed(engine, peer)                          ? FA_END_PEER_REFUSED
+                     : engine->pending_count >= engine->config.pending_max ? FA_END_PENDING_FULL
+                                                                          : FA_END_NONE;
+  if (refused == FA_END_NONE) {
+    int on = 1, buffer = SEND_BUFFER_BYTES;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
+    if (enter(engine, fd, peer)) return;
+    refused = FA_END_SOCKET;
+  }
+  tell_refused(engine, peer, refused);
+  close(fd);
+}
+
+void fa_pending_accept(fa_engine_t *engine) {
+  for (uint32_t n = 0; n < ACCEPTS_A_WAKE; n++) {
+    struct sockaddr_storage peer = {0};
+    socklen_t length = sizeof peer;
+    int fd = accept4(engine->listener, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+      take_connection(engine, fd, &peer);
+      continue;
+    }
+    if (errno == EINTR || errno == ECONNABORTED) continue;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) {
+      /* Out of descriptors or memory: level-triggered, the listener would wake the thread for ever. */
+      fa_pending_listen(engine, false);
+      engine->accept_again_ns = fa_now_ns() + ACCEPT_AGAIN_NS;
+    }
+    return;
+  }
+}
