@@ -10,6 +10,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import ulaw
@@ -19,6 +20,9 @@ FRAME = 160
 """Samples, and octets of PCMU, in a packet of 20 ms."""
 
 TICK_S = 0.02
+LIVE_FRAMES = 10
+"""How much of a live source waits to be sent: 200 ms; what is older is dropped."""
+
 QUIET = bytes([ulaw.SILENCE]) * FRAME
 DIGITS = "0123456789*#ABCD"
 _SO_TIMESTAMPNS = 35
@@ -54,8 +58,11 @@ class Media:
         self.sent = bytearray()
         self.strays = 0
         self.late_ticks = 0
+        self.on_packet: Callable[[Packet], None] = lambda packet: None
+        """Told of each packet as it arrives."""
         self._loud = loud
         self._queue: deque[_Speech] = deque()
+        self._live: deque[bytes] = deque(maxlen=LIVE_FRAMES)
         self._digits: deque[tuple[str, asyncio.Future[None]]] = deque()
         self._arrived = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -101,6 +108,10 @@ class Media:
         speech = _Speech(ulaw.encode(pcm), asyncio.get_running_loop().create_future())
         self._queue.append(speech)
         return await speech.done
+
+    def feed(self, pcm: bytes) -> None:
+        """Give the next 20 ms of a source that is live, to be said where nothing else is."""
+        self._live.append(ulaw.encode(pcm))
 
     async def press(self, digits: str) -> None:
         """Press keys, 100 ms each with 100 ms between (RFC 4733). Raises `ValueError` for what is no key."""
@@ -198,6 +209,7 @@ class Media:
                     level=ulaw.level(data[12:]) if kind & 0x7F == 0 else 0.0,
                 )
             )
+            self.on_packet(self.packets[-1])
             self._arrived.set()
 
     async def _send(self) -> None:
@@ -231,7 +243,7 @@ class Media:
         while self._queue and self._queue[0].done.cancelled():
             self._queue.popleft()
         if not self._queue:
-            return QUIET
+            return self._live.popleft() if self._live else QUIET
         speech = self._queue[0]
         frame = speech.octets[speech.offset : speech.offset + FRAME].ljust(FRAME, bytes([ulaw.SILENCE]))
         speech.offset += FRAME
