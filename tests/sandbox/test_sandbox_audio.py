@@ -55,8 +55,8 @@ def test_words_share_the_speech_and_not_the_pause() -> None:
     loud = np.full(8000, 3000, np.int16)
     samples = np.concatenate([np.zeros(4000, np.int16), loud, np.zeros(8000, np.int16), loud, np.zeros(4000, np.int16)])
     first, second = words.place(["aaaa", "bbbb"], samples, 8000)
-    assert (first.start, first.end) == (pytest.approx(0.5), pytest.approx(1.5))
-    assert (second.start, second.end) == (pytest.approx(2.5), pytest.approx(3.5))
+    assert [first.start, first.end] == pytest.approx([0.5, 1.5])
+    assert [second.start, second.end] == pytest.approx([2.5, 3.5])
     assert words.place([], samples, 8000) == ()
 
 

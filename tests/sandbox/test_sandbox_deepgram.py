@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -136,9 +137,7 @@ async def test_refuses_a_wrong_query(
 
 
 @pytest.mark.parametrize("header", [{}, {"Authorization": "Token wrong"}, {"Authorization": "Bearer dg-key"}])
-async def test_refuses_a_wrong_key(
-    sandbox: Sandbox, http: aiohttp.ClientSession, header: dict[str, str]
-) -> None:
+async def test_refuses_a_wrong_key(sandbox: Sandbox, http: aiohttp.ClientSession, header: dict[str, str]) -> None:
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await http.ws_connect(url(sandbox), params=QUERY, headers=header)
     assert refused.value.status == 401
@@ -204,9 +203,7 @@ async def test_an_empty_binary_frame_ends_the_stream(sandbox: Sandbox, http: aio
 
 
 @pytest.mark.parametrize("message", ['{"type":"Hello"}', "not json", '["KeepAlive"]', '{"kind":"KeepAlive"}'])
-async def test_unknown_text_is_a_schema_error(
-    sandbox: Sandbox, http: aiohttp.ClientSession, message: str
-) -> None:
+async def test_unknown_text_is_a_schema_error(sandbox: Sandbox, http: aiohttp.ClientSession, message: str) -> None:
     client = await connect(sandbox, http)
     await client.socket.send_str(message)
     error = await client.until("Error")
@@ -248,7 +245,7 @@ async def test_an_utterance_as_the_vendor_reports_it(sandbox: Sandbox, http: aio
 
     finals = client.finals
     assert finals[0]["start"] == 0.0
-    for one, other in zip(finals, finals[1:], strict=False):
+    for one, other in pairwise(finals):
         assert other["start"] == pytest.approx(one["start"] + one["duration"], abs=0.002)
     order = [message["type"] for message in client.messages]
     assert order.index("SpeechStarted") < order.index("Results")
@@ -330,9 +327,7 @@ async def test_long_speech_is_final_in_parts_without_losing_a_word(
     assert " ".join(text(result) for result in parts) == story
 
 
-async def test_finalize_answers_only_when_audio_is_buffered(
-    sandbox: Sandbox, http: aiohttp.ClientSession
-) -> None:
+async def test_finalize_answers_only_when_audio_is_buffered(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     client = await connect(sandbox, http, interim_results=None, utterance_end_ms=None, vad_events=None)
     await client.send(type="Finalize")
     await client.say(speech("Right now"), chunk=160)
@@ -346,9 +341,7 @@ async def test_finalize_answers_only_when_audio_is_buffered(
 
 
 @pytest.mark.parametrize(("encoding", "rate"), [("mulaw", 8000), ("alaw", 8000), ("linear16", 16000)])
-async def test_encodings_and_rates(
-    sandbox: Sandbox, http: aiohttp.ClientSession, encoding: str, rate: int
-) -> None:
+async def test_encodings_and_rates(sandbox: Sandbox, http: aiohttp.ClientSession, encoding: str, rate: int) -> None:
     client = await connect(sandbox, http, encoding=encoding, sample_rate=str(rate))
     sound = np.concatenate([silence(0.2, rate), speech("Good morning", rate), silence(0.5, rate)])
     wire = "pcm_s16le" if encoding == "linear16" else f"pcm_{encoding}"

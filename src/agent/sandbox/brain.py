@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import orjson
 
-from agent.sandbox import heard
+from agent.sandbox import heard, intents
 
 Message = dict[str, Any]
 Step = Literal["problem", "quote", "postcode", "readback", "address", "name", "number", "book", "booked", "over"]
@@ -149,60 +149,41 @@ class _Receptionist:
 
     def hear(self, text: str) -> Answer:
         """Take in one turn of the caller."""
-        if self.step == "over" or heard.one_of(text, r"\b(?:f+u+c+k\w*|bastard|wanker|piss off|bitch)\b"):
-            if self.step == "over":
-                return self._end("Bye for now.")
+        if self.step == "over":
+            return self._end("Bye for now.")
+        if intents.ABUSE.search(text):
             self.step = "over"
             return Answer("I'm not able to help further on this call.")
-        if heard.one_of(
-            text,
-            r"\b(?:speak|talk|put me through|connect me) (?:to|with) (?:a |an |some|the )?\w*"
-            r"(?:person|human|body|one|manager|owner|boss|operator)",
-            r"\b(?:real|actual) (?:person|human)\b(?!\?)",
-            r"\btransfer me\b|\ba human\b(?!\?)",
-            r"\bput me through\b",
-        ) and not _is_machine_question(text):
+        if intents.MACHINE.search(text):
+            return self._ask("I'm the automated assistant here")
+        if intents.HUMAN.search(text):
             return self._transfer()
-        if self.step == "booked" and self._is_goodbye(text):
+        if intents.GOODBYE.search(text) or (self.step == "booked" and _is_content(text)):
             return self._end("Thanks for calling, bye for now.")
-        if heard.one_of(text, r"\b(?:good ?bye|bye(?:[ -]bye)?|i'll leave it|i have to go|ring back later)\b"):
-            return self._end("Thanks for calling, bye for now.")
-        if heard.one_of(text, r"too (?:expensive|much|dear|steep)|bit (?:expensive|much|dear|steep)|can't afford"):
+        if intents.TOO_EXPENSIVE.search(text):
             self.step = "over"
             return Answer("No worries, thanks for calling.")
         aside = self._aside(text)
         if aside is not None:
             return aside
-        asks_again = r"^\W*(?:sorry|pardon|what|come again|hello)\W*$", r"say that again|repeat that|didn't catch"
-        if self.step != "problem" and heard.one_of(text, *asks_again):
+        if self.step != "problem" and intents.AGAIN.search(text):
             return self._ask()
         return self._forward(text)
 
     def _aside(self, text: str) -> Answer | None:
-        """A question of the caller's, answered before the step goes on."""
-        if _is_machine_question(text):
-            return self._ask("I'm the automated assistant here")
-        emergency = heard.one_of(text, r"\b(?:smell|leak)\w*\W+(?:of )?gas\b|\bgas (?:leak|smell)|\bcarbon monoxide\b")
-        danger = heard.one_of(
-            text,
-            r"\bon fire\b|\bthere's a fire\b|\b(?:someone|somebody|he|she|i)(?:'s| is|'m| am) (?:badly )?hurt\b",
-        )
-        if emergency or danger:
+        """A question of the caller's, answered before the step goes on; an emergency gets its number first."""
+        gas = intents.GAS.search(text)
+        if gas or intents.DANGER.search(text):
             self._remember_problem(text)
-            number = "0800 111 999 for the gas emergency line" if emergency else "999"
+            number = "0800 111 999 for the gas emergency line" if gas else "999"
             return Answer(f"Please get everyone out and ring {number} first.")
-        if heard.one_of(
-            text, r"\bhow much\b|\bprice\b|\bwhat do you charge\b|\bthe cost\b|\bcost me\b|\bwhat's the charge\b"
-        ):
+        if intents.PRICE.search(text):
             self._remember_problem(text)
-            return self._ask(
-                f"Every job differs so it's quoted on site with no obligation, the callout is {self._fee()}"
-            )
-        if heard.one_of(text, r"\bare you (?:guys |a )?local\b|\bwhere are you (?:based|calling)\b|\bnear me\b"):
+            fee = "" if self.step == "quote" else f", on top of the {self._fee()} callout"
+            return self._ask(f"Every job differs so it's quoted on site with no obligation{fee}")
+        if intents.LOCAL.search(text):
             return self._ask("Yes, we've someone nearby")
-        if heard.one_of(
-            text, r"\bhow (?:soon|long|quick\w*)\b|\bwhen (?:can|will|could)\b|\bavailable (?:today|tonight|now)\b"
-        ):
+        if intents.WHEN.search(text):
             self._remember_problem(text)
             if "postcode" in self._slots and "check_availability" in self._tools and "available" not in self._slots:
                 return self._call("check_availability", postcode=self._slots["postcode"], urgency="standard")
@@ -211,8 +192,8 @@ class _Receptionist:
 
     def _remember_problem(self, text: str) -> None:
         """A first turn that asks something may tell the problem too."""
-        if self.step == "problem" and not _is_vague(text):
-            self._slots["problem"] = _GREETING.sub("", text)
+        if self.step == "problem" and not intents.is_vague(text):
+            self._slots["problem"] = intents.without_greeting(text)
             self.step = "quote"
 
     def _forward(self, text: str) -> Answer:
@@ -241,9 +222,9 @@ class _Receptionist:
                 return self._ask()
 
     def _hear_problem(self, text: str) -> Answer:
-        told = f"{self._slots.get('problem', '')} {_GREETING.sub('', text)}".strip()
-        if _is_vague(told) and not self._followed_up:
-            if not _is_greeting(text):
+        told = f"{self._slots.get('problem', '')} {intents.without_greeting(text)}".strip()
+        if intents.is_vague(told) and not self._followed_up:
+            if intents.without_greeting(text):
                 self._slots["problem"] = told
                 self._followed_up = True
             return Answer("Of course, what seems to be the problem?")
@@ -277,21 +258,22 @@ class _Receptionist:
             return Answer("Sorry about that, what's the postcode again?")
         if agreed is None and postcode is None and heard.find_address(text) is None:
             return self._ask("Sorry")
-        self.step = "address"
         address = heard.find_address(text) if postcode is None else None
-        return self._hear_slot("address", address, "") if address else self._ask("Great")
+        if address is not None:
+            self._slots["address"] = address
+        return self._next_question("Great")
 
     def _hear_slot(self, slot: Literal["address", "name", "number"], value: str | None, missed: str) -> Answer:
         if value is None:
             return self._ask(missed)
         self._slots[slot] = value
-        return self._next_question()
+        return self._next_question("Thanks")
 
-    def _next_question(self) -> Answer:
+    def _next_question(self, before: str) -> Answer:
         for step in ("address", "name", "number"):
             if step not in self._slots and (step != "number" or self._asks_number):
                 self.step = step
-                return self._ask("Thanks")
+                return self._ask(before)
         return self._book()
 
     # Tools.
@@ -375,12 +357,6 @@ class _Receptionist:
         known = {name: value for name, value in arguments.items() if name in properties}
         return Answer(words, ToolCall(tool, known))
 
-    def _is_goodbye(self, text: str) -> bool:
-        return heard.yes_or_no(text) is False or heard.one_of(
-            text,
-            r"\b(?:thank|thanks|cheers|that's (?:all|it|everything|great)|that is all|lovely|perfect|brilliant|ta)\b",
-        )
-
 
 def _failed(result: Any) -> bool:
     """Whether a tool's result tells of an error."""
@@ -392,30 +368,6 @@ def _failed(result: Any) -> bool:
     return isinstance(result, str) and "error" in result.lower()
 
 
-def _is_machine_question(text: str) -> bool:
-    return heard.one_of(
-        text,
-        r"\b(?:are you|is this|am i (?:talking|speaking) to|you're) (?:just )?(?:a |an |some kind of )?"
-        r"(?:robot|machine|bot|ai|a\.i|computer|recording|real person|human|automated|actual)\b",
-    )
-
-
-def _is_greeting(text: str) -> bool:
-    return not _GREETING.sub("", text)
-
-
-_GREETING = re.compile(
-    r"^\W*(?:(?:hi|hello|hiya|hey|good (?:morning|afternoon|evening)|there|yes|yeah|um|so)\b[^\w£]*)+", re.IGNORECASE
-)
-
-
-_PADDING = frozenset(
-    """hi hello hiya hey good morning afternoon evening there yes yeah um uh i i'd i've we need want would like a an the
-    please plumber electrician someone somebody help with can you could to come out get have got is it my for me some
-    and engineer now today book how much price cost do charge what does soon""".split()
-)
-
-
-def _is_vague(text: str) -> bool:
-    """Whether a description says nothing of a problem: no word but padding."""
-    return not set(re.findall(r"[a-z']+", text.lower())) - _PADDING
+def _is_content(text: str) -> bool:
+    """Whether a caller who was asked for anything else has nothing more."""
+    return heard.yes_or_no(text) is False or intents.THANKS.search(text) is not None

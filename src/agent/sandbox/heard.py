@@ -205,7 +205,7 @@ def _numbers_to_digits(text: str) -> str:
 
 
 _NAME_START = re.compile(
-    rf"^(?:(?:{_LEAD_IN}|hi|hello|(?:my |the )?name is|(?:my |the )?name's|this is|i'm|i am|call me|under)\b[\s,.]*)+",
+    rf"^(?:(?:{_LEAD_IN}|hi|hello|(?:my |the )?name(?: is|'s)|this is|i'm|i am|call me|(?:put it )?under)\b[\s,.]*)+",
     re.IGNORECASE,
 )
 
@@ -238,8 +238,3 @@ def yes_or_no(text: str) -> bool | None:
     if no and (not yes or no.start() < yes.start() or "not right" in text.lower()):
         return False
     return True if yes else None
-
-
-def one_of(text: str, *patterns: str) -> bool:
-    """Whether a pattern is in `text`, whatever its case."""
-    return any(re.search(pattern, text, re.IGNORECASE) for pattern in patterns)

@@ -1,0 +1,211 @@
+"""Faults, settings and counters at run time, through `/control` and in the process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import numpy as np
+import orjson
+import pytest
+
+from agent.sandbox import Sandbox
+from agent.sandbox.speech import load_voice
+
+DEEPGRAM = {"Authorization": "Token dg-key"}
+CARTESIA = {"Authorization": "Bearer car-key", "cartesia-version": "2026-08-14"}
+GROQ = {"Authorization": "Bearer groq-key"}
+LISTEN = "/v1/listen?model=nova-3&encoding=linear16&sample_rate=8000&interim_results=true&endpointing=300"
+CHAT = {
+    "model": "openai/gpt-oss-20b",
+    "stream": True,
+    "messages": [{"role": "user", "content": "My tap is leaking"}],
+}
+SPEAK = {
+    "model_id": "sonic-3",
+    "voice": {"id": "x"},
+    "context_id": "c",
+    "transcript": "We can have a plumber with you within the hour.",
+    "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 8000},
+}
+
+
+async def control(http: aiohttp.ClientSession, base: str, **body: Any) -> dict[str, Any]:
+    url = base.replace("ws:", "http:").removesuffix("/openai/v1") + "/control"
+    async with http.post(url, json=body) as answer:
+        assert answer.status == 200, await answer.text()
+        state: dict[str, Any] = await answer.json()
+        return state
+
+
+async def speak(sandbox: Sandbox, http: aiohttp.ClientSession) -> tuple[list[Any], aiohttp.WSMessage | None]:
+    """All events of one generation, until done, the close, or half a second of silence."""
+    async with http.ws_connect(f"{sandbox.cartesia_url}/tts/websocket", headers=CARTESIA) as socket:
+        await socket.send_str(orjson.dumps(SPEAK).decode())
+        events: list[Any] = []
+        while not events or not (isinstance(events[-1], dict) and events[-1]["type"] == "done"):
+            try:
+                message = await socket.receive(timeout=0.5)
+            except TimeoutError:
+                return events, None
+            if message.type != aiohttp.WSMsgType.TEXT:
+                return events, message
+            try:
+                events.append(orjson.loads(message.data))
+            except orjson.JSONDecodeError:
+                events.append(message.data)
+        return events, None
+
+
+async def chat(sandbox: Sandbox, http: aiohttp.ClientSession) -> tuple[int, bytes]:
+    async with http.post(f"{sandbox.groq_url}/chat/completions", json=CHAT, headers=GROQ) as answer:
+        return answer.status, await answer.read()
+
+
+async def test_upgrades_are_refused_as_often_as_told(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.deepgram_url, faults={"refuse_times": 2, "refuse_status": 502})
+    for _ in range(2):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM)
+        assert refused.value.status == 502
+    async with http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM):
+        pass
+    assert sandbox.deepgram.counters["refused_by_fault"] == 2
+
+
+async def test_a_refusal_may_name_its_retry_after(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    faults = {"refuse_times": 1, "refuse_status": 429, "retry_after_s": 0.5}
+    await control(http, sandbox.groq_url, faults=faults)
+    async with http.post(f"{sandbox.groq_url}/chat/completions", json=CHAT, headers=GROQ) as answer:
+        assert answer.status == 429
+        assert answer.headers["retry-after"] == "0.5"
+    assert (await chat(sandbox, http))[0] == 200
+
+
+async def test_answers_come_late(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.groq_url, faults={"delay_times": 1, "delay_ms": 200})
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    await chat(sandbox, http)
+    late = loop.time()
+    await chat(sandbox, http)
+    assert late - begun > 0.2
+    assert loop.time() - late < 0.15
+
+
+async def test_a_connection_is_closed_in_the_middle(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.cartesia_url, faults={"close_times": 1, "close_after": 2, "close_code": 1012})
+    events, end = await speak(sandbox, http)
+    assert len(events) == 2
+    assert end is not None
+    assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1012)
+    assert (await speak(sandbox, http))[0][-1]["type"] == "done"
+
+
+async def test_a_connection_is_dropped(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.cartesia_url, faults={"close_times": 1, "close_after": 1, "close_code": 0})
+    events, end = await speak(sandbox, http)
+    assert len(events) == 1
+    assert end is not None
+    assert end.type in (aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR)
+    await control(http, sandbox.groq_url, faults={"close_times": 1, "close_after": 3})
+    with pytest.raises(aiohttp.ClientError):
+        await chat(sandbox, http)
+
+
+async def test_a_connection_goes_silent(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.cartesia_url, faults={"silent_times": 1, "silent_after": 2})
+    events, end = await speak(sandbox, http)
+    assert len(events) == 2
+    assert end is None
+    assert sandbox.cartesia.counters["messages_withheld"] > 0
+    await control(http, sandbox.groq_url, faults={"silent_times": 1, "silent_after": 2})
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await chat(sandbox, http)
+
+
+async def test_deepgram_goes_silent(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.deepgram_url, faults={"silent_times": 1})
+    async with http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM) as socket:
+        sound = load_voice("tones").speak("Hello, is anybody there?", 8000).samples
+        await socket.send_bytes(np.concatenate([sound, np.zeros(8000, np.int16)]).tobytes())
+        with pytest.raises(TimeoutError):
+            await socket.receive(timeout=0.4)
+
+
+async def test_a_message_is_garbage(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.cartesia_url, faults={"garbage_times": 1})
+    events, _ = await speak(sandbox, http)
+    assert isinstance(events[0], str)
+    assert events[-1]["type"] == "done"
+    await control(http, sandbox.groq_url, faults={"garbage_times": 1})
+    _, body = await chat(sandbox, http)
+    with pytest.raises(orjson.JSONDecodeError):
+        orjson.loads(body.split(b"\n\n")[0].removeprefix(b"data: "))
+    assert body.endswith(b"data: [DONE]\n\n")
+
+
+async def test_an_error_inside_a_stream(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.groq_url, faults={"error_times": 1, "error_after": 3})
+    status, body = await chat(sandbox, http)
+    chunks = [orjson.loads(event.removeprefix(b"data: ")) for event in body.split(b"\n\n") if event]
+    assert status == 200
+    assert len(chunks) == 4
+    assert chunks[-1]["error"]["message"]
+    await control(http, sandbox.cartesia_url, faults={"error_times": 1, "error_after": 1})
+    events, _ = await speak(sandbox, http)
+    assert (events[1]["type"], events[1]["status_code"]) == ("error", 500)
+    await control(http, sandbox.deepgram_url, faults={"error_times": 1, "error_after": 0})
+    async with http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM) as socket:
+        await socket.send_str('{"type":"CloseStream"}')
+        assert orjson.loads((await socket.receive(timeout=2)).data)["type"] == "Error"
+
+
+async def test_an_end_marker_is_left_out(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.groq_url, faults={"omit_done_times": 1})
+    _, body = await chat(sandbox, http)
+    assert b"[DONE]" not in body
+    assert b'"finish_reason":"stop"' in body
+    await control(http, sandbox.cartesia_url, faults={"omit_done_times": 1})
+    events, _ = await speak(sandbox, http)
+    assert events[-1]["type"] == "chunk"
+
+
+async def test_settings_counters_and_reset(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await chat(sandbox, http)
+    state = await control(http, sandbox.groq_url, settings={"queue": {"p50": 1, "p90": 2, "p99": 3}})
+    assert state["counters"]["requests"] == 1
+    assert state["counters"]["streams_completed"] == 1
+    assert state["settings"]["queue"] == {"p50": 1.0, "p90": 2.0, "p99": 3.0}
+    assert "groq-key" not in orjson.dumps(state).decode()
+    await control(http, sandbox.groq_url, faults={"refuse_times": 5})
+    state = await control(http, sandbox.groq_url, reset=True)
+    assert state["counters"] == {}
+    assert state["faults"]["refuse_times"] == 0
+    assert (await chat(sandbox, http))[0] == 200
+
+
+async def test_gauges_show_what_runs(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    async with http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM):
+        url = sandbox.deepgram_url.replace("ws:", "http:") + "/control"
+        async with http.get(url) as answer:
+            assert (await answer.json())["now"] == {"streams": 1}
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        ({"faults": {"refuse": 1}}, "refuse"),
+        ({"faults": {"refuse_times": -1}}, "refuse_times"),
+        ({"settings": {"idle": 3}}, "idle"),
+        ({"settings": {"idle_s": 0}}, "idle_s"),
+        ({"setting": {}}, "settings"),
+        ([], "object"),
+    ],
+)
+async def test_wrong_controls_are_named(sandbox: Sandbox, http: aiohttp.ClientSession, body: Any, says: str) -> None:
+    async with http.post(sandbox.deepgram_url.replace("ws:", "http:") + "/control", json=body) as answer:
+        assert answer.status == 400
+        assert says in (await answer.json())["error"]
