@@ -1,0 +1,135 @@
+"""The whole agent as an administrator runs it, on emulated vendors: `voice-agent sandbox` and `voice-agent serve`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+from agent.office.models import Booking
+from agent.office.seed import seed_examples
+from agent.office.store import OfficeStore
+
+from .root import RigError
+
+READY_S = 60.0
+"""How long a process may take to be ready, s: the real speech engines' first load is the longest part."""
+
+STOP_S = 20.0
+
+
+class AgentStack:
+    """Both processes, and the back office's database with the example companies in it.
+
+    `directory` keeps what the agent writes; `metadata` is where the AGI script leaves its files.
+    """
+
+    def __init__(self, directory: Path, metadata: Path, engines: Literal["real", "tones"] = "tones") -> None:
+        self.directory = directory
+        self.audio_port, self.agi_port, self.http_port = (_free_tcp_port() for _ in range(3))
+        self.database_url = f"sqlite+aiosqlite:///{directory / 'office.sqlite3'}"
+        self._metadata = metadata
+        self._engines = engines
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+
+    async def __aenter__(self) -> AgentStack:
+        """Start both. Raises `RigError` with what a process said when it does not become ready."""
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop both; on a failure their last words go to stderr."""
+        await self._stop()
+        if error is not None:
+            print(self.output("serve")[-6000:], file=sys.stderr)
+
+    def output(self, name: str) -> str:
+        """What `serve` or `sandbox` has printed."""
+        path = self.directory / f"{name}.log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def kill(self) -> None:
+        """Kill the agent, as the kernel would for want of memory."""
+        self._processes["serve"].kill()
+
+    async def bookings(self) -> list[Booking]:
+        """The bookings in the back office, the latest first."""
+        async with await OfficeStore.open(self.database_url) as store:
+            return await store.list_bookings()
+
+    async def _start(self) -> None:
+        async with await OfficeStore.open(self.database_url) as store:
+            await seed_examples(store)
+        ports = [f"--{vendor}-port=0" for vendor in ("deepgram", "groq", "cartesia")]
+        await self._spawn("sandbox", [f"--engines={self._engines}", *ports], {})
+        await self._until("sandbox", lambda: self.output("sandbox").endswith("ready\n"))
+        vendors = dict(line.split("=", 1) for line in self.output("sandbox").splitlines() if "=" in line)
+        settings = {
+            "LISTEN_PORT": str(self.audio_port),
+            "FASTAGI_PORT": str(self.agi_port),
+            "HTTP_PORT": str(self.http_port),
+            "DATA_DIR": str(self.directory),
+            "METADATA_DIR": str(self._metadata),
+            "DATABASE_URL": self.database_url,
+        }
+        await self._spawn("serve", [], vendors | settings)
+        await self._until("serve", lambda: _listens(self.audio_port) and _listens(self.agi_port))
+
+    async def _spawn(self, command: str, arguments: list[str], settings: dict[str, str]) -> None:
+        keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
+        with (self.directory / f"{command}.log").open("wb") as log:
+            self._processes[command] = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "agent", command, *arguments),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self.directory,
+                env=keep | {"PYTHONUNBUFFERED": "1"} | settings,
+            )
+
+    async def _until(self, command: str, ready: Callable[[], bool]) -> None:
+        try:
+            async with asyncio.timeout(READY_S):
+                while not ready():
+                    if self._processes[command].returncode is not None:
+                        raise RigError(f"voice-agent {command} ended:\n{self.output(command)}")
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise RigError(f"voice-agent {command} is not ready:\n{self.output(command)}") from None
+
+    async def _stop(self) -> None:
+        for process in reversed(self._processes.values()):
+            if process.returncode is not None:
+                continue
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+def _free_tcp_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
