@@ -1,0 +1,31 @@
+"""The executable specification of the media core: each unit of `fastaudio._core` in plain, readable Python.
+
+It has the names and methods of the compiled module, so that the same tests run on both and property tests compare
+them event by event and byte by byte. It is slow on purpose (no cleverness), has no thread and no socket, and nothing
+at run time imports it. Where the two disagree, this one says what is meant.
+"""
+
+from fastaudio._reference.call import Call, EventKind
+from fastaudio._reference.capture import Capture, Reader
+from fastaudio._reference.clock import Clock
+from fastaudio._reference.playout import Playout, Producer
+from fastaudio._reference.voice import BargeIn, Gate, Vad, rms, rms_batch
+from fastaudio._reference.wire import FrameParser, Rechunker, message
+
+__all__ = [
+    "BargeIn",
+    "Call",
+    "Capture",
+    "Clock",
+    "EventKind",
+    "FrameParser",
+    "Gate",
+    "Playout",
+    "Producer",
+    "Reader",
+    "Rechunker",
+    "Vad",
+    "message",
+    "rms",
+    "rms_batch",
+]
