@@ -59,7 +59,7 @@ F: eff
 G: gee
 H: aitch haitch
 I: eye
-J: jay juliett
+J: jay juliett juliette
 K: kay okay
 L: el ell
 M: em am

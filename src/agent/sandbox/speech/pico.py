@@ -32,7 +32,7 @@ class PicoVoice:
 
     def speak(self, text: str, sample_rate: int) -> Speech:
         """Speak `text`: without the silence around it, at the level of `audio.SPEECH_DBFS`."""
-        if not text.strip():
+        if not any(character.isalnum() for character in text):
             return Speech(np.zeros(0, np.int16), sample_rate, ())
         with self._lock:
             data = self._engine.speak(text, voice="en-GB", speed=0.9)
