@@ -55,6 +55,28 @@ def office(
 
 
 @app.command()
+def serve(
+    env_file: EnvFile = None,
+    seed: Annotated[bool, typer.Option("--seed", help="add the two example companies first")] = False,
+) -> None:
+    """Answer calls: AudioSocket, FastAGI and the back office, until SIGINT or SIGTERM."""
+    from agent.office.database import DatabaseError
+    from agent.ops.settings import SettingsError, load_settings
+    from agent.prompts import PromptError
+    from agent.service import serve, set_up_logging
+
+    try:
+        settings = load_settings(env_file)
+        set_up_logging(settings)
+        status = run(serve(settings, seed=seed, report=typer.echo))
+    except (SettingsError, PromptError, DatabaseError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot start: {error.strerror or error}; choose other ports or another DATA_DIR")
+    raise typer.Exit(status)
+
+
+@app.command()
 def sandbox(
     config: Annotated[Path | None, typer.Option(help="JSON file of settings")] = None,
     engines: Annotated[str | None, typer.Option(help="speech engines: real, or tones")] = None,

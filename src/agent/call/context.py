@@ -160,9 +160,7 @@ class ContextClient:
         for name in context.bad_fields:
             self.counters[f"bad_field_{name}"] += 1
         if context.bad_fields:
-            log.warning(
-                "context API: unusable fields, answered with their defaults: %s", ", ".join(context.bad_fields)
-            )
+            log.warning("context API: unusable fields, answered with their defaults: %s", ", ".join(context.bad_fields))
         return context
 
 

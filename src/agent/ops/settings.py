@@ -70,9 +70,7 @@ class Settings(BaseSettings):
     listen_port: int = Field(9099, ge=0, le=65535, description="AudioSocket's TCP port")
     fastagi_port: int = Field(4573, ge=0, le=65535, description="FastAGI's TCP port")
     http_port: int = Field(9098, ge=0, le=65535, description="port of health, metrics and back office")
-    allowed_peers: Words = Field(
-        ("127.0.0.0/8", "::1/128"), description="networks that may connect, comma-separated"
-    )
+    allowed_peers: Words = Field(("127.0.0.0/8", "::1/128"), description="networks that may connect, comma-separated")
     unknown_uuid: Literal["accept", "refuse"] = Field(
         "accept", description="what becomes of a call that neither FastAGI nor a metadata file announced"
     )

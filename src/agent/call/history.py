@@ -1,0 +1,73 @@
+"""What was said in a call, in the form that the LLM reads: after an interruption, what the caller heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from agent.providers.base import Message, ToolCall
+
+CUT = " … [the caller interrupted here and heard no more]"
+
+
+class History:
+    """The conversation. The system prompt comes first and never changes, so that the vendor can cache it."""
+
+    def __init__(self, system: str) -> None:
+        self._messages: list[Message] = [{"role": "system", "content": system}]
+        self._turn = 1  # index of the first message of the current turn
+
+    def messages(self) -> list[Message]:
+        """The messages in OpenAI's format."""
+        return list(self._messages)
+
+    def caller_said(self, text: str) -> None:
+        """A turn of the caller begins the next exchange."""
+        self._turn = len(self._messages)
+        self._messages.append({"role": "user", "content": text})
+
+    def agent_began(self) -> None:
+        """The agent speaks without being asked: the greeting, or a question into the silence."""
+        self._turn = len(self._messages)
+
+    def agent_said(self, text: str, calls: Sequence[ToolCall] = ()) -> None:
+        """What the agent says, and the tools that it calls."""
+        message: Message = {"role": "assistant", "content": text}
+        if calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in calls
+            ]
+        self._messages.append(message)
+
+    def tool_answered(self, call: ToolCall, content: str) -> None:
+        """What came of a tool call."""
+        self._messages.append({"role": "tool", "tool_call_id": call.id, "content": content})
+
+    def tool_amended(self, call: ToolCall, content: str) -> None:
+        """A tool that ran on while the caller spoke has finished: its answer takes the place of the provisional one."""
+        for message in self._messages:
+            if message["role"] == "tool" and message["tool_call_id"] == call.id:
+                message["content"] = content
+
+    def cut(self, heard: str) -> None:
+        """The agent was interrupted: of what it said in this turn only `heard` reached the caller."""
+        left = len(heard.strip())
+        for index in range(self._turn, len(self._messages)):
+            message = self._messages[index]
+            if message["role"] != "assistant" or not message["content"]:
+                continue
+            text = message["content"].strip()
+            if left >= len(text):
+                left -= len(text)
+                continue
+            kept = text[:left].rstrip() if left > 0 else ""
+            self._messages[index] = {**message, "content": kept + CUT}
+            left = 0
+
+    def withdraw(self) -> str | None:
+        """Undo the caller's turn, which went on: the text of it, or None when a tool has run in it and it must stay."""
+        turn = self._messages[self._turn :]
+        if not turn or turn[0]["role"] != "user" or any(message["role"] == "tool" for message in turn):
+            return None
+        del self._messages[self._turn :]
+        return str(turn[0]["content"])

@@ -1,0 +1,176 @@
+"""One answer: the LLM's words to speech as they come, its tools run, until it has nothing more to say."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent.call.clauses import ClauseSplitter
+from agent.call.history import History
+from agent.call.record import TurnRecord
+from agent.call.speech import Speech
+from agent.providers.base import LanguageModel, ProviderError, Text, ToolCall
+from agent.tools.registry import ToolContext, ToolRegistry, ToolResult
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 4  # text, tool, text, tool: more is a loop
+FILLER_S = 0.8
+FILLER = "Bear with me. "
+TROUBLE = "Bear with me, I'm having a small technical issue."
+GOODBYE = "Thanks for calling, goodbye."
+NOT_RUN = '{"error":"not run: the caller went on speaking"}'
+RUNNING = '{"status":"still running"}'
+TRANSFERRING = "I'll put you through now."
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the session has to do when the speech has been heard."""
+
+    effect: str = ""
+    """`end`, `transfer` or nothing."""
+    extension: str = ""
+    booking_id: str = ""
+    failed: bool = False
+
+
+class Reply:
+    """Makes one answer. `on_last_words` is called as soon as it is clear that they are the last."""
+
+    def __init__(
+        self,
+        llm: LanguageModel,
+        tools: ToolRegistry,
+        history: History,
+        speech: Speech,
+        turn: TurnRecord,
+        context: ToolContext,
+        *,
+        clock_ms: Callable[[], int],
+        on_last_words: Callable[[], None],
+    ) -> None:
+        self._llm = llm
+        self._tools = tools
+        self._history = history
+        self._speech = speech
+        self._turn = turn
+        self._context = context
+        self._clock_ms = clock_ms
+        self._on_last_words = on_last_words
+        self.outcome = Outcome()
+
+    async def run(self) -> Outcome:
+        """Think, speak and act to the end of the answer; the speech is then complete, and still being heard."""
+        try:
+            await self._rounds()
+        except ProviderError as error:
+            log.warning("%s: no answer", error)
+            self.outcome.failed = True
+            await self._say(TROUBLE)
+        await self._speech.end()
+        return self.outcome
+
+    async def _rounds(self) -> None:
+        for _ in range(ROUNDS):
+            calls = await self._think()
+            if not calls:
+                return
+            await self._speech.pause()
+            await self._run_tools(calls)
+            if self.outcome.effect:
+                if not self._speech.text.strip():
+                    await self._say(GOODBYE if self.outcome.effect == "end" else TRANSFERRING)
+                return
+
+    async def _think(self) -> list[ToolCall]:
+        times = self._turn.times
+        times.llm_request = times.llm_request or self._clock_ms()
+        splitter = ClauseSplitter()
+        text = ""
+        calls: list[ToolCall] = []
+        try:
+            async for event in self._llm.reply(self._history.messages(), self._tools.schemas()):
+                if isinstance(event, Text):
+                    times.first_token = times.first_token or self._clock_ms()
+                    text += event.text
+                    for clause in splitter.feed(event.text):
+                        await self._speech.say(clause)
+                elif isinstance(event, ToolCall):
+                    calls.append(event)
+            await self._speech.say(splitter.rest())
+        except (asyncio.CancelledError, ProviderError):
+            # What was said so far is part of the conversation, also when it broke off; no tool was run of it.
+            if text:
+                self._history.agent_said(text)
+            raise
+        if text or calls:
+            self._history.agent_said(text, calls)
+        return calls
+
+    async def _say(self, text: str) -> None:
+        """Words of our own."""
+        self._history.agent_said(text)
+        await self._speech.say(text)
+
+    async def _run_tools(self, calls: list[ToolCall]) -> None:
+        """Run what the LLM asked for, in its order. Each call gets its answer in the history, whatever happens."""
+        left = list(calls)
+        try:
+            while left:
+                self._mind(left[0], await self._run_tool(left[0]))
+                left.pop(0)
+        except asyncio.CancelledError:
+            for call in left[1:]:
+                self._history.tool_answered(call, NOT_RUN)
+            raise
+
+    async def _run_tool(self, call: ToolCall) -> ToolResult:
+        """Run a tool; when it takes longer than a moment the caller hears that someone is there."""
+        begun = time.monotonic()
+        running = asyncio.create_task(
+            self._tools.run(call.name, call.arguments, self._context), name=f"tool {call.name}"
+        )
+        try:
+            done, _ = await asyncio.wait({running}, timeout=FILLER_S)
+            if not done:
+                await self._speech.say(FILLER)
+                await self._speech.pause()
+            result = await asyncio.shield(running)
+        except asyncio.CancelledError:
+            self._leave_running(call, running)
+            raise
+        self._note(call, result, begun)
+        return result
+
+    def _leave_running(self, call: ToolCall, running: asyncio.Task[ToolResult]) -> None:
+        """The caller interrupts while a tool runs: what it does is done all the same, and is told when it is done."""
+        begun = time.monotonic()
+        self._history.tool_answered(call, RUNNING)
+
+        def done(task: asyncio.Task[ToolResult]) -> None:
+            if not task.cancelled():
+                result = task.result()
+                self._history.tool_amended(call, result.content)
+                self._note(call, result, begun)
+                self._heed(result)
+
+        running.add_done_callback(done)
+
+    def _note(self, call: ToolCall, result: ToolResult, begun: float) -> None:
+        self._turn.tools.append({"name": call.name, "ok": result.ok, "ms": round(1000 * (time.monotonic() - begun))})
+
+    def _mind(self, call: ToolCall, result: ToolResult) -> None:
+        self._history.tool_answered(call, result.content)
+        self._heed(result)
+
+    def _heed(self, result: ToolResult) -> None:
+        if result.effect == "booked":
+            self.outcome.booking_id = str(result.data.get("booking_id", ""))
+        elif result.effect in ("end", "transfer"):
+            self.outcome.effect = result.effect
+            self.outcome.extension = str(result.data.get("extension", ""))
+            self._on_last_words()

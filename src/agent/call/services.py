@@ -1,0 +1,125 @@
+"""What every call shares, and what is made ready for one before it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import aiohttp
+
+from agent.call.context import CompanyContext, ContextClient, default_context
+from agent.call.greeting import Greetings
+from agent.ops.settings import Settings
+from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
+from agent.telephony import CallInfo, CallRegistry
+from agent.tools.registry import Endpoints, ToolRegistry
+
+log = logging.getLogger(__name__)
+
+CONTEXT_WAIT_S = 1.0  # no caller waits longer for it after the answer
+
+
+@dataclass(slots=True)
+class Services:
+    """The parts of the agent that all calls use."""
+
+    settings: Settings
+    registry: CallRegistry
+    contexts: ContextClient
+    new_stt: Callable[[CompanyContext], SpeechToText]
+    llm: LanguageModel
+    tts: TextToSpeech
+    greetings: Greetings
+    tools: ToolRegistry
+    http: aiohttp.ClientSession
+    endpoints: Endpoints
+    prompt: str
+    counters: Counter[str] = field(default_factory=Counter)
+
+
+class Preparation:
+    """What is made ready for one call, in parallel: the company's context, then its STT and its greeting."""
+
+    def __init__(self, services: Services, info: CallInfo) -> None:
+        self._services = services
+        self._info = info
+        self._context = asyncio.create_task(services.contexts.fetch(info.did, info.caller_id), name="context")
+        self._warm = asyncio.create_task(self._warm_tts(), name="warm tts")
+        self._stt = asyncio.create_task(self._connect_stt(), name="connect stt")
+        self._greeting = asyncio.create_task(self._prepare_greeting(), name="prepare greeting")
+
+    async def context(self, answered_ns: int) -> CompanyContext:
+        """The context, or the defaults when it takes longer than a caller waits after the answer (CLOCK_MONOTONIC)."""
+        waited_s = (time.monotonic_ns() - answered_ns) / 1e9
+        done, _ = await asyncio.wait({self._context}, timeout=max(0.0, CONTEXT_WAIT_S - waited_s))
+        if not done:
+            self._services.counters["context_late"] += 1
+            settings = self._services.settings
+            return default_context(self._info.caller_id, timezone=settings.default_timezone, reason="late")
+        return self._context.result()
+
+    async def stt(self) -> SpeechToText:
+        """The connected STT. Raises `ProviderError` when it cannot be had."""
+        return await self._stt
+
+    async def close(self) -> None:
+        """The call will not come: let go of everything."""
+        for task in (self._context, self._warm, self._greeting, self._stt):
+            task.cancel()
+        for task in (self._context, self._warm, self._greeting):
+            with contextlib.suppress(asyncio.CancelledError, ProviderError):
+                await task
+        with contextlib.suppress(asyncio.CancelledError, ProviderError):
+            await (await self._stt).close()
+
+    async def _connect_stt(self) -> SpeechToText:
+        stt = self._services.new_stt(await self._context)
+        await stt.connect()
+        return stt
+
+    async def _warm_tts(self) -> None:
+        with contextlib.suppress(ProviderError):  # the greeting meets it again, and reports it
+            await self._services.tts.warm()
+
+    async def _prepare_greeting(self) -> None:
+        company = await self._context
+        with contextlib.suppress(ProviderError):
+            await self._services.greetings.prepare(company)
+
+
+class Preparations:
+    """The calls that were announced and have not come; the registry bounds how many there are."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._ready: dict[UUID, Preparation] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def begin(self, info: CallInfo) -> None:
+        """Make a call ready that Asterisk has announced."""
+        self.drop(info)
+        self._ready[info.uuid] = Preparation(self._services, info)
+
+    def take(self, info: CallInfo) -> Preparation:
+        """What was made ready for this call; begun now if nothing was."""
+        return self._ready.pop(info.uuid, None) or Preparation(self._services, info)
+
+    def drop(self, info: CallInfo) -> None:
+        """The call will not come."""
+        ready = self._ready.pop(info.uuid, None)
+        if ready is not None:
+            task = asyncio.get_running_loop().create_task(ready.close(), name="drop preparation")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
+    async def close(self) -> None:
+        """Let go of every call that has not come."""
+        for ready in list(self._ready.values()):
+            await ready.close()
+        self._ready.clear()

@@ -1,0 +1,173 @@
+"""One thing that the agent says: text to audio to the caller, and how much of it was heard."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+
+import fastaudio
+from agent.providers.base import Audio, ProviderError, Synthesis, TextToSpeech, Words
+
+log = logging.getLogger(__name__)
+
+BYTES_A_MS = 16
+
+
+class Speech:
+    """An utterance of the agent. Text is added as it is thought, and ends up on the wire as it is spoken.
+
+    It is made of one synthesis or several (a new one after each pause, since a vendor's context does not outlive a
+    tool), which play one after the other as one generation of the media core. `failed` tells that the vendor broke off.
+    """
+
+    def __init__(self, call: fastaudio.Call, tts: TextToSpeech, voice_id: str = "") -> None:
+        self._tts = tts
+        self._voice_id = voice_id
+        self.utterance = call.begin()
+        self.text = ""
+        self.failed = False
+        self.first_text_ns = 0
+        self.first_audio_ns = 0
+        self._syntheses: asyncio.Queue[tuple[Synthesis, list[str]] | None] = asyncio.Queue(64)
+        self._open: tuple[Synthesis, list[str]] | None = None
+        self._words: list[tuple[str, int]] = []  # a word and the ms of the utterance at which it begins
+        self._audio_bytes = 0
+        self._cancelled = False
+        self._pump = asyncio.create_task(self._run(), name="speech")
+
+    async def say(self, text: str) -> None:
+        """Speak this behind what was said before."""
+        if self._cancelled or self.failed or not text:
+            return
+        self.text += text
+        self.first_text_ns = self.first_text_ns or time.monotonic_ns()
+        try:
+            if self._open is None:
+                self._open = (await self._tts.open(self._voice_id), [])
+                await self._syntheses.put(self._open)
+            synthesis, said = self._open
+            said.append(text)
+            await synthesis.say(text)
+        except ProviderError as error:
+            log.warning("%s", error)
+            if self._open is None:  # no context could be opened at all
+                self.failed = True
+
+    async def say_recorded(self, pcm: bytes, words: Words | None, text: str) -> None:
+        """Speak audio that is at hand."""
+        self.text += text
+        self.first_text_ns = self.first_audio_ns = time.monotonic_ns()
+        self._note(words)
+        self._audio_bytes += len(pcm)
+        await self.utterance.play(pcm)
+
+    async def pause(self) -> None:
+        """No more text for a while: what was said so far is spoken to its end."""
+        if self._open is not None:
+            synthesis, _ = self._open
+            self._open = None
+            with contextlib.suppress(ProviderError):
+                await synthesis.finish()
+
+    async def end(self) -> None:
+        """No more text at all."""
+        await self.pause()
+        if not self._cancelled:
+            await self._syntheses.put(None)
+
+    async def finished(self) -> fastaudio.Played:
+        """Wait until the caller has heard it, or it was thrown away."""
+        return await self.utterance.finished()
+
+    async def cancel(self) -> None:
+        """Make no more of it. What the caller hears is up to the media core."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        self._pump.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._pump
+        pending: list[tuple[Synthesis, list[str]] | None] = [self._open]
+        while not self._syntheses.empty():
+            pending.append(self._syntheses.get_nowait())
+        for item in pending:
+            if item is not None:
+                await item[0].cancel()
+
+    def heard_text(self) -> str:
+        """What the caller heard of it: by the vendor's word times, else by the share of the audio."""
+        if self.utterance.done and self._complete():
+            return self.text.strip()
+        heard_ms = self.utterance.heard_ms
+        if self._words:
+            return " ".join(word for word, start_ms in self._words if start_ms < heard_ms)
+        total_ms = self._audio_bytes / BYTES_A_MS
+        share = min(1.0, heard_ms / total_ms) if total_ms else 0.0
+        cut = self.text[: round(len(self.text) * share)]
+        return cut.rsplit(" ", 1)[0].strip() if share < 1.0 else cut.strip()
+
+    @property
+    def audio_ms(self) -> int:
+        """How much audio was made so far, ms."""
+        return self._audio_bytes // BYTES_A_MS
+
+    def _complete(self) -> bool:
+        return not self._cancelled and self.utterance.heard_ms >= self.audio_ms - 1
+
+    def _note(self, words: Words | None) -> None:
+        if words is not None:
+            base_ms = self.audio_ms
+            self._words.extend(
+                (word, base_ms + start) for word, start in zip(words.words, words.start_ms, strict=False)
+            )
+
+    async def _run(self) -> None:
+        try:
+            while (item := await self._syntheses.get()) is not None:
+                await self._speak(*item)
+            await self.utterance.end()
+        except (fastaudio.StaleGeneration, fastaudio.EngineClosed):
+            pass  # flushed, or the call is over
+
+    async def _speak(self, synthesis: Synthesis, said: list[str]) -> None:
+        base_bytes = self._audio_bytes
+        try:
+            await self._forward(synthesis)
+        except ProviderError as error:
+            log.warning("%s", error)
+            if self._audio_bytes > base_bytes:
+                self.failed = True  # saying it again would repeat words
+                return
+            await self._again(said)
+
+    async def _again(self, said: list[str]) -> None:
+        """Once more, on another connection: nothing of it was heard."""
+        try:
+            synthesis = await self._tts.open(self._voice_id)
+            if self._open is not None and self._open[1] is said:
+                self._open = (synthesis, said)  # what is still thought goes there, too
+            for text in list(said):
+                await synthesis.say(text)
+            if self._open is None or self._open[1] is not said:
+                await synthesis.finish()
+            await self._forward(synthesis)
+        except ProviderError as error:
+            log.error("%s; this is not said", error)
+            self.failed = True
+
+    async def _forward(self, synthesis: Synthesis) -> None:
+        base_ms = self.audio_ms
+        try:
+            async for event in synthesis.events():
+                if isinstance(event, Audio):
+                    self.first_audio_ns = self.first_audio_ns or time.monotonic_ns()
+                    self._audio_bytes += len(event.pcm)
+                    await self.utterance.play(event.pcm)
+                else:
+                    pairs = zip(event.words, event.start_ms, strict=False)
+                    self._words.extend((word, base_ms + start) for word, start in pairs)
+        except BaseException:
+            await synthesis.cancel()
+            raise

@@ -1,0 +1,339 @@
+"""The agent as a service: everything that `voice-agent serve` runs, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import signal
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from types import TracebackType
+
+import aiohttp
+from aiohttp import web
+
+import fastaudio
+from agent.call.context import CompanyContext, ContextClient
+from agent.call.greeting import Greetings
+from agent.call.record import CallRecord, write_record
+from agent.call.services import Preparations, Services
+from agent.call.session import Session
+from agent.office.api import office_app
+from agent.office.store import OfficeStore
+from agent.ops.settings import Settings
+from agent.prompts import load_template
+from agent.providers.base import SpeechToText
+from agent.providers.cartesia import CartesiaOptions, CartesiaTts
+from agent.providers.deepgram import DeepgramOptions, DeepgramStt
+from agent.providers.openai_chat import ChatModel, ChatOptions
+from agent.telephony import CallInfo, CallRegistry, FastAgiServer, MetadataDirectory
+from agent.tools.call_control import standard_tools
+from agent.tools.registry import Endpoints
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 30.0
+SWEEP_S = 60.0
+
+
+class Agent:
+    """`async with Agent(settings) as agent: await agent.run_until(stop)`.
+
+    `on_record` is told of each call that is over. Ports of 0 pick free ones: `audio_port`, `fastagi_port`, `http_port`
+    tell which.
+    """
+
+    def __init__(self, settings: Settings, *, on_record: Callable[[CallRecord], None] | None = None) -> None:
+        self.settings = settings
+        self.store: OfficeStore | None = None
+        self._on_record = on_record
+        self._stack = AsyncExitStack()
+        self._sessions: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self._started = time.monotonic()
+
+    async def __aenter__(self) -> Agent:
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    @property
+    def audio_port(self) -> int:
+        """AudioSocket's port."""
+        return self.engine.port
+
+    @property
+    def fastagi_port(self) -> int:
+        """FastAGI's port."""
+        return self.fastagi.port
+
+    @property
+    def calls(self) -> int:
+        """Calls that are running."""
+        return len(self._sessions)
+
+    # -- start -------------------------------------------------------------------------------------------------------
+
+    async def _start(self) -> None:
+        settings = self.settings
+        settings.require_keys()
+        prompt = load_template(settings.prompt_file)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.http = await self._stack.enter_async_context(aiohttp.ClientSession())
+        office_url, office_key = await self._start_http()
+        self.registry = CallRegistry(
+            metadata=MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None,
+            on_dropped=self._dropped,
+        )
+        tts = CartesiaTts(
+            CartesiaOptions(
+                settings.cartesia_url,
+                settings.cartesia_api_key.get_secret_value(),
+                settings.cartesia_model,
+                settings.cartesia_voice_id,
+                settings.language.partition("-")[0],
+                settings.cartesia_version,
+            )
+        )
+        self._stack.push_async_callback(tts.close)
+        context_key = settings.context_api_key.get_secret_value() or office_key
+        self.services = Services(
+            settings=settings,
+            registry=self.registry,
+            contexts=ContextClient(
+                settings.context_api_url or f"{office_url}/did_context",
+                context_key,
+                self.http,
+                region=settings.default_region,
+                timezone=settings.default_timezone,
+            ),
+            new_stt=self._new_stt,
+            llm=ChatModel(
+                ChatOptions(
+                    settings.groq_url,
+                    settings.groq_api_key.get_secret_value(),
+                    settings.groq_model,
+                    settings.groq_fallback_model,
+                    settings.llm_temperature,
+                    settings.llm_max_tokens,
+                    settings.groq_reasoning_effort,
+                ),
+                self.http,
+            ),
+            tts=tts,
+            greetings=Greetings(tts),
+            tools=standard_tools(),
+            http=self.http,
+            endpoints=Endpoints(settings.booking_api_url or f"{office_url}/create_booking", office_key),
+            prompt=prompt,
+        )
+        self.preparations = Preparations(self.services)
+        self._stack.push_async_callback(self.preparations.close)
+        self.fastagi = await self._stack.enter_async_context(
+            FastAgiServer(
+                self.registry,
+                self._admit,
+                host=settings.listen_host,
+                port=settings.fastagi_port,
+                allowed_peers=settings.allowed_peers,
+            )
+        )
+        self.engine = await self._stack.enter_async_context(
+            fastaudio.Engine(
+                settings.listen_host,
+                settings.listen_port,
+                options=self._call_options(),
+                max_calls=settings.max_calls,
+                allowed_peers=settings.allowed_peers,
+            )
+        )
+        self._stack.push_async_callback(self._end_sessions)
+        acceptor = asyncio.create_task(self._accept(), name="accept")
+        self._stack.push_async_callback(_cancel, acceptor)
+
+    async def _start_http(self) -> tuple[str, str]:
+        """The back office and the health page; returns the office's base URL and its key."""
+        settings = self.settings
+        key = settings.booking_api_key.get_secret_value() or secrets.token_urlsafe(24)
+        self.store = await self._stack.enter_async_context(
+            await OfficeStore.open(
+                settings.database, region=settings.default_region, timezone=settings.default_timezone
+            )
+        )
+        app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/ready", self._ready)
+        runner = web.AppRunner(app, access_log=None)
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, settings.listen_host, settings.http_port).start()
+        self.http_port = int(runner.addresses[0][1])
+        host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
+        return f"http://{host}:{self.http_port}", key
+
+    def _call_options(self) -> fastaudio.CallOptions:
+        settings = self.settings
+        return fastaudio.CallOptions(
+            lead_frames=settings.playback_lead_frames,
+            detector=settings.barge_in_detector,
+            barge_in=fastaudio.BargeInOptions(
+                rms=settings.barge_in_rms,
+                ms=settings.barge_in_ms,
+                unbroken=settings.barge_in_detector == "rms",  # the classic rule goes with the classic detector
+                rewind_ms=120,
+            ),
+        )
+
+    def _new_stt(self, company: CompanyContext) -> SpeechToText:
+        settings = self.settings
+        return DeepgramStt(
+            DeepgramOptions(
+                settings.deepgram_url,
+                settings.deepgram_api_key.get_secret_value(),
+                settings.deepgram_model,
+                settings.language,
+                settings.deepgram_endpointing_ms,
+                settings.deepgram_utterance_end_ms,
+                (*settings.deepgram_keyterms, *company.keyterms),
+            )
+        )
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    async def _admit(self, info: CallInfo) -> bool:
+        """FastAGI's `start`: is there room? Then the call is made ready while it still rings."""
+        if self._stopping or len(self._sessions) + self.registry.announced >= self.settings.max_calls:
+            return False
+        self.preparations.begin(info)
+        return True
+
+    def _dropped(self, info: CallInfo) -> None:
+        self.preparations.drop(info)
+
+    async def _accept(self) -> None:
+        async for call in self.engine:
+            task = asyncio.create_task(self._serve(call), name=f"call {call.uuid}")
+            self._sessions.add(task)
+            task.add_done_callback(self._sessions.discard)
+
+    async def _serve(self, call: fastaudio.Call) -> None:
+        if not self.registry.opened(call.uuid):
+            log.warning("call %s is running already: the second connection is hung up", call.uuid)
+            call.hangup(0)
+            return
+        try:
+            info = await self.registry.claim(call.uuid)
+            if info is None and self.settings.unknown_uuid == "refuse":
+                log.warning("call %s was not announced: hung up (UNKNOWN_UUID=refuse)", call.uuid)
+                call.hangup(0)
+                return
+            info = info or CallInfo(call.uuid)
+            preparation = self.preparations.take(info)
+            session = Session(call, info, preparation, self.services)
+            record = await session.run()
+            self._report(record)
+        finally:
+            self.registry.closed(call.uuid)
+
+    def _report(self, record: CallRecord) -> None:
+        log.info("%s", record.metrics_line())
+        try:
+            write_record(record, self.settings.records)
+        except OSError as error:
+            log.error("cannot write the record of call %s: %s", record.uuid, error.strerror)
+        if self._on_record is not None:
+            self._on_record(record)
+
+    # -- end ---------------------------------------------------------------------------------------------------------
+
+    async def drain(self, grace_s: float = GRACE_S) -> None:
+        """Take no new calls, and let the running ones end by themselves within the grace time."""
+        self._stopping = True
+        self.engine.accepting(False)
+        if self._sessions:
+            log.info("waiting up to %.0f s for %d calls", grace_s, len(self._sessions))
+            await asyncio.wait(list(self._sessions), timeout=grace_s)
+
+    async def _end_sessions(self) -> None:
+        for call in list(self.engine.calls.values()):
+            call.hangup(0)
+        if self._sessions:
+            await asyncio.wait(list(self._sessions), timeout=2.0)
+        for task in list(self._sessions):
+            await _cancel(task)
+
+    # -- HTTP --------------------------------------------------------------------------------------------------------
+
+    async def _health(self, _request: web.Request) -> web.Response:
+        return web.json_response(
+            {
+                "status": "stopping" if self._stopping else "ok",
+                "calls": self.calls,
+                "max_calls": self.settings.max_calls,
+                "uptime_s": round(time.monotonic() - self._started),
+                "media": {key: value for key, value in self.engine.counters().items() if key != "lateness_us"},
+            }
+        )
+
+    async def _ready(self, _request: web.Request) -> web.Response:
+        full = self.calls >= self.settings.max_calls
+        return web.json_response({"ready": not (full or self._stopping)}, status=503 if full or self._stopping else 200)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def serve(settings: Settings, *, seed: bool, report: Callable[[str], None]) -> None:
+    """Run the agent until SIGINT or SIGTERM, then drain; a second signal ends it at once."""
+    stop = asyncio.Event()
+    now = asyncio.Event()
+
+    def on_signal() -> None:
+        (now if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, on_signal)
+    async with Agent(settings) as agent:
+        if seed and agent.store is not None:
+            from agent.office.seed import seed_examples
+
+            await seed_examples(agent.store)
+        host = settings.listen_host
+        report(
+            f"AudioSocket on {host}:{agent.audio_port}, FastAGI on {host}:{agent.fastagi_port}, "
+            f"HTTP on {host}:{agent.http_port}; at most {settings.max_calls} calls"
+        )
+        await stop.wait()
+        drain = asyncio.create_task(agent.drain(), name="drain")
+        again = asyncio.create_task(now.wait(), name="second signal")
+        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (drain, again):
+            task.cancel()
+
+
+def set_up_logging(settings: Settings, file: Path | None = None) -> None:
+    """Log to standard error in lines that journald takes as they are; no keys, numbers or words."""
+    logging.basicConfig(
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        filename=file,
+        force=True,
+    )
+    for noisy in ("websockets", "aiohttp", "alembic", "aiosqlite"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
