@@ -20,13 +20,16 @@ START_S = 30.0
 _COMPLAINT = re.compile(r"^\[[^\]]*\] (WARNING|ERROR)\[\d+\](?:\[C-[0-9a-f]+\])? (.*)$", re.MULTILINE)
 
 KNOWN_NORMAL = {
-    "an AudioSocket call that its caller ends": r"app_audiosocket\.c:.* Failed to receive frame from channel ",
+    "the caller hangs up": r"app_audiosocket\.c: Failed to receive frame from channel ",
+    "the caller hangs up while a frame is on its way to him": (
+        r"app_audiosocket\.c: Failed to forward frame from AudioSocket server '[^']*' to channel "
+    ),
 }
 """Warnings of Asterisk that a good call brings about, and when (facts: Asterisk's app_audiosocket.c)."""
 
 KNOWN_WITHOUT_AGENT = {
-    "FastAGI with nobody listening": r"res_agi\.c:.* Connecting to '127\.0\.0\.1:\d+' failed for url 'agi://",
-    "FastAGI given up": r"res_agi\.c:.* Couldn't connect to any host\.  FastAGI failed\.",
+    "FastAGI with nobody listening": r"res_agi\.c: Connecting to '127\.0\.0\.1:\d+' failed for url 'agi://",
+    "FastAGI given up": r"res_agi\.c: Couldn't connect to any host\.  FastAGI failed\.",
 }
 """Warnings that stand for an agent that is not there."""
 
