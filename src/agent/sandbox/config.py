@@ -28,6 +28,9 @@ class DeepgramConfig(_Part):
     idle_s: float = Field(
         default=10.0, gt=0, description="seconds without a frame after which it closes 1011 (NET-0001)"
     )
+    flux_idle_s: float = Field(
+        default=60.0, gt=0, description="the same for Flux, where a ping counts and a KeepAlive is an error"
+    )
     interim_s: float = Field(default=1.0, gt=0, description="seconds of audio between interim results")
     longest_final_s: float = Field(default=8.0, gt=0, description="speech longer than this is made final in parts")
     silence_final_s: float = Field(

@@ -1,12 +1,13 @@
-"""The query of Deepgram's `/v1/listen`, checked as strictly as the vendor does.
+"""The queries of Deepgram's `/v1/listen` and `/v2/listen`, checked as strictly as the vendor does.
 
-Source: Deepgram's AsyncAPI of `/v1/listen`, its pages on keyterm, endpointing and utterance end (October 2026).
+Source: Deepgram's AsyncAPI, its pages on keyterm, endpointing, utterance end and Flux (October 2026).
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from multidict import MultiMapping
 
@@ -22,6 +23,7 @@ _MODELS = re.compile(r"(nova-3|nova-2|nova|enhanced|base)(-[a-z]+)*")
 _LANGUAGE = re.compile(r"multi|[a-z]{2}(-[A-Za-z0-9]{2,4})*")
 KEYTERM_TOKENS = 500
 """Limit of all key terms together. The vendor counts its model's tokens, the emulator words."""
+_TOO_MANY_KEYTERMS = f"Keyterm limit exceeded. The maximum number of tokens across all keyterms is {KEYTERM_TOKENS}."
 
 
 class QueryError(Exception):
@@ -67,9 +69,7 @@ def parse(query: MultiMapping[str]) -> ListenQuery:
     if keyterms and not model.startswith("nova-"):
         raise QueryError("Keyterm is only supported for Nova-3. Please use `keywords` instead.")
     if keyterm_tokens(keyterms) > KEYTERM_TOKENS:
-        raise QueryError(
-            f"Keyterm limit exceeded. The maximum number of tokens across all keyterms is {KEYTERM_TOKENS}."
-        )
+        raise QueryError(_TOO_MANY_KEYTERMS)
 
     flags = {name: _boolean(query, name) for name in _BOOLEANS}
     encoding, sample_rate = _audio(query, multichannel=flags["multichannel"])
@@ -126,3 +126,69 @@ def _integer(query: MultiMapping[str], name: str, default: str = "") -> int:
     if not re.fullmatch(r"[0-9]{1,9}", value):
         raise QueryError(f"`{name}` must be a whole number, not {value!r}.")
     return int(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When Flux ends a turn."""
+
+    eot_threshold: float = 0.7
+    """Confidence of the end of the turn, 0.5 to 1; 1 means never by the model."""
+    eager_eot_threshold: float | None = None
+    """Confidence of an early guess at it, 0.3 to 0.9; none: no guesses."""
+    eot_timeout_ms: int = 5000
+    """Silence that ends a turn whatever the confidence, 500 to 60000."""
+
+    def changed(self, values: dict[str, Any]) -> Thresholds:
+        """With some other values, from a query or a Configure. Raises `QueryError`."""
+        numbers: dict[str, Any] = {}
+        for name, value in values.items():
+            low, high = _FLUX_RANGES[name]
+            try:
+                number = int(value) if name == "eot_timeout_ms" else float(value)
+            except (TypeError, ValueError):
+                raise QueryError(f"`{name}` must be a number, not {value!r}.") from None
+            if not low <= number <= high:
+                raise QueryError(f"`{name}` must be from {low:g} to {high:g}.")
+            numbers[name] = number
+        new = replace(self, **numbers)
+        if new.eager_eot_threshold is not None and new.eager_eot_threshold > new.eot_threshold:
+            raise QueryError("`eager_eot_threshold` must not be above `eot_threshold`.")
+        return new
+
+
+_FLUX_RANGES = {"eot_threshold": (0.5, 1.0), "eager_eot_threshold": (0.3, 0.9), "eot_timeout_ms": (500, 60000)}
+_FLUX_OTHERS = frozenset(
+    "model encoding sample_rate keyterm language_hint numerals profanity_filter redact tag mip_opt_out".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FluxQuery:
+    """What a client asked of `/v2/listen`."""
+
+    encoding: str
+    sample_rate: int
+    thresholds: Thresholds
+    keyterms: tuple[str, ...]
+
+
+def parse_flux(query: MultiMapping[str]) -> FluxQuery:
+    """Check a query of `/v2/listen`. Raises `QueryError` where the vendor answers 400."""
+    if query.get("model") not in ("flux-general-en", "flux-general-multi"):
+        raise QueryError("Bad Request: No such model/language/tier combination found.", "Bad Request")
+    for name in query:
+        if name not in _FLUX_OTHERS and name not in _FLUX_RANGES:
+            raise QueryError(f"`{name}` is not a parameter of /v2/listen.")
+    if "language_hint" in query and query["model"] != "flux-general-multi":
+        raise QueryError("`language_hint` needs `model=flux-general-multi`.")
+    keyterms = tuple(query.getall("keyterm", []))
+    if keyterm_tokens(keyterms) > KEYTERM_TOKENS:
+        raise QueryError(_TOO_MANY_KEYTERMS)
+    for name in ("numerals", "profanity_filter", "mip_opt_out"):
+        _boolean(query, name)
+    encoding, sample_rate = _audio(query, multichannel=False)
+    if sample_rate not in (8000, 16000, 24000, 44100, 48000):
+        raise QueryError("`sample_rate` must be 8000, 16000, 24000, 44100 or 48000.")
+    thresholds = Thresholds().changed({name: query[name] for name in _FLUX_RANGES if name in query})
+    return FluxQuery(encoding, sample_rate, thresholds, keyterms)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.sandbox.speech import Recogniser, Samples, Word, audio
+from agent.sandbox.decoder import Decoder
+from agent.sandbox.speech import Recogniser, Samples, Word
 from agent.sandbox.speech.endpoint import EnergyEndpointer
 
 _LEAD_S = 0.15
@@ -70,8 +71,7 @@ class Listener:
     """One stream. `feed`, `finalize` and `close` yield events; one of them runs at a time."""
 
     def __init__(self, recogniser: Recogniser, pool: Executor, sample_rate: int, how: Listening) -> None:
-        self._recogniser = recogniser
-        self._pool = pool
+        self._decoder = Decoder(recogniser, pool, sample_rate)
         self._rate = sample_rate
         self._how = how
         self._endpointer = EnergyEndpointer(sample_rate)
@@ -207,16 +207,7 @@ class Listener:
         first = max(self._audio_start, self._endpointer.speech_start - lead)
         last = min(self._position, end + lead) if end == self._endpointer.speech_end else end
         piece = self._audio[first - self._audio_start : last - self._audio_start]
-        return asyncio.get_running_loop().run_in_executor(self._pool, self._decode, piece, first / self._rate)
-
-    def _decode(self, piece: Samples, offset: float) -> tuple[Word, ...]:
-        if self._rate != self._recogniser.sample_rate:
-            floats = audio.resample(audio.to_float(piece), self._rate, self._recogniser.sample_rate)
-            piece = audio.to_int16(floats)
-        return tuple(
-            Word(word.text, word.start + offset, word.end + offset, word.confidence)
-            for word in self._recogniser.transcribe(piece)
-        )
+        return self._decoder.later(piece, first / self._rate)
 
     def _quietest_end(self) -> int:
         """Where to cut speech that does not pause: the quietest 40 ms of its last 2 s."""

@@ -1,0 +1,125 @@
+"""One connection to the emulated Deepgram: a reader that only reads, and a worker that hears and answers in order."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from agent.sandbox.config import DeepgramConfig
+from agent.sandbox.control import Control, FaultySocket
+from agent.sandbox.speech import Samples, audio
+
+NET_0001 = (
+    b"Deepgram did not receive audio data or a text message within the timeout window. See https://dpgr.am/net0001"
+)
+NET_0000 = b"Deepgram did not provide a response message within the timeout window. See https://dpgr.am/net0000"
+_QUEUED_MESSAGES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An upgrade that was accepted."""
+
+    control: Control[DeepgramConfig]
+    socket: web.WebSocketResponse
+    request: web.Request
+    request_id: str
+
+
+class Stream(ABC):
+    """Reads messages into a queue of limited length (a full one holds the client's TCP back) and works them off."""
+
+    kinds: ClassVar[frozenset[str]]
+    """Types of the text messages that are understood."""
+
+    def __init__(self, connection: Connection, encoding: str, idle_s: float, fault: dict[str, Any]) -> None:
+        """`idle_s`: seconds without anything that close it; `fault`: what the fault `error_times` sends."""
+        self._control = connection.control
+        self._config = connection.control.config
+        self._socket = connection.socket
+        self._request_id = connection.request_id
+        self._out = FaultySocket(connection.socket, connection.request, connection.control, fault)
+        self._encoding = encoding
+        self._idle_s = idle_s
+        self._rest = b""
+        self._queue: asyncio.Queue[bytes | dict[str, Any]] = asyncio.Queue(_QUEUED_MESSAGES)
+
+    @abstractmethod
+    async def hear(self, samples: Samples, data: bytes) -> None:
+        """Audio came: its samples, and the bytes of the message."""
+
+    @abstractmethod
+    async def obey(self, message: dict[str, Any]) -> bool:
+        """A text message came; its type is none, and its text under `raw`, when it is not one of `kinds`.
+
+        True when the connection is over.
+        """
+
+    async def run(self) -> None:
+        """Serve the connection until either side closes it."""
+        reader = asyncio.create_task(self._read(), name="deepgram-reader")
+        worker = asyncio.create_task(self._work(), name="deepgram-worker")
+        try:
+            await asyncio.wait({reader, worker}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in (reader, worker):
+                task.cancel()
+            results = await asyncio.gather(reader, worker, return_exceptions=True)
+        for result in results:
+            if isinstance(result, Exception):
+                raise result
+
+    async def _read(self) -> None:
+        """Take messages; nothing at all within the window closes the connection. A ping is something."""
+        while True:
+            try:
+                message = await self._socket.receive(timeout=self._idle_s)
+            except TimeoutError:
+                self._control.count("closed_net_0001")
+                await self._socket.close(code=1011, message=NET_0001)
+                return
+            if message.type == WSMsgType.BINARY:
+                self._control.count("audio_frames")
+                if not message.data:
+                    self._control.count("empty_frames")
+                if message.data.startswith(b'{"type"'):
+                    self._control.count("text_sent_as_audio")
+                await self._queue.put(message.data or {"type": "CloseStream"})
+            elif message.type == WSMsgType.TEXT:
+                await self._queue.put(self._command(message.data))
+            else:
+                self._control.count("closed_by_client")
+                return
+
+    async def _work(self) -> None:
+        while True:
+            item = await self._queue.get()
+            if isinstance(item, bytes):
+                await self.hear(self._samples(item), item)
+                continue
+            kind = item.get("type")
+            self._control.count(f"received_{kind}" if kind else "received_unknown")
+            if await self.obey(item):
+                return
+
+    def _samples(self, data: bytes) -> Samples:
+        """The samples that are whole: a message may end inside one."""
+        if self._encoding == "linear16":
+            data = self._rest + data
+            whole = len(data) & ~1
+            data, self._rest = data[:whole], data[whole:]
+        return audio.decode(data, self._encoding)
+
+    def _command(self, text: str) -> dict[str, Any]:
+        try:
+            message = orjson.loads(text)
+        except orjson.JSONDecodeError:
+            message = None
+        if isinstance(message, dict) and message.get("type") in self.kinds:
+            return message
+        return {"type": None, "raw": text}
