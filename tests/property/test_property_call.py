@@ -77,7 +77,7 @@ class Twins(RuleBasedStateMachine):
 
     # ---- the agent
 
-    @rule(seed=st.integers(0, 99), samples=st.integers(0, 3000), cut=st.booleans(), newer=st.integers(0, 9))
+    @rule(seed=st.integers(0, 99), samples=st.integers(0, 5000), cut=st.booleans(), newer=st.integers(0, 9))
     def write(self, seed: int, samples: int, cut: bool, newer: int) -> None:
         self.generation += newer == 0
         self.both("write", self.generation, pcm(seed, samples, 9000)[int(cut) :])
@@ -163,7 +163,7 @@ class Twins(RuleBasedStateMachine):
 
     # ---- the clock
 
-    @rule(ticks=st.integers(1, 12), talking=st.booleans(), seed=st.integers(0, 99))
+    @rule(ticks=st.integers(1, 30), talking=st.booleans(), seed=st.integers(0, 99))
     def run(self, ticks: int, talking: bool, seed: int) -> None:
         """Ticks in time, with the caller's frames between them."""
         for n in range(ticks):
