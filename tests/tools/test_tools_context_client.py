@@ -69,9 +69,7 @@ async def test_a_failure_is_tried_once_more() -> None:
         (lambda: web.Response(body=b" " * 100_000), "too_long", 1),
     ],
 )
-async def test_a_broken_answer_is_the_default(
-    response: Callable[[], web.Response], reason: str, requests: int
-) -> None:
+async def test_a_broken_answer_is_the_default(response: Callable[[], web.Response], reason: str, requests: int) -> None:
     seen = 0
 
     async def handle(request: web.Request) -> web.StreamResponse:
@@ -148,9 +146,7 @@ def test_a_fee_is_a_text_or_pounds(fee: object, said: str) -> None:
 
 @pytest.mark.parametrize("extension", ["2001", "+442079460123", "queue-1", "*43#"])
 def test_extensions_that_a_dialplan_knows(extension: str) -> None:
-    assert parse_context({"transfer_targets": {"a": extension}}, CompanyContext()).transfer_targets == {
-        "a": extension
-    }
+    assert parse_context({"transfer_targets": {"a": extension}}, CompanyContext()).transfer_targets == {"a": extension}
 
 
 @pytest.mark.parametrize("extension", ["", "1,2", "${EXTEN}", "a b", "x" * 41, 2001, "1\n"])

@@ -83,7 +83,8 @@ async def test_a_slow_tool_is_given_up(context: ToolContext) -> None:
         raise AssertionError
 
     registry = ToolRegistry([tool(slow, timeout_s=0.01)])
-    result = await registry.run("echo", '{"word": "a"}', context)
+    async with asyncio.timeout(1):
+        result = await registry.run("echo", '{"word": "a"}', context)
     assert not result.ok
     assert registry.counters == {"timeout": 1}
 

@@ -184,6 +184,16 @@ async def test_a_retry_carries_the_same_key_and_content(quick: None, first: Any)
     assert api.requests[0] == api.requests[1]
 
 
+async def test_what_is_booked_is_not_sent_again_even_to_an_api_that_knows_no_keys(quick: None) -> None:
+    api = Api(201)
+    async with serving(api.app()) as url, aiohttp.ClientSession() as http:
+        context = context_for(url, http)
+        results = [await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context) for _ in range(2)]
+    assert results[0].ok
+    assert results[0] == results[1]
+    assert len(api.requests) == 1
+
+
 async def test_a_refusal_is_told_and_not_repeated(quick: None) -> None:
     api = Api(400)
     async with serving(api.app()) as url, aiohttp.ClientSession() as http:
@@ -217,9 +227,7 @@ async def test_an_unreachable_api_keeps_the_booking_in_the_result(quick: None) -
     ("arguments", "extension"),
     [("", "2001"), ("{}", "2001"), ('{"target": "Office"}', "2001"), ('{"target": " emergency "}', "2009")],
 )
-async def test_a_transfer_goes_to_the_companys_own_list(
-    context: ToolContext, arguments: str, extension: str
-) -> None:
+async def test_a_transfer_goes_to_the_companys_own_list(context: ToolContext, arguments: str, extension: str) -> None:
     result = await standard_tools().run("transfer_to_human", arguments, context)
     assert (result.ok, result.effect, result.data["extension"]) == (True, "transfer", extension)
 
