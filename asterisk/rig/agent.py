@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +23,8 @@ READY_S = 60.0
 
 STOP_S = 20.0
 
+_LISTENS = re.compile(r"AudioSocket on \S+:(\d+), FastAGI on \S+:(\d+)")
+
 
 class AgentStack:
     """Both processes, and the back office's database with the example companies in it.
@@ -32,7 +34,7 @@ class AgentStack:
 
     def __init__(self, directory: Path, metadata: Path, engines: Literal["real", "tones"] = "tones") -> None:
         self.directory = directory
-        self.audio_port, self.agi_port, self.http_port = (_free_tcp_port() for _ in range(3))
+        self.audio_port = self.agi_port = 0
         self.database_url = f"sqlite+aiosqlite:///{directory / 'office.sqlite3'}"
         self._metadata = metadata
         self._engines = engines
@@ -72,20 +74,23 @@ class AgentStack:
     async def _start(self) -> None:
         async with await OfficeStore.open(self.database_url) as store:
             await seed_examples(store)
-        ports = [f"--{vendor}-port=0" for vendor in ("deepgram", "groq", "cartesia")]
-        await self._spawn("sandbox", [f"--engines={self._engines}", *ports], {})
+        free = [f"--{vendor}-port=0" for vendor in ("deepgram", "groq", "cartesia")]
+        await self._spawn("sandbox", [f"--engines={self._engines}", *free], {})
         await self._until("sandbox", lambda: self.output("sandbox").endswith("ready\n"))
         vendors = dict(line.split("=", 1) for line in self.output("sandbox").splitlines() if "=" in line)
         settings = {
-            "LISTEN_PORT": str(self.audio_port),
-            "FASTAGI_PORT": str(self.agi_port),
-            "HTTP_PORT": str(self.http_port),
+            "LISTEN_PORT": "0",
+            "FASTAGI_PORT": "0",
+            "HTTP_PORT": "0",
             "DATA_DIR": str(self.directory),
             "METADATA_DIR": str(self._metadata),
             "DATABASE_URL": self.database_url,
         }
         await self._spawn("serve", [], vendors | settings)
-        await self._until("serve", lambda: _listens(self.audio_port) and _listens(self.agi_port))
+        await self._until("serve", lambda: _LISTENS.search(self.output("serve")) is not None)
+        ports = _LISTENS.search(self.output("serve"))
+        assert ports is not None
+        self.audio_port, self.agi_port = int(ports[1]), int(ports[2])
 
     async def _spawn(self, command: str, arguments: list[str], settings: dict[str, str]) -> None:
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
@@ -121,15 +126,3 @@ class AgentStack:
             except TimeoutError:
                 process.kill()
                 await process.wait()
-
-
-def _free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -1,0 +1,136 @@
+"""The whole agent behind a real Asterisk: greeted, understood, interrupted, booked, transferred, and what if it dies.
+
+The vendors are emulated on their own wire. `tones` carries text exactly and cheaply; one call is made with real voices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from rig import rtpcheck
+from rig.agent import AgentStack
+from rig.gateway import SipGateway
+from rig.line import Line, hears_message, hears_tone
+from rig.sipcaller import SipCall
+
+from agent.sandbox.caller import CallPlan, CallResult, Script, SimulatedCaller, parse_script
+from agent.sandbox.caller.command import line_of, packaged_script
+from agent.sandbox.speech import Recogniser, Voice, load_recogniser, load_voice
+from agent.sandbox.speech.tones import ToneRecogniser, ToneVoice
+
+pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
+
+LONDON, MANCHESTER = "all-02079460123", "all-01614960456"
+
+
+@dataclass
+class Service:
+    """The line with the real agent on it."""
+
+    line: Line
+    stack: AgentStack
+
+    async def converse(self, number: str, script: Script, voice: Voice, ears: Recogniser) -> tuple[CallResult, SipCall]:
+        """One call by the simulated caller, over SIP."""
+        async with SipGateway(self.line.caller(), number) as gateway:
+            plan = CallPlan(port=gateway.port)
+            caller = SimulatedCaller(plan, script, voice, ears, lambda heard: print(line_of(heard)))
+            result = await caller.run()
+        return result, gateway.calls[0]
+
+
+async def connect(line: Line, stack: AgentStack) -> Service:
+    await line.rig.set_global("VOICE_AGENT_AUDIO_PORT", str(stack.audio_port))
+    await line.rig.set_global("VOICE_AGENT_AGI_PORT", str(stack.agi_port))
+    return Service(line, stack)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stack(running_line: Line, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[AgentStack]:
+    async with AgentStack(tmp_path_factory.mktemp("agent"), running_line.rig.metadata) as stack:
+        yield stack
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def service(line: Line, stack: AgentStack) -> AsyncIterator[Service]:
+    before = len(stack.output("serve"))
+    yield await connect(line, stack)
+    # Shown when the test fails.
+    print(stack.output("serve")[before:])
+
+
+async def test_a_tap_is_booked(service: Service) -> None:
+    result, phone = await service.converse(LONDON, packaged_script("leaking_tap"), ToneVoice(), ToneRecogniser())
+    assert result.ok, result.failure
+    assert result.ended_by == "agent"
+    assert result.said_by("agent")[0].startswith("Hello, Thames Plumbing, good ")
+
+    booking = (await service.stack.bookings())[0]
+    assert (booking.customer_name, booking.postcode) == ("Anna Smith", "SW4 7DQ")
+    assert "Baker Street" in booking.address
+    assert "tap" in booking.problem_description
+    assert booking.company_name == "Thames Plumbing"
+
+    assert len(result.interruptions) == 1
+    stopped = result.interruptions[0].stopped_after_ms
+    assert stopped is not None
+    assert stopped < 400
+
+    report = rtpcheck.check(phone.packets)
+    assert report.problems() == []
+    assert rtpcheck.on_pace(report, ppm=2000)
+    assert service.line.rig.complaints() == []
+
+
+async def test_another_number_is_another_company(service: Service) -> None:
+    script = parse_script('when "northern spark": say: My lights have gone out.\nhangup')
+    result, _ = await service.converse(MANCHESTER, script, ToneVoice(), ToneRecogniser())
+    assert result.ok, result.failure
+    assert result.ended_by == "caller"
+    assert result.said_by("agent")[0].startswith("Hello, Northern Spark Electrical, good ")
+    assert service.line.rig.complaints() == []
+
+
+async def test_zero_is_put_through_to_the_company_s_human(service: Service) -> None:
+    async with service.line.caller().call(LONDON) as phone:
+        await phone.media.heard(10, after_s=0.0)
+        await phone.media.quiet(10)
+        await phone.media.press("0")
+        await hears_tone(phone, 620, 20)
+    assert service.line.rig.complaints() == []
+
+
+async def test_the_script_announces_to_the_agent_too(service: Service) -> None:
+    await service.line.rig.set_global("VOICE_AGENT_SCRIPT", "voice-agent.agi")
+    script = parse_script('when "thames plumbing": say: My kitchen tap is leaking.\nhangup')
+    result, _ = await service.converse(LONDON, script, ToneVoice(), ToneRecogniser())
+    assert result.ok, result.failure
+    assert list(service.line.rig.metadata.iterdir()) == []
+    assert service.line.rig.complaints() == []
+
+
+async def test_an_agent_that_is_killed_is_the_fallback(line: Line, tmp_path: Path) -> None:
+    async with AgentStack(tmp_path, line.rig.metadata) as stack:
+        await connect(line, stack)
+        async with line.caller().call(LONDON) as phone:
+            await phone.media.heard(10, after_s=0.0)
+            stack.kill()
+            await hears_message(phone)
+
+
+@pytest.mark.speech
+async def test_real_voices_book_a_tap(line: Line, tmp_path: Path) -> None:
+    async with AgentStack(tmp_path, line.rig.metadata, "real") as stack:
+        service = await connect(line, stack)
+        voice, ears = load_voice("hibari-low"), load_recogniser("moonshine")
+        result, phone = await service.converse(LONDON, packaged_script("leaking_tap"), voice, ears)
+        assert result.ok, result.failure
+        assert "plumbing" in result.said_by("agent")[0].lower()
+        booking = (await stack.bookings())[0]
+        assert booking.postcode == "SW4 7DQ"
+        assert rtpcheck.check(phone.packets).problems() == []
+    assert line.rig.complaints() == []
