@@ -184,15 +184,18 @@ async def test_keys_pause_the_audio_and_come_one_by_one() -> None:
 
 async def test_the_caller_hangs_up_without_a_word() -> None:
     rest: list[bytes] = []
+    writers: list[asyncio.StreamWriter] = []
     over = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(FRAME)
+        writers.append(writer)
         rest.append(await reader.read(-1))
         over.set()
 
     async with calling(serve) as (caller, _):
         await asyncio.sleep(0.1)
+        # What the caller has not read yet must not turn its hangup into a reset.
+        writers[0].write(FRAME)
         caller.hang_up()
         assert await ended(caller) == "caller"
         async with asyncio.timeout(1):
