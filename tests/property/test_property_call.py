@@ -95,6 +95,36 @@ class Twins(RuleBasedStateMachine):
             self.generation = max(self.generation, generation + 1)
         self.both("do_flush", generation)
 
+    @rule(
+        seed=st.integers(0, 99),
+        samples=st.integers(0, 5000),
+        tail=st.integers(0, 5),
+        end=st.booleans(),
+        ticks=st.integers(0, 30),
+    )
+    def say(self, seed: int, samples: int, tail: int, end: bool, ticks: int) -> None:
+        """An utterance, often of nearly whole frames, and some of its playing."""
+        samples = samples // self.frame_samples * self.frame_samples + tail
+        self.both("write", self.generation, pcm(seed, samples, 9000))
+        if end:
+            self.end()
+        for _ in range(ticks):
+            self.tick(1, stalled=False)
+
+    @rule(ticks=st.integers(0, 3), rewind_ms=st.integers(0, 250), again=st.booleans(), flush=st.booleans())
+    def pause(self, ticks: int, rewind_ms: int, again: bool, flush: bool) -> None:
+        """Hold and resume, and changing one's mind before the next tick."""
+        self.both("do_hold")
+        for _ in range(ticks):
+            self.tick(1, stalled=False)
+        self.both("do_resume", rewind_ms)
+        if again:
+            self.both("do_hold")
+            self.both("do_resume", rewind_ms)
+        if flush:
+            self.flush(0, forget=True)
+        self.tick(1, stalled=False)
+
     @rule()
     def hold(self) -> None:
         self.both("do_hold")
@@ -214,4 +244,4 @@ class Twins(RuleBasedStateMachine):
 
 
 TestTwins = Twins.TestCase
-TestTwins.settings = settings(max_examples=150, stateful_step_count=50)
+TestTwins.settings = settings(max_examples=300, stateful_step_count=50)
