@@ -273,6 +273,15 @@ def test_turns_that_came_without_a_reply_are_one() -> None:
     assert "£89" in call.say("is leaking").text
 
 
+def test_a_caller_who_says_nothing_is_asked_again() -> None:
+    call = Call().to("postcode")
+    assert call.say("").text == "What's the postcode there?"
+    assert answer(call.messages, TOOLS).text == "What's the postcode there?"
+    call = Call().to("book")
+    call.result(BOOKED)
+    assert call.say("").call is None
+
+
 def test_an_interrupted_reply_may_be_cut_anywhere() -> None:
     call = Call().to("quote")
     call.messages[-1]["content"] = "We can have a"

@@ -31,6 +31,7 @@ TAP = [
     {"role": "system", "content": "Company: Smith\nCallout fee: £89\nTrade: plumber"},
     {"role": "user", "content": "My tap is leaking"},
 ]
+BAD_CALL = {"id": "fc_1", "type": "function", "function": {"name": "end_call", "arguments": "{"}}
 TO_THE_BOOKING = [
     *TAP,
     *(
@@ -202,6 +203,8 @@ async def test_the_models_that_there_are(sandbox: Sandbox, http: aiohttp.ClientS
         ({"messages": [{"role": "user"}]}, "content"),
         ({"messages": [{"role": "robot", "content": "hi"}]}, "role"),
         ({"messages": [*TAP, {"role": "tool", "tool_call_id": "fc_9", "content": "x"}]}, "tool_call_id"),
+        ({"messages": [*TAP, {"role": "assistant", "tool_calls": [{"id": "fc_1"}]}]}, "tool_calls"),
+        ({"messages": [{"role": "assistant", "tool_calls": [BAD_CALL]}]}, "tool_calls"),
         ({"tools": [{"type": "function"}]}, "tools.0"),
         ({"tools": [{"type": "function", "function": {"name": "x", "parameters": {"type": "thing"}}}]}, "schema"),
         ({"colour": "red"}, "'colour' is unsupported"),

@@ -50,8 +50,7 @@ def answer(messages: Sequence[Message], tools: Sequence[dict[str, Any]] = ()) ->
         if pending:
             receptionist.hear(pending)
             pending = ""
-        if role == "tool":
-            result = receptionist.learn(_called(messages, message), content)
+        result = receptionist.learn(_called(messages, message), content) if role == "tool" else receptionist.ask()
     return receptionist.hear(pending) if pending else result
 
 
@@ -127,7 +126,8 @@ class _Receptionist:
             case "book" | "booked" | "over":
                 return "is there anything else?"
 
-    def _ask(self, before: str = "") -> Answer:
+    def ask(self, before: str = "") -> Answer:
+        """The question of the present step, after a few words."""
         question = self._question()
         if before:
             return Answer(f"{before}, {question}")
@@ -155,7 +155,7 @@ class _Receptionist:
             self.step = "over"
             return Answer("I'm not able to help further on this call.")
         if intents.MACHINE.search(text):
-            return self._ask("I'm the automated assistant here")
+            return self.ask("I'm the automated assistant here")
         if intents.HUMAN.search(text):
             return self._transfer()
         if intents.GOODBYE.search(text) or (self.step == "booked" and _is_content(text)):
@@ -167,7 +167,7 @@ class _Receptionist:
         if aside is not None:
             return aside
         if self.step != "problem" and intents.AGAIN.search(text):
-            return self._ask()
+            return self.ask()
         return self._forward(text)
 
     def _aside(self, text: str) -> Answer | None:
@@ -180,14 +180,14 @@ class _Receptionist:
         if intents.PRICE.search(text):
             self._remember_problem(text)
             fee = "" if self.step == "quote" else f", on top of the {self._fee()} callout"
-            return self._ask(f"Every job differs so it's quoted on site with no obligation{fee}")
+            return self.ask(f"Every job differs so it's quoted on site with no obligation{fee}")
         if intents.LOCAL.search(text):
-            return self._ask("Yes, we've someone nearby")
+            return self.ask("Yes, we've someone nearby")
         if intents.WHEN.search(text):
             self._remember_problem(text)
             if "postcode" in self._slots and "check_availability" in self._tools and "available" not in self._slots:
                 return self._call("check_availability", postcode=self._slots["postcode"], urgency="standard")
-            return self._ask("Usually within thirty minutes to an hour")
+            return self.ask("Usually within thirty minutes to an hour")
         return None
 
     def _remember_problem(self, text: str) -> None:
@@ -219,7 +219,7 @@ class _Receptionist:
                 number = heard.digits_in(text)
                 return self._hear_slot("number", number if len(number) >= 9 else None, "Sorry, I missed some of it")
             case _:
-                return self._ask()
+                return self.ask()
 
     def _hear_problem(self, text: str) -> Answer:
         told = f"{self._slots.get('problem', '')} {intents.without_greeting(text)}".strip()
@@ -239,25 +239,25 @@ class _Receptionist:
         postcode = heard.find_postcode(text)
         if postcode is None:
             if not asked:
-                return self._ask("Lovely")
+                return self.ask("Lovely")
             self._misses += 1
             if self._misses >= 3 and "transfer_to_human" in self._tools:
                 return self._transfer("Sorry, I'll put you through to someone.")
             return Answer("Sorry, I didn't get that, could you spell the postcode for me?")
         self._slots["postcode"] = postcode
         self.step = "readback"
-        return self._ask("Thanks" if asked else "Lovely")
+        return self.ask("Thanks" if asked else "Lovely")
 
     def _hear_confirmation(self, text: str) -> Answer:
         postcode, agreed = heard.find_postcode(text), heard.yes_or_no(text)
         if postcode is not None and postcode != self._slots["postcode"]:
             self._slots["postcode"] = postcode
-            return self._ask("Sorry")
+            return self.ask("Sorry")
         if agreed is False and postcode is None:
             self.step = "postcode"
             return Answer("Sorry about that, what's the postcode again?")
         if agreed is None and postcode is None and heard.find_address(text) is None:
-            return self._ask("Sorry")
+            return self.ask("Sorry")
         address = heard.find_address(text) if postcode is None else None
         if address is not None:
             self._slots["address"] = address
@@ -265,7 +265,7 @@ class _Receptionist:
 
     def _hear_slot(self, slot: Literal["address", "name", "number"], value: str | None, missed: str) -> Answer:
         if value is None:
-            return self._ask(missed)
+            return self.ask(missed)
         self._slots[slot] = value
         return self._next_question("Thanks")
 
@@ -273,7 +273,7 @@ class _Receptionist:
         for step in ("address", "name", "number"):
             if step not in self._slots and (step != "number" or self._asks_number):
                 self.step = step
-                return self._ask(before)
+                return self.ask(before)
         return self._book()
 
     # Tools.
@@ -318,15 +318,15 @@ class _Receptionist:
             case "check_availability":
                 self._slots["available"] = content
                 before = "I can't see that just now" if failed else "Yes, within thirty minutes to an hour"
-                return self._ask(before)
+                return self.ask(before)
             case "transfer_to_human" if failed:
-                return self._ask("Sorry, nobody's free just now but I can help")
+                return self.ask("Sorry, nobody's free just now but I can help")
             case "transfer_to_human":
                 return Answer("Putting you through now.")
             case "end_call":
                 return Answer("Bye for now.")
             case _:
-                return self._ask()
+                return self.ask()
 
     def _mend_booking(self, error: str) -> Answer:
         """The booking was refused: ask again for what it complains about, else own up."""
@@ -334,13 +334,13 @@ class _Receptionist:
             if field in error.lower() and slot in self._slots:
                 del self._slots[slot]
                 self.step = "postcode" if slot == "postcode" else "address" if slot == "address" else "name"
-                return self._ask("Sorry")
+                return self.ask("Sorry")
         self.step = "booked"
         return Answer("I've taken all that down and someone will ring you back to confirm, is there anything else?")
 
     def _transfer(self, words: str = "Of course, I'll put you through.") -> Answer:
         if "transfer_to_human" not in self._tools:
-            return self._ask("There's nobody free just now but I can help")
+            return self.ask("There's nobody free just now but I can help")
         return self._call("transfer_to_human", words, reason="the caller asked for a person")
 
     def _end(self, words: str) -> Answer:

@@ -148,7 +148,9 @@ def _messages(request: dict[str, Any]) -> list[dict[str, Any]]:
         for call in made or ():
             try:
                 calls.add(call["id"])
-                orjson.loads(call["function"]["arguments"])
+                name, arguments = call["function"]["name"], orjson.loads(call["function"]["arguments"])
+                if not isinstance(name, str) or not isinstance(arguments, dict):
+                    raise TypeError
             except (TypeError, KeyError, orjson.JSONDecodeError):
                 raise RequestRefused(400, f"{where} : property 'tool_calls' is malformed") from None
         if message["role"] == "tool" and message.get("tool_call_id") not in calls:
