@@ -381,5 +381,5 @@ async def test_the_final_has_its_latency(sandbox: Sandbox, http: aiohttp.ClientS
     await client.say(speech("Hi"), silence(0.4))
     begun = asyncio.get_running_loop().time()
     await client.until("Results")
-    assert 0.2 < asyncio.get_running_loop().time() - begun < 0.6
+    assert 0.24 < asyncio.get_running_loop().time() - begun < 1.5
     await client.finish()

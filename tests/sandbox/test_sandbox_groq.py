@@ -275,9 +275,9 @@ async def test_the_pace_is_the_settings(sandbox: Sandbox, http: aiohttp.ClientSe
         arrivals = [
             loop.time() - begun async for line in answer.content if b'"content"' in line and b'"role"' not in line
         ]
-    assert 0.09 < headers_after < 0.2
-    assert arrivals[0] == pytest.approx(0.15 + 0.07, abs=0.05)
-    assert arrivals[-1] - arrivals[0] == pytest.approx((len(arrivals) - 1) / 100, abs=0.06)
+    assert 0.095 < headers_after < 0.5
+    assert 0.15 + 0.065 < arrivals[0] < 0.7  # queue, prompt, six tokens of reasoning and its own
+    assert 0.8 < (arrivals[-1] - arrivals[0]) / ((len(arrivals) - 1) / 100) < 1.6
 
 
 async def test_a_client_that_goes_away_is_noticed(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
