@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from agent.office.models import Booking
 from agent.office.seed import seed_examples
@@ -29,15 +30,23 @@ _LISTENS = re.compile(r"AudioSocket on \S+:(\d+), FastAGI on \S+:(\d+)")
 class AgentStack:
     """Both processes, and the back office's database with the example companies in it.
 
-    `directory` keeps what the agent writes; `metadata` is where the AGI script leaves its files.
+    `directory` keeps what the agent writes; `metadata` is where the AGI script leaves its files. `settings` are further
+    settings of the agent, by their names in the environment.
     """
 
-    def __init__(self, directory: Path, metadata: Path, engines: Literal["real", "tones"] = "tones") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        metadata: Path,
+        engines: Literal["real", "tones"] = "tones",
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self.directory = directory
         self.audio_port = self.agi_port = 0
         self.database_url = f"sqlite+aiosqlite:///{directory / 'office.sqlite3'}"
         self._metadata = metadata
         self._engines = engines
+        self._settings = dict(settings or {})
         self._processes: dict[str, asyncio.subprocess.Process] = {}
 
     async def __aenter__(self) -> AgentStack:
@@ -71,6 +80,16 @@ class AgentStack:
         async with await OfficeStore.open(self.database_url) as store:
             return await store.list_bookings()
 
+    async def record_of(self, *numbers: str, timeout_s: float = 10.0) -> dict[str, Any]:
+        """The latest record of a call to one of `numbers`, which is written when it is over. Raises `TimeoutError`."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                files = sorted((self.directory / "calls").rglob("*.json"), key=lambda path: -path.stat().st_mtime)
+                for record in (json.loads(path.read_text()) for path in files):
+                    if isinstance(record, dict) and record["did"] in numbers:
+                        return record
+                await asyncio.sleep(0.1)
+
     async def _start(self) -> None:
         async with await OfficeStore.open(self.database_url) as store:
             await seed_examples(store)
@@ -86,7 +105,7 @@ class AgentStack:
             "METADATA_DIR": str(self._metadata),
             "DATABASE_URL": self.database_url,
         }
-        await self._spawn("serve", [], vendors | settings)
+        await self._spawn("serve", [], vendors | settings | self._settings)
         await self._until("serve", lambda: _LISTENS.search(self.output("serve")) is not None)
         ports = _LISTENS.search(self.output("serve"))
         assert ports is not None

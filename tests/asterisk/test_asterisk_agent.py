@@ -5,6 +5,7 @@ The vendors are emulated on their own wire. `tones` carries text exactly and che
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,10 @@ async def test_another_number_is_another_company(service: Service) -> None:
     assert result.ok, result.failure
     assert result.ended_by == "caller"
     assert result.said_by("agent")[0].startswith("Hello, Northern Spark Electrical, good ")
+    record = await service.stack.record_of("+441614960456", "01614960456")
+    assert (record["company"], record["ended_by"]) == ("Northern Spark Electrical", "caller")
+    assert record["linked_id"] == record["unique_id"] != ""
+    assert "lights" in record["turns"][-1]["caller"]
     assert service.line.rig.complaints() == []
 
 
@@ -120,6 +125,24 @@ async def test_an_agent_that_is_killed_is_the_fallback(line: Line, tmp_path: Pat
             await phone.media.heard(10, after_s=0.0)
             stack.kill()
             await hears_message(phone)
+
+
+async def test_the_call_that_is_too_many_is_the_fallback(line: Line, tmp_path: Path) -> None:
+    async with AgentStack(tmp_path, line.rig.metadata, settings={"MAX_CALLS": "1"}) as stack:
+        await connect(line, stack)
+        async with line.caller().call(LONDON) as phone:
+            await phone.media.heard(10, after_s=0.0)
+            async with line.caller("07700900456").call(LONDON) as other:
+                await hears_message(other)
+            assert not phone.ended.is_set()
+        # The place is free when the agent has put the first call away.
+        await stack.record_of("02079460123", "+442079460123")
+        await asyncio.sleep(1)
+        async with line.caller().call(LONDON) as phone:
+            await phone.media.heard(10, after_s=0.0)
+            await phone.media.quiet(10)
+            assert not phone.ended.is_set()
+    assert line.rig.complaints() == []
 
 
 @pytest.mark.speech

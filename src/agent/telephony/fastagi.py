@@ -35,7 +35,10 @@ from .texts import caller_name, caller_number, clean
 log = logging.getLogger(__name__)
 
 OnStart = Callable[[CallInfo], Awaitable[bool]]
-"""Asked at `start`: is there room for this call? True makes it expected; what it needs may be made ready."""
+"""Asked at `start`: is there room for this call? True makes it expected; what it needs may be made ready.
+
+The call is among `CallRegistry.announced` already, so that calls which ask at once cannot all get the last place.
+"""
 
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 """What Asterisk's `AudioSocket()` accepts: libuuid's form, any version bits."""
