@@ -162,12 +162,12 @@ async def test_half_a_sentence_waits_longer(sandbox: Sandbox, http: aiohttp.Clie
 
 
 async def test_the_timeout_ends_a_turn_that_the_model_does_not(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
-    client = await connect(sandbox, http, eot_threshold="1.0", eot_timeout_ms="700")
-    await client.say(speech("My tap is leaking."), silence(1.0))
+    client = await connect(sandbox, http, eot_threshold="1.0", eot_timeout_ms="2700")
+    await client.say(speech("My tap is leaking."), silence(3.0))
     over = await client.until(event="EndOfTurn")
     assert over["trigger"] == "timeout"
     spoken_end = len(speech("My tap is leaking.")) / 8000
-    assert over["audio_window_end"] - spoken_end == pytest.approx(0.7, abs=0.06)
+    assert over["audio_window_end"] - spoken_end == pytest.approx(2.7, abs=0.06)
 
 
 async def test_a_turn_can_be_forced(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
