@@ -126,6 +126,7 @@ async def test_a_conversation() -> None:
     watch: list[Heard] = []
     result = await call(agent, 'say: tap\nwhen "name": say: jo\nwhen "postcode": say: m14', watch=watch)
     assert (result.failure, result.ended_by) == ("", "agent")
+    assert result.unused_lines == [2]
     assert [h.text for h in watch if h.utterance] == ["hello", "tap", "postcode?", "m14", "bye"]
     assert [(u.who, u.text) for u in result.utterances] == [
         ("agent", "hello"),
@@ -225,16 +226,21 @@ async def test_the_dialplan_asks_start_and_next() -> None:
 
     async def on_start(info: CallInfo) -> bool:
         seen.append(info)
-        return len(seen) == 1
+        return len(seen) < 3
 
     async with FastAgiServer(registry, on_start, port=0) as agi, TonesAgent("hello", ["bye"]).listening() as plan:
         plan = replace(plan, fastagi_port=agi.port, did="+442079460123", caller_id="07700900123")
         registry.decide(plan.call, Verdict("transfer", "2001"))
         first = await SimulatedCaller(plan, parse_script("say: tap"), VOICE, EARS).run()
-        full = await SimulatedCaller(replace(plan, call=uuid.uuid4()), parse_script("say: tap"), VOICE, EARS).run()
+        async with TonesAgent("hi").listening() as second:
+            other = replace(plan, call=uuid.uuid4(), port=second.port)
+            undecided = await SimulatedCaller(other, parse_script("wait: 10ms"), VOICE, EARS).run()
+        other = replace(plan, call=uuid.uuid4())
+        full = await SimulatedCaller(other, parse_script("say: tap"), VOICE, EARS).run()
     assert first.ok, first.failure
     assert (seen[0].uuid, seen[0].did, seen[0].caller_id) == (plan.call, "+442079460123", "07700900123")
     assert (first.verdict, first.verdict_target) == ("transfer", "2001")
+    assert undecided.failure == "the agent's next has no verdict: the dialplan goes to its fallback"
     assert full.failure == "the agent's start says FULL: the fallback is next"
     assert not full.utterances
 
@@ -247,7 +253,7 @@ async def test_the_command_tells_how_it_went(capsys: pytest.CaptureFixture[str],
     assert "agent   hello" in out
     assert "caller  tap" in out
     assert "the agent hung up" in out
-    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".wav"]  # noqa: ASYNC240
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".png", ".wav"]  # noqa: ASYNC240
     assert await call_command(CallPlan(port=1), script, Engines("tones"), None) == 1
     assert "no conversation" in capsys.readouterr().err
 

@@ -150,6 +150,6 @@ def test_the_packaged_script_is_a_whole_booking_with_an_interruption() -> None:
     script = packaged_script("leaking_tap")
     assert script == choose_script("", [], [], None, "") == choose_script("leaking_tap", [], [], None, "")
     assert sum(line.action == "interrupt" for line in script.lines) == 1
-    assert "Goodbye" in script.lines[-1].text
+    assert "goodbye" in script.lines[-1].text
     with pytest.raises(ScriptError, match="nonesuch"):
         packaged_script("nonesuch")

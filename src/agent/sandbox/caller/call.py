@@ -117,6 +117,8 @@ class SimulatedCaller:
                 result.verdict = answer.get("VOICE_AGENT_NEXT", "")
                 result.verdict_target = answer.get("VOICE_AGENT_TARGET", "")
                 self._tell(result.duration_s, "line", f"next: {result.verdict} {result.verdict_target}".strip())
+                if result.verdict in ("", "UNKNOWN"):
+                    raise _NoConversation("the agent's next has no verdict: the dialplan goes to its fallback")
         except (AgiFailed, ConnectError, _NoConversation) as error:
             result.failure = result.failure or str(error)
         finally:
@@ -177,6 +179,7 @@ class SimulatedCaller:
         result.agent_track = bytes(self._ear.track.ljust(length, b"\0"))
         result.wire = wire.counters
         result.agent_lead_ms = self._ear.lead_ms
+        result.unused_lines = [line.number for line in self._progress.unused()]
         note_answers(result.utterances)
         result.utterances.sort(key=lambda utterance: utterance.start_s)
         for interruption in result.interruptions:

@@ -9,8 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
+from agent.ops.picture import CallPicture, PictureError, PictureMark, PictureTurn, draw_call
 from agent.sandbox.caller.call import CallPlan, Heard, SimulatedCaller
-from agent.sandbox.caller.result import CallResult
+from agent.sandbox.caller.listen import RATE
+from agent.sandbox.caller.result import CallResult, Interruption
 from agent.sandbox.caller.script import Script, ScriptError, parse_script, read_script, script_of
 from agent.sandbox.speech import (
     EngineMissing,
@@ -95,11 +97,37 @@ async def call_command(plan: CallPlan, script: Script, engines: Engines, save: P
     for line in summary(result):
         print(line)
     if save is not None and result.agent_track:
-        for path in result.save(save):
+        for path in (*result.save(save), *draw(result, save)):
             print(f"saved {path}")
     if not result.ok:
         print(f"no conversation: {result.failure}", file=sys.stderr)
     return 0 if result.ok else 1
+
+
+def draw(result: CallResult, folder: Path) -> list[Path]:
+    """Draw the call as `<uuid>.png` into `folder`; without matplotlib it says so and draws nothing."""
+    path = folder / f"{result.call}.png"
+    turns = [
+        PictureTurn("caller" if u.who == "caller" else "agent", u.start_s, u.end_s, u.text, u.answered_after_ms)
+        for u in result.utterances
+    ]
+    marks = [
+        PictureMark(i.at_s, "interruption" if i.stopped_after_ms is None else "barge-in", _how_it_stopped(i))
+        for i in result.interruptions
+    ]
+    try:
+        draw_call(
+            path, CallPicture(RATE, result.caller_track, result.agent_track, turns, marks, "As the caller heard it")
+        )
+    except PictureError as error:
+        print(error, file=sys.stderr)
+        return []
+    return [path]
+
+
+def _how_it_stopped(interruption: Interruption) -> str:
+    stopped = interruption.stopped_after_ms
+    return "the agent was silent already" if stopped is None else f"the agent fell silent after {stopped:.0f} ms"
 
 
 def summary(result: CallResult) -> list[str]:
@@ -108,10 +136,9 @@ def summary(result: CallResult) -> list[str]:
     lines = [f"{result.duration_s:.1f} s; agent frames: {result.wire.frames_received}"]
     if answers:
         lines.append(f"answers: {len(answers)}, median {answers[len(answers) // 2]:.0f} ms, worst {answers[-1]:.0f} ms")
-    for interruption in result.interruptions:
-        stopped = interruption.stopped_after_ms
-        what = "the agent was silent already" if stopped is None else f"the agent fell silent after {stopped:.0f} ms"
-        lines.append(f"interruption at {interruption.at_s:.2f} s: {what}")
+    lines += [f"interruption at {i.at_s:.2f} s: {_how_it_stopped(i)}" for i in result.interruptions]
+    if result.unused_lines:
+        lines.append(f"not used of the script: line {', '.join(str(number) for number in result.unused_lines)}")
     if result.wire.late_ms > 20:
         lines.append(f"this host was up to {result.wire.late_ms:.0f} ms late: its load blurs the times above")
     return lines

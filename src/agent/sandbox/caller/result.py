@@ -40,6 +40,8 @@ class CallResult:
     verdict: str = ""
     """What `next` said: hangup, transfer, menu or UNKNOWN; empty when it was not asked."""
     verdict_target: str = ""
+    unused_lines: list[int] = field(default_factory=list)
+    """Lines of the script, by number, that the caller had no occasion for."""
     duration_s: float = 0.0
     wire: WireCounters = field(default_factory=WireCounters)
     agent_lead_ms: float = 0.0
@@ -70,6 +72,7 @@ class CallResult:
             "ended_by": self.ended_by,
             "verdict": self.verdict,
             "verdict_target": self.verdict_target,
+            "unused_lines": self.unused_lines,
             "duration_s": round(self.duration_s, 3),
             "utterances": [_rounded(asdict(utterance)) for utterance in self.utterances],
             "interruptions": [_rounded(asdict(interruption)) for interruption in self.interruptions],

@@ -128,13 +128,13 @@ class Progress:
         """Whether every line has been used."""
         return len(self.used) == len(self.script.lines)
 
+    def unused(self) -> list[Line]:
+        """Return the lines that have not been used."""
+        return [line for index, line in enumerate(self.script.lines) if index not in self.used]
+
     def unsaid(self) -> list[Line]:
         """Return the unused lines without a condition that speak, play or press: the caller meant to do them."""
-        return [
-            line
-            for index, line in enumerate(self.script.lines)
-            if index not in self.used and not line.when and line.action not in ("hangup", "wait")
-        ]
+        return [line for line in self.unused() if not line.when and line.action not in ("hangup", "wait")]
 
     def _fitting(self, heard: str | None) -> int | None:
         unused = [i for i in range(len(self.script.lines)) if i not in self.used]

@@ -264,9 +264,7 @@ class AudioSocketCaller:
         if connection is None:
             return
         asyncio.get_running_loop().remove_reader(connection)
-        # Closing over unread data would send a reset instead of the FIN of an ordinary hangup.
+        # Closing over unread data sends a reset: the FIN of an ordinary hangup goes first.
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_WR)
-            while connection.recv(65536):
-                pass
         connection.close()
