@@ -1,0 +1,52 @@
+#!/bin/sh
+# Builds and tests the C core in each preset and prints a line for each; status 1 if any failed.
+#   gcc clang   warnings are errors, optimised
+#   asan tsan   gcc with the address and undefined-behaviour, or the thread sanitizer
+#   mutants     faults planted on purpose, each of which its test must find (mutants.txt)
+#   fuzz        libFuzzer with sanitizers, FUZZ_SECONDS (5) a target on top of the committed corpus
+# Usage: tests/c/run.sh [PRESET...]; all without an argument. Logs and binaries: build/c/PRESET. JOBS (2) at a time.
+set -u
+root=$(cd "$(dirname "$0")/../.." && pwd)
+out=$root/build/c
+jobs=${JOBS:-2}
+seconds=${FUZZ_SECONDS:-5}
+[ $# -gt 0 ] || set -- gcc clang asan tsan mutants fuzz
+PATH=$PATH:$root/.venv/bin
+
+build() { # DIR CMAKE_ARGUMENT...
+  dir=$1
+  shift
+  cmake -S "$root" -B "$dir" -G Ninja -DFA_WERROR=ON "$@" && cmake --build "$dir" -j "$jobs"
+}
+tested() { build "$@" && ctest --test-dir "$1" -j "$jobs" --output-on-failure; }
+fuzzed() {
+  build "$out/fuzz" -DCMAKE_C_COMPILER=clang -DFA_SANITIZE=address,undefined -DFA_FUZZ=ON || return 1
+  for target in frame call; do
+    mkdir -p "$out/fuzz/corpus-$target"
+    "$out/fuzz/tests/c/fuzz_$target" -max_total_time="$seconds" -max_len=8192 -timeout=10 -print_final_stats=1 \
+      -artifact_prefix="$out/fuzz/" "$out/fuzz/corpus-$target" "$root/tests/fuzz/corpus/$target" || return 1
+  done
+}
+
+run() {
+  case $1 in
+    gcc) tested "$out/gcc" -DCMAKE_C_COMPILER=gcc -DCMAKE_BUILD_TYPE=Release ;;
+    clang) tested "$out/clang" -DCMAKE_C_COMPILER=clang -DCMAKE_BUILD_TYPE=Release ;;
+    asan) tested "$out/asan" -DCMAKE_C_COMPILER=gcc -DFA_SANITIZE=address,undefined ;;
+    tsan) tested "$out/tsan" -DCMAKE_C_COMPILER=gcc -DFA_SANITIZE=thread ;;
+    mutants) JOBS=$jobs "$root/tests/c/mutants.sh" "$out/mutants" ;;
+    fuzz) fuzzed ;;
+    *) echo "no preset $1: gcc clang asan tsan mutants fuzz" && false ;;
+  esac
+}
+
+failed=0
+mkdir -p "$out"
+for preset in "$@"; do
+  began=$(date +%s)
+  if run "$preset" >"$out/$preset.log" 2>&1; then verdict=ok; else verdict=FAILED failed=1; fi
+  printf '%-8s %-6s %3d s  %s\n' "$preset" "$verdict" $(($(date +%s) - began)) \
+    "$(grep -E 'tests passed|tests failed|faults planted|exec/s' "$out/$preset.log" | tail -1)"
+  [ "$verdict" = ok ] || { tail -40 "$out/$preset.log"; }
+done
+exit $failed
