@@ -114,7 +114,7 @@ def call(
         Literal["moonshine", "tones", "none", ""],
         typer.Option(help="what understands the agent; empty: what suits the voice", show_choices=True),
     ] = "",
-    save: Annotated[Path | None, typer.Option(help="directory for a stereo WAV and a JSON document")] = None,
+    save: Annotated[Path | None, typer.Option(help="directory for a stereo WAV, a JSON document and a picture")] = None,
 ) -> None:
     """Call a running agent as Asterisk would, with a simulated caller; exit 1 when no conversation comes about."""
     from agent.sandbox.caller.call import CallPlan
@@ -127,6 +127,21 @@ def call(
         fail(str(error))
     plan = CallPlan(host=host, port=port, fastagi_port=fastagi_port or None, did=did, caller_id=caller_id)
     raise typer.Exit(run(call_command(plan, lines, Engines(engine, ears), save)))
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="where recording, picture and record go")] = Path("demo-out"),
+    tones: Annotated[bool, typer.Option("--tones", help="words in tones instead of speech: quick")] = False,
+) -> None:
+    """Make a whole call on this machine, without a key or a network, and show what came of it."""
+    try:
+        from rich.console import Console
+
+        from agent.demo import Demo, run_demo
+    except ImportError as error:
+        fail(f"the demo needs the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
+    raise typer.Exit(run(run_demo(Demo(out, "tones" if tones else "real"), Console())))
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from aiohttp import web
 import fastaudio
 from agent.call.context import CompanyContext, ContextClient
 from agent.call.greeting import Greetings
-from agent.call.record import CallRecord, write_record
+from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
 from agent.call.session import Session
 from agent.office.api import office_app
@@ -43,14 +43,21 @@ SWEEP_S = 60.0
 class Agent:
     """`async with Agent(settings) as agent: await agent.run_until(stop)`.
 
-    `on_record` is told of each call that is over. Ports of 0 pick free ones: `audio_port`, `fastagi_port`, `http_port`
+    `on_record` is told of each call that is over, `on_turn` of each exchange. Ports of 0 pick free ones: `audio_port`, `fastagi_port`, `http_port`
     tell which.
     """
 
-    def __init__(self, settings: Settings, *, on_record: Callable[[CallRecord], None] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_record: Callable[[CallRecord], None] | None = None,
+        on_turn: Callable[[CallRecord, TurnRecord], None] | None = None,
+    ) -> None:
         self.settings = settings
         self.store: OfficeStore | None = None
         self._on_record = on_record
+        self._on_turn = on_turn
         self._stack = AsyncExitStack()
         self._sessions: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -138,6 +145,7 @@ class Agent:
             http=self.http,
             endpoints=Endpoints(settings.booking_api_url or f"{office_url}/create_booking", office_key),
             prompt=prompt,
+            on_turn=self._on_turn,
         )
         self.preparations = Preparations(self.services)
         self._stack.push_async_callback(self.preparations.close)
@@ -214,7 +222,8 @@ class Agent:
 
     async def _admit(self, info: CallInfo) -> bool:
         """FastAGI's `start`: is there room? Then the call is made ready while it still rings."""
-        if self._stopping or len(self._sessions) + self.registry.announced >= self.settings.max_calls:
+        # The call that asks is among the announced ones already.
+        if self._stopping or len(self._sessions) + self.registry.announced > self.settings.max_calls:
             return False
         self.preparations.begin(info)
         return True

@@ -15,6 +15,7 @@ import aiohttp
 
 from agent.call.context import CompanyContext, ContextClient, default_context
 from agent.call.greeting import Greetings
+from agent.call.record import CallRecord, TurnRecord
 from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
 from agent.telephony import CallInfo, CallRegistry
@@ -41,6 +42,8 @@ class Services:
     endpoints: Endpoints
     prompt: str
     counters: Counter[str] = field(default_factory=Counter)
+    on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
+    """Told of each exchange that is over."""
 
 
 class Preparation:

@@ -241,6 +241,7 @@ class Session:
                 await self._do(self._turn.caller_quiet(now_ms))
             case EventKind.BEGAN:
                 self._note_first_frame(event)
+                self._speech_end_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
             case EventKind.HOLD:
                 self.record.mark(at_ms, "hold")
@@ -458,6 +459,8 @@ class Session:
         times = exchange.times
         times.first_tts_text = self._at_ms(speech.first_text_ns) if speech.first_text_ns else None
         times.first_audio = self._at_ms(speech.first_audio_ns) if speech.first_audio_ns else None
+        if self._services.on_turn is not None:
+            self._services.on_turn(self.record, exchange)
 
     def _note_first_frame(self, event: fastaudio.Event) -> None:
         speech, exchange = self._speech, self._exchange

@@ -26,6 +26,12 @@ FINALIZE_MS = 900
 """Local silence after words, and no final: the vendor is asked for it."""
 FORCE_MS = 1800
 """Still none: the words at hand count."""
+UNFINISHED_MS = 800
+"""Silence, beyond the STT's own, that a turn which breaks off in mid-phrase gets before it is answered."""
+NOTHING_MS = 600
+"""Something was heard while thinking, and no words come of it: the reply is made again after this silence."""
+LATE_WORDS = 2
+"""So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
 PREROLL_MS = 500
 BACKCHANNELS = frozenset(
     "mm mmm mhm mmhm hm hmm uh huh uhhuh mm-hm uh-huh yeah yep yes ok okay right sure alright".split()
@@ -94,6 +100,23 @@ class GiveUp:
 Action: TypeAlias = Respond | Withdraw | Interrupt | Resume | Listen | StopListening | Finalize | AskIfThere | GiveUp
 
 
+_OPENERS = frozenset("hello hi hey sorry well so um uh er oh".split())
+_HANGING = frozenset(
+    "a an the my your our his her their and or but so because to of at in on for with from by is are was it's that's "
+    "there's i i'm we we're it its um uh er number postcode name".split()
+)
+
+
+def sounds_unfinished(text: str) -> bool:
+    """Whether a turn seems to break off: at a comma, on a word that wants another, or as a greeting alone."""
+    words = re.findall(r"[\w'-]+", text.lower())
+    if not words or text.rstrip().endswith((",", ";", ":", "-", "…", "...")):
+        return True
+    if all(word in _OPENERS for word in words):
+        return True
+    return words[-1] in _HANGING and not text.rstrip().endswith("?")
+
+
 def is_backchannel(text: str) -> bool:
     """Whether it only says "go on": one or two words such as "mm-hm" or "yeah"."""
     words = re.findall(r"[\w'-]+", text.lower())
@@ -116,6 +139,9 @@ class Turn:
         self._listening_since = now_ms
         self._quiet_since = now_ms
         self._finalized = False
+        self._ended = False  # the STT heard the end of an utterance that sounds unfinished
+        self._again = False  # a reply was taken back for a sound that has brought no words yet
+        self._spoke_ms = now_ms  # when the agent last began to speak
 
     @property
     def words(self) -> str:
@@ -138,12 +164,16 @@ class Turn:
         actions: list[Action] = []
         if heard.text:
             self._prompts = 0
+            self._again = False
             if self.state is State.THINKING:
                 actions += self._take_back()
             elif self.state is State.SPEAKING:
                 actions += self._over_the_agent(heard)
-        if self.state is State.LISTENING and heard.speech_final and self._finals:
-            actions += self._respond()
+        if self.state is State.LISTENING and self._finals:
+            if heard.speech_final and not sounds_unfinished(self.words):
+                actions += self._respond()
+            else:
+                self._ended = heard.speech_final
         self._set_deadline()
         return actions
 
@@ -155,11 +185,15 @@ class Turn:
         return self._respond()
 
     def caller_speaks(self, now_ms: float) -> list[Action]:
-        """Local voice activity began."""
+        """Local voice activity began: an answer that is only thought of is not begun over it."""
         self._now = now_ms
         self._speaking = True
+        actions: list[Action] = []
+        if self.state is State.THINKING:
+            actions = self._take_back()
+            self._again = True
         self._set_deadline()
-        return []
+        return actions
 
     def caller_quiet(self, now_ms: float) -> list[Action]:
         """Local voice activity ended."""
@@ -205,9 +239,11 @@ class Turn:
         if self.state is State.ENDING:
             return [StopListening()]
         self.state = State.SPEAKING
+        self._spoke_ms = now_ms
         self._forget()
         self._set_deadline()
-        return [StopListening()]
+        # What the STT holds back would else come out when it hears again, as if it were new.
+        return [Finalize(), StopListening()]
 
     def agent_finished(self, now_ms: float) -> list[Action]:
         """All of it was heard."""
@@ -235,7 +271,9 @@ class Turn:
             return []
         actions: list[Action] = []
         if self.words:
-            if not self._finalized and now_ms < self._quiet_since + FORCE_MS:
+            if self._ended or self._again:
+                actions += self._respond()
+            elif not self._finalized and now_ms < self._quiet_since + FORCE_MS:
                 self._finalized = True
                 actions.append(Finalize())
             else:
@@ -255,6 +293,10 @@ class Turn:
     def _set_deadline(self) -> None:
         if self.state is not State.LISTENING:
             self.deadline_ms = None
+        elif self.words and not self._speaking and self._again:
+            self.deadline_ms = self._quiet_since + NOTHING_MS
+        elif self.words and not self._speaking and self._ended:
+            self.deadline_ms = max(self._quiet_since, self._listening_since) + UNFINISHED_MS
         elif self.words and not self._speaking:
             self.deadline_ms = self._quiet_since + (FORCE_MS if self._finalized else FINALIZE_MS)
         elif self.words:
@@ -267,7 +309,7 @@ class Turn:
     def _forget(self) -> None:
         self._finals.clear()
         self._interim = ""
-        self._finalized = False
+        self._finalized = self._ended = self._again = False
 
     def _listen(self) -> None:
         self.state = State.LISTENING
@@ -289,9 +331,12 @@ class Turn:
         return [Withdraw()]
 
     def _over_the_agent(self, heard: Transcript) -> list[Action]:
+        if heard.end_ms <= self._spoke_ms and len(heard.text.split()) <= LATE_WORDS:
+            self._forget()
+            return []
         if is_backchannel(heard.text):
-            if not heard.final:
-                return []
+            if not heard.final or self._speaking:
+                return []  # "yes" may go on: "yes, but"
             self._forget()
             return [Resume()] if self.held else []
         if not heard.final and len(heard.text.split()) < 2:

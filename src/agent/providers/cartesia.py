@@ -1,8 +1,8 @@
 """Cartesia Sonic over its WebSocket (`/tts/websocket`), on the wire itself, with continuations.
 
-The rules are those of Cartesia's API reference (docs.cartesia.ai, "TTS (WebSocket)"): every message of a context carries
-the same fields; `max_buffer_delay_ms` is 3000 unless told otherwise; one socket carries many contexts; a context ends 1 s
-after its last audio; a cancelled one still sends what it had begun, which is dropped here; a socket that generates
+The rules are those of Cartesia's API reference (docs.cartesia.ai, "TTS (WebSocket)"): every message of a context has
+the same fields; `max_buffer_delay_ms` is 3000 unless told otherwise; one socket carries many contexts; a context ends
+1 s after its last audio; a cancelled one still sends what it had begun, which is dropped here; a socket that generates
 nothing for 5 minutes is closed, so it is replaced before that.
 """
 

@@ -1,9 +1,9 @@
 """Any OpenAI-compatible chat API, streamed; Groq is the one it is made for.
 
 Groq's stream as recorded (console.groq.com/docs): the first chunk is empty and no token; gpt-oss reasons before it
-speaks (`delta.reasoning`); a tool call comes whole in one chunk, which is no promise, so it is gathered by index; errors
-can come inside a 200 stream, as `error` or `x_groq.error`; a stream can end without `[DONE]`, so only a `finish_reason`
-makes it complete.
+speaks (`delta.reasoning`); a tool call comes whole in one chunk, which is no promise, so it is gathered by index;
+errors can come inside a 200 stream, as `error` or `x_groq.error`; a stream can end without `[DONE]`, so only a
+`finish_reason` makes it complete.
 """
 
 from __future__ import annotations

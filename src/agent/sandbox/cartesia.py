@@ -53,14 +53,15 @@ class CartesiaEmulator:
         socket = web.WebSocketResponse(compress=False, timeout=2.0)
         await socket.prepare(request)
         control.gauges["sockets"] += 1
+        error = _error(500, "internal_error", "Internal server error.", None)
         try:
-            await self._serve(socket, request)
+            with FaultySocket(socket, request, control, error) as out:
+                await self._serve(socket, out)
         finally:
             control.gauges["sockets"] -= 1
         return socket
 
-    async def _serve(self, socket: web.WebSocketResponse, request: web.Request) -> None:
-        out = FaultySocket(socket, request, self.control, _error(500, "internal_error", "Internal server error.", None))
+    async def _serve(self, socket: web.WebSocketResponse, out: FaultySocket) -> None:
         contexts: dict[str, Context] = {}
         over: OrderedDict[str, str] = OrderedDict()
         loop = asyncio.get_running_loop()

@@ -1,7 +1,8 @@
 """Counters, run-time settings and faults of an emulator, behind `GET /control` and `POST /control`.
 
-`POST /control` takes a JSON object: `settings` (some of the emulator's settings), `faults` (some of `Faults`), and
-`reset` (true puts faults and counters back first). It answers what `GET /control` answers.
+`POST /control` takes a JSON object: `settings` (some of the emulator's settings), `faults` (some of `Faults`),
+`reset` (true puts faults and counters back first) and `close` (a code: closes every open WebSocket now; 0 drops them).
+It answers what `GET /control` answers.
 """
 
 from __future__ import annotations
@@ -49,19 +50,25 @@ class Faults(BaseModel):
 
 
 class StreamFaults:
-    """The faults of one connection or answer, drawn when it begins."""
+    """The faults of one connection or answer. One that is asked for later counts messages from then on."""
 
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
-        self.close_after = faults.close_after if faults.take("close") else None
-        self.close_code = faults.close_code
-        self.silent_after = faults.silent_after if faults.take("silent") else None
-        self.error_after = faults.error_after if faults.take("error") else None
-        self.omit_done = faults.take("omit_done")
+    def __init__(self) -> None:
+        self.close_at: int | None = None
+        self.close_code = 1011
+        self.silent_at: int | None = None
+        self.error_at: int | None = None
+        self.omit_done = False
 
-    def garbage(self) -> bool:
-        """Whether the next message is to be garbage."""
-        return self._faults.take("garbage")
+    def draw(self, faults: Faults, sent: int) -> None:
+        """Take what is asked for and not yet taken, `sent` messages having been sent."""
+        if self.close_at is None and faults.take("close"):
+            self.close_at, self.close_code = sent + faults.close_after, faults.close_code
+        if self.silent_at is None and faults.take("silent"):
+            self.silent_at = sent + faults.silent_after
+        if self.error_at is None and faults.take("error"):
+            self.error_at = sent + faults.error_after
+        if not self.omit_done:
+            self.omit_done = faults.take("omit_done")
 
 
 class Control(Generic[Config]):
@@ -73,6 +80,7 @@ class Control(Generic[Config]):
         self.faults = Faults()
         self.counters: Counter[str] = Counter()
         self.gauges: Counter[str] = Counter()
+        self.sockets: set[FaultySocket] = set()
 
     def count(self, name: str, by: int = 1) -> None:
         """Add to a counter."""
@@ -105,11 +113,14 @@ class Control(Generic[Config]):
     async def _post(self, request: web.Request) -> web.Response:
         try:
             body = orjson.loads(await request.read())
-            if not isinstance(body, dict) or not body.keys() <= {"settings", "faults", "reset"}:
-                raise ValueError("send a JSON object with settings, faults or reset")
+            if not isinstance(body, dict) or not body.keys() <= {"settings", "faults", "reset", "close"}:
+                raise ValueError("send a JSON object with settings, faults, reset or close")
             faults = Faults() if body.get("reset") else self.faults
             faults = Faults.model_validate(faults.model_dump() | body.get("faults", {}))
             config = type(self.config).model_validate(self.config.model_dump() | body.get("settings", {}))
+            code = body.get("close")
+            if code is not None and code != 0 and not (isinstance(code, int) and 1000 <= code <= 4999):
+                raise ValueError("close must be 0 or a WebSocket close code")
         except ValidationError as error:
             return web.json_response({"error": describe(error)}, status=400)
         except (ValueError, TypeError) as error:
@@ -117,6 +128,8 @@ class Control(Generic[Config]):
         if body.get("reset"):
             self.counters.clear()
         self.faults, self.config = faults, config
+        if code is not None:
+            await asyncio.gather(*(socket.close(code) for socket in self.sockets))
         return web.json_response(self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -131,7 +144,8 @@ class Control(Generic[Config]):
 class FaultySocket:
     """Sends JSON messages on a WebSocket, one after the other, with the faults that are due.
 
-    `error` is the vendor's own error message for the fault `error_times`.
+    `error` is the vendor's own error message for the fault `error_times`. Use it as a context manager: while it is
+    entered, `POST /control` can close it.
     """
 
     def __init__(
@@ -141,7 +155,7 @@ class FaultySocket:
         self._transport = request.transport
         self._control = control
         self._error = error
-        self._faults = StreamFaults(control.faults)
+        self._faults = StreamFaults()
         self._lock = asyncio.Lock()
         self.sent = 0
 
@@ -154,29 +168,38 @@ class FaultySocket:
             faults = self._faults
             if self._socket.closed:
                 return
-            if faults.silent_after is not None and self.sent >= faults.silent_after:
+            faults.draw(self._control.faults, self.sent)
+            if faults.silent_at is not None and self.sent >= faults.silent_at:
                 self._control.count("messages_withheld")
                 return
             if end_marker and faults.omit_done:
                 faults.omit_done = False
                 self._control.count("end_markers_omitted")
                 return
-            if faults.close_after is not None and self.sent >= faults.close_after:
-                self._control.count("closed_by_fault")
-                await self._close(faults.close_code)
+            if faults.close_at is not None and self.sent >= faults.close_at:
+                await self.close(faults.close_code)
                 return
-            if faults.error_after is not None and self.sent >= faults.error_after:
-                faults.error_after = None
+            if faults.error_at is not None and self.sent >= faults.error_at:
+                faults.error_at = None
                 message = self._error
             self.sent += 1
             self._control.count(f"sent_{message.get('type', 'message')}")
-            text = "{garbage" if faults.garbage() else orjson.dumps(message).decode()
+            text = "{garbage" if self._control.faults.take("garbage") else orjson.dumps(message).decode()
             try:
                 await self._socket.send_str(text)
             except ConnectionError:
                 self._control.count("sends_to_closed_sockets")
 
-    async def _close(self, code: int) -> None:
+    def __enter__(self) -> FaultySocket:
+        self._control.sockets.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._control.sockets.discard(self)
+
+    async def close(self, code: int) -> None:
+        """Close as the faults ask for; 0 drops the connection."""
+        self._control.count("closed_by_fault")
         if code:
             await self._socket.close(code=code, message=b"closed by the sandbox's faults", drain=False)
         elif self._transport is not None:

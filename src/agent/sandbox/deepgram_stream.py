@@ -65,7 +65,8 @@ class Stream(ABC):
         reader = asyncio.create_task(self._read(), name="deepgram-reader")
         worker = asyncio.create_task(self._work(), name="deepgram-worker")
         try:
-            await asyncio.wait({reader, worker}, return_when=asyncio.FIRST_COMPLETED)
+            with self._out:
+                await asyncio.wait({reader, worker}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in (reader, worker):
                 task.cancel()

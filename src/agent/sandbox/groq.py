@@ -225,22 +225,23 @@ class _Reply:
         return response
 
     async def _stream(self, response: web.StreamResponse) -> None:
-        faults = StreamFaults(self._control.faults)
+        faults = StreamFaults()
+        faults.draw(self._control.faults, 0)
         loop = asyncio.get_running_loop()
         begun = loop.time() + self._prompt_s
         for sent, (chunk, tokens) in enumerate(self._chunks()):
             pause = begun + tokens * self._token_s - loop.time()
             if pause > 0:
                 await asyncio.sleep(pause)
-            if faults.silent_after is not None and sent >= faults.silent_after:
+            if faults.silent_at is not None and sent >= faults.silent_at:
                 self._control.count("streams_gone_silent")
                 await asyncio.Event().wait()
-            if faults.close_after is not None and sent >= faults.close_after:
+            if faults.close_at is not None and sent >= faults.close_at:
                 self._control.count("closed_by_fault")
                 if self._request.transport is not None:
                     self._request.transport.abort()
                 return
-            if faults.error_after is not None and sent >= faults.error_after:
+            if faults.error_at is not None and sent >= faults.error_at:
                 error = {
                     "message": "Internal server error",
                     "type": "internal_server_error",
@@ -248,7 +249,7 @@ class _Reply:
                 }
                 await response.write(b"data: " + orjson.dumps({"error": error}) + b"\n\n")
                 return
-            data = b"{garbage" if faults.garbage() else orjson.dumps(chunk)
+            data = b"{garbage" if self._control.faults.take("garbage") else orjson.dumps(chunk)
             await response.write(b"data: " + data + b"\n\n")
         if faults.omit_done:
             self._control.count("end_markers_omitted")

@@ -1,0 +1,287 @@
+"""`voice-agent demo`: a whole call on one machine, without a key or a network, and the proof that it worked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import sys
+import wave
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from agent.call.record import CallRecord, TurnRecord
+from agent.office.seed import LONDON_PLUMBER, seed_examples
+from agent.ops.picture import CallPicture, PictureMark, PictureTurn, draw_call
+from agent.ops.settings import Settings, load_settings
+from agent.sandbox.speech import Recogniser, RecogniserName, load_recogniser
+from agent.sandbox.speech.audio import resample, to_float, to_int16
+from agent.service import Agent, set_up_logging
+
+CALLER_ID = "+447700900123"
+CALL_LIMIT_S = 180.0
+READY_LIMIT_S = 180.0
+STOP_LIMIT_MS = 400
+UNDERSTOOD = 0.7
+"""The share of words that must be found again in the recording, each voice by itself."""
+MARKS = {"hold": "hold", "resume": "resume", "barge_in": "barge-in", "flush": "flush"}
+
+
+class DemoError(RuntimeError):
+    """The demo cannot run, or something that it must show is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Demo:
+    """What the demo is to do. `engines`: real speech, or words in tones (quick, for tests)."""
+
+    out: Path
+    engines: Literal["real", "tones"] = "real"
+
+
+async def run_demo(demo: Demo, console: Console) -> int:
+    """Run it; 0 when everything is there that must be, 1 otherwise."""
+    demo.out.mkdir(parents=True, exist_ok=True)
+    try:
+        await _run(demo, console)
+    except DemoError as error:
+        console.print(f"[red]{error}[/red]")
+        return 1
+    return 0
+
+
+async def _run(demo: Demo, console: Console) -> None:
+    recogniser: RecogniserName = "moonshine" if demo.engines == "real" else "tones"
+    if demo.engines == "real":
+        console.print("Speech engines: the first time, the weights are folded into a cache (about 20 s).")
+    ears = await asyncio.to_thread(load_recogniser, recogniser)
+    over: asyncio.Future[CallRecord] = asyncio.get_running_loop().create_future()
+    async with _sandbox(demo) as vendors:
+        settings = _settings(demo, vendors)
+        set_up_logging(settings, demo.out / "agent.log")
+        async with Agent(settings, on_record=over.set_result, on_turn=_printer(console)) as agent:
+            assert agent.store is not None
+            await seed_examples(agent.store)
+            console.print(f"The agent answers for {LONDON_PLUMBER.name}; a caller with a leaking tap rings.\n")
+            await _call(demo, agent)
+            try:
+                async with asyncio.timeout(5):
+                    record = await over
+            except TimeoutError:
+                raise DemoError(f"the agent has no record of the call: see {demo.out / 'agent.log'}") from None
+            booking = await agent.store.find_booking(record.booking_id)
+    if booking is None:
+        raise DemoError(f"no booking came of the call ({record.outcome}): see {demo.out / 'agent.log'}")
+    heard = _caller_side(demo, record)
+    console.print("\n[bold]The booking, read back from the database[/bold]")
+    _print_pairs(console, booking.as_dict())
+    sound = _recording(record, demo.out)
+    await asyncio.to_thread(_check_understood, sound, record, heard, ears, console)
+    _check_interruption(heard, console)
+    picture = demo.out / "call.png"
+    await asyncio.to_thread(_draw, picture, sound, record, heard)
+    console.print(f"\nrecording  {sound}\npicture    {picture}\nrecord     {demo.out / 'call.json'}")
+
+
+# ---- the parts ------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _process(log: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A part of the demo in a process of its own, ended with the block; what it complains of goes to `log`."""
+    with log.open("wb") as errors:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agent", *arguments, stdout=asyncio.subprocess.PIPE, stderr=errors
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                async with asyncio.timeout(10):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+@contextlib.asynccontextmanager
+async def _sandbox(demo: Demo) -> AsyncIterator[dict[str, str]]:
+    log = demo.out / "sandbox.log"
+    arguments = ("sandbox", "--engines", demo.engines, "--published")
+    async with _process(log, *arguments) as process:
+        assert process.stdout is not None
+        variables: dict[str, str] = {}
+        try:
+            async with asyncio.timeout(READY_LIMIT_S):
+                while (line := (await process.stdout.readline()).decode().strip()) != "ready":
+                    if not line and process.stdout.at_eof():
+                        raise DemoError(f"the emulated vendors do not start: see {log}")
+                    name, _, value = line.partition("=")
+                    variables[name] = value
+        except TimeoutError:
+            raise DemoError(f"the emulated vendors were not ready in {READY_LIMIT_S:g} s: see {log}") from None
+        yield variables
+
+
+def _settings(demo: Demo, vendors: dict[str, str]) -> Settings:
+    values: dict[str, Any] = {name.lower(): value for name, value in vendors.items()}
+    values |= {"data_dir": demo.out / "data", "listen_port": 0, "fastagi_port": 0, "http_port": 0}
+    # What the user has set for a real agent must not leak in: everything else has its default.
+    for name in Settings.model_fields:
+        os.environ.pop(name.upper(), None)
+    return load_settings(**values)
+
+
+async def _call(demo: Demo, agent: Agent) -> None:
+    """The simulated caller, in a process of its own so that its speech engines do not disturb the agent."""
+    arguments = ["call", "--script", "leaking_tap", "--engine", "hibari-low" if demo.engines == "real" else "tones"]
+    arguments += ["--did", LONDON_PLUMBER.numbers[0], "--caller-id", CALLER_ID, "--save", str(demo.out / "caller")]
+    arguments += ["--port", str(agent.audio_port), "--fastagi-port", str(agent.fastagi_port)]
+    log = demo.out / "caller.log"
+    async with _process(log, *arguments) as process:
+        assert process.stdout is not None
+        try:
+            async with asyncio.timeout(CALL_LIMIT_S):
+                said = await process.stdout.read()
+                status = await process.wait()
+        except TimeoutError:
+            raise DemoError(f"the call did not end within {CALL_LIMIT_S:g} s: see {demo.out / 'agent.log'}") from None
+    with log.open("ab") as file:
+        file.write(said)
+    if status != 0:
+        raise DemoError(f"the caller gave up (status {status}): see {log}")
+
+
+def _printer(console: Console) -> Any:
+    """Each exchange as it is over: who said what, and the parts of the wait."""
+
+    def show(_record: CallRecord, turn: TurnRecord) -> None:
+        if turn.caller:
+            console.print(f"[blue]caller[/blue]  {turn.caller}")
+        heard = turn.heard + (" [red]… interrupted[/red]" if turn.interrupted else "")
+        console.print(f"[yellow]agent[/yellow]   {heard}")
+        times = turn.times
+        if times.latency_ms is not None and times.speech_end is not None:
+            parts = (
+                ("STT", times.speech_end, times.final_transcript),
+                ("LLM", times.llm_request, times.first_token),
+                ("TTS", times.first_tts_text, times.first_audio),
+            )
+            waits = "  ".join(f"{name} {b - a}" for name, a, b in parts if a is not None and b is not None)
+            console.print(f"        [dim]{times.latency_ms} ms from the end of speech to the answer  ({waits})[/dim]")
+
+    return show
+
+
+# ---- the proof ------------------------------------------------------------------------------------------------------
+
+
+def _caller_side(demo: Demo, record: CallRecord) -> dict[str, Any]:
+    path = demo.out / "caller" / f"{record.uuid}.json"
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise DemoError(f"the caller left no account of the call: {path}") from error
+    assert isinstance(document, dict)
+    return document
+
+
+def _recording(record: CallRecord, out: Path) -> Path:
+    source = Path(record.recording)
+    if not record.recording or not source.is_file() or source.stat().st_size < 100_000:
+        raise DemoError("the call was not recorded")
+    (out / "call.wav").write_bytes(source.read_bytes())
+    (out / "call.json").write_text(json.dumps(record.as_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    return out / "call.wav"
+
+
+def _tracks(sound: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], int]:
+    with wave.open(str(sound), "rb") as file:
+        both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+        return both[:, 0], both[:, 1], file.getframerate()
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"[a-z0-9']+", text.lower())
+
+
+def _share_found(said: Sequence[str], understood: Sequence[str]) -> float:
+    words = [word for text in said for word in _words(text)]
+    found = set(_words(" ".join(understood)))
+    return sum(word in found for word in words) / len(words) if words else 0.0
+
+
+def _check_understood(
+    sound: Path, record: CallRecord, heard: dict[str, Any], ears: Recogniser, console: Console
+) -> None:
+    """Transcribe both sides of the recording and compare with what was said."""
+    caller, agent, rate = _tracks(sound)
+    spoken = [u for u in heard["utterances"] if u["who"] == "caller"]
+    spans = {
+        "caller": (caller, [(u["start_s"], u["end_s"]) for u in spoken], [u["text"] for u in spoken]),
+        "agent": (
+            agent,
+            [
+                (turn.times.first_frame / 1000, turn.end_ms / 1000)
+                for turn in record.turns
+                if turn.times.first_frame is not None and turn.end_ms is not None
+            ],
+            [turn.heard for turn in record.turns],
+        ),
+    }
+    for who, (track, times, said) in spans.items():
+        understood = []
+        for start, end in times:
+            piece = track[max(0, int((start - 0.2) * rate)) : int((end + 0.3) * rate)]
+            if len(piece):
+                at_rate = to_int16(resample(to_float(piece), rate, ears.sample_rate))
+                understood.append(" ".join(word.text for word in ears.transcribe(at_rate)))
+        share = _share_found(said, understood)
+        console.print(f"the {who} in the recording: {share:.0%} of the words understood")
+        if share < UNDERSTOOD:
+            raise DemoError(f"the {who} cannot be understood in {sound}: {' / '.join(understood)}")
+
+
+def _check_interruption(heard: dict[str, Any], console: Console) -> None:
+    stops = [i["stopped_after_ms"] for i in heard["interruptions"] if i["stopped_after_ms"] is not None]
+    if not stops:
+        raise DemoError("the caller interrupted nobody")
+    console.print(f"interrupted: the agent fell silent {stops[0]:.0f} ms after the caller began")
+    if stops[0] > STOP_LIMIT_MS:
+        raise DemoError(f"that took longer than {STOP_LIMIT_MS} ms")
+
+
+def _draw(picture: Path, sound: Path, record: CallRecord, heard: dict[str, Any]) -> None:
+    caller, agent, rate = _tracks(sound)
+    turns = [
+        PictureTurn("caller", u["start_s"], u["end_s"], u["text"]) for u in heard["utterances"] if u["who"] == "caller"
+    ]
+    for turn in record.turns:
+        if turn.times.first_frame is not None and turn.end_ms is not None:
+            text = turn.heard + (" …" if turn.interrupted else "")
+            start, end = turn.times.first_frame / 1000, turn.end_ms / 1000
+            turns.append(PictureTurn("agent", start, end, text, turn.times.latency_ms))
+    marks = [PictureMark(m.at_ms / 1000, MARKS[m.what]) for m in record.marks if m.what in MARKS]
+    latencies = sorted(record.latencies_ms)
+    middle = f", median answer after {latencies[len(latencies) // 2]} ms" if latencies else ""
+    title = f"{record.company}: {record.outcome}, {record.seconds:.0f} s{middle}"
+    draw_call(picture, CallPicture(rate, caller.tobytes(), agent.tobytes(), turns, marks, title))
+    if not picture.is_file():
+        raise DemoError("the picture was not drawn")
+
+
+def _print_pairs(console: Console, values: dict[str, Any]) -> None:
+    table = Table(show_header=False, box=None)
+    for name, value in values.items():
+        table.add_row(f"[dim]{name}[/dim]", str(value))
+    console.print(table)
