@@ -114,6 +114,32 @@ async def test_a_connection_is_dropped(sandbox: Sandbox, http: aiohttp.ClientSes
         await chat(sandbox, http)
 
 
+async def test_an_open_connection_can_be_closed_and_broken_later(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """A pool keeps connections open: faults have to reach those too."""
+    async with http.ws_connect(f"{sandbox.cartesia_url}/tts/websocket", headers=CARTESIA) as socket:
+        await socket.send_str(orjson.dumps(SPEAK | {"transcript": "One."}).decode())
+        assert orjson.loads((await socket.receive(timeout=2)).data)["type"] == "chunk"
+        while orjson.loads((await socket.receive(timeout=2)).data)["type"] != "done":
+            pass
+        await control(http, sandbox.cartesia_url, faults={"close_times": 1, "close_after": 1, "close_code": 1012})
+        await socket.send_str(orjson.dumps(SPEAK | {"context_id": "d"}).decode())
+        assert (await socket.receive(timeout=2)).type == aiohttp.WSMsgType.TEXT
+        end = await socket.receive(timeout=2)
+        assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1012)
+    for code, kinds in (
+        (1001, {aiohttp.WSMsgType.CLOSE}),
+        (0, {aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.ERROR}),
+    ):
+        async with http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM) as socket:
+            receiving = asyncio.create_task(socket.receive(timeout=2))
+            await asyncio.sleep(0.02)
+            await control(http, sandbox.deepgram_url, close=code)
+            assert (await receiving).type in kinds
+    await asyncio.sleep(0.05)
+    assert not sandbox.deepgram.sockets
+    assert not sandbox.deepgram.gauges["streams"]
+
+
 async def test_a_connection_goes_silent(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     await control(http, sandbox.cartesia_url, faults={"silent_times": 1, "silent_after": 2})
     events, end = await speak(sandbox, http)
@@ -201,6 +227,7 @@ async def test_gauges_show_what_runs(sandbox: Sandbox, http: aiohttp.ClientSessi
         ({"faults": {"refuse_times": -1}}, "refuse_times"),
         ({"settings": {"idle": 3}}, "idle"),
         ({"settings": {"idle_s": 0}}, "idle_s"),
+        ({"close": "now"}, "close"),
         ({"setting": {}}, "settings"),
         ([], "object"),
     ],
