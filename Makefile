@@ -1,0 +1,70 @@
+# make demo and make test are for everybody; the rest is for who works on the project. `make help` lists them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -type f \
+	-not -name '*.pyc' -not -name '*.so' -not -name '*.dep')
+say = @printf '\033[1m%s\033[0m\n' "$(1)"
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint test-c test-asterisk bench fuzz build clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+demo: $(VENV)/.installed ## A whole call on this machine, without a key or a network: demo-out/
+	@$(BIN)/voice-agent demo --out demo-out
+
+test: $(VENV)/.tools ## The tests of both packages, on the installed wheel
+	@$(BIN)/python -m pytest -m "not asterisk"
+
+lint: $(VENV)/.tools ## Style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest fastaudio._core --ignore-disjoint-bases --mypy-config-file pyproject.toml
+
+test-c: $(VENV)/.tools ## The C core by itself: gcc, clang, sanitizers, planted faults, a few seconds of fuzzing
+	@tests/c/run.sh
+
+fuzz: $(VENV)/.tools ## The fuzzers for ten minutes each
+	@FUZZ_SECONDS=600 tests/c/run.sh fuzz
+
+test-asterisk: $(VENV)/.tools ## Calls through a real Asterisk 22 (needs root; makes its own root directory once)
+	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 2; }
+	@$(BIN)/python -m pytest -m asterisk tests/asterisk
+
+bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON in build/bench
+	@mkdir -p build/bench
+	@$(BIN)/python -m pytest benchmarks/micro --benchmark-group-by=group --benchmark-columns=median,ops,rounds \
+		--benchmark-json=build/bench/micro.json -p no:cacheprovider
+	@$(BIN)/python benchmarks/density/run.py
+
+build: $(VENV)/.tools ## A wheel, in dist/
+	@$(BIN)/python -m build --wheel --outdir dist
+
+clean: ## Remove what was made here, the virtual environment included
+	rm -rf $(VENV) build dist demo-out
+
+# ---- what the targets stand on --------------------------------------------------------------------------------------
+
+$(BIN)/python:
+	$(call say,Making a virtual environment in $(VENV))
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(not (3, 11) <= v <= (3, 13))' || \
+		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=python3.12 ..."; exit 2; }
+	@$(PYTHON) -c 'import ensurepip, sysconfig, pathlib, sys; \
+		sys.exit(not (pathlib.Path(sysconfig.get_path("include")) / "Python.h").exists())' 2>/dev/null || \
+		{ echo "Python's headers or its venv module are missing: apt-get install python3-dev python3-venv"; exit 2; }
+	@command -v cc >/dev/null || { echo "a C compiler is missing: apt-get install gcc"; exit 2; }
+	@$(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install -q --upgrade 'pip>=25.1'
+
+$(VENV)/.installed: $(BUILT_FROM) | $(BIN)/python
+	$(call say,Building the media core and installing the speech engines: some minutes the first time)
+	@$(BIN)/python -m pip install --progress-bar on '.[local]' | grep -vE '^(Requirement already|Looking in)' || true
+	@$(BIN)/python -c 'import agent, fastaudio'
+	@touch $@
+
+$(VENV)/.tools: $(VENV)/.installed
+	$(call say,Installing the tools that test and check)
+	@$(BIN)/python -m pip install -q --group dev '.[cartesia]'
+	@touch $@
