@@ -46,9 +46,7 @@ async def post(client: Client, path: str, **kwargs: Any) -> tuple[int, dict[str,
 
 
 async def test_the_context_of_a_known_number(client: Client) -> None:
-    status, body = await post(
-        client, "/did_context", json={"did_number": "0161 496 0456", "caller_id": "07700900123"}
-    )
+    status, body = await post(client, "/did_context", json={"did_number": "0161 496 0456", "caller_id": "07700900123"})
     assert status == 200
     assert body["company_name"] == "Northern Spark Electrical"
     assert body["trade_label"] == "electrician"
@@ -72,9 +70,7 @@ async def test_the_context_asks_for_its_own_key_where_there_is_one(store: Office
     app = office_app(store, api_key="right", context_api_key="context")
     async with TestClient(TestServer(app)) as client:
         assert (await post(client, "/did_context", json={"did_number": ""}, headers=KEY))[0] == 401
-        assert (await post(client, "/did_context", json={"did_number": ""}, headers={"X-API-Key": "context"}))[
-            0
-        ] == 200
+        assert (await post(client, "/did_context", json={"did_number": ""}, headers={"X-API-Key": "context"}))[0] == 200
 
 
 async def test_a_booking_is_made(client: Client, store: OfficeStore) -> None:

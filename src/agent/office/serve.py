@@ -17,9 +17,7 @@ from agent.office.store import OfficeStore
 from agent.ops.settings import Settings, SettingsError, load_settings
 
 
-async def serve_office(
-    settings: Settings, *, host: str, port: int, seed: bool, report: Callable[[str], None]
-) -> None:
+async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, report: Callable[[str], None]) -> None:
     """Serve the two APIs on `host`:`port` (0 picks a free one) until SIGINT or SIGTERM.
 
     `seed` adds the example companies first; `report` is told the address and the number of companies. Raises

@@ -122,9 +122,7 @@ class OfficeStore:
             company.transfer_targets = dict(new.transfer_targets)
             company.recording = new.recording
             await session.flush()
-            owned = {
-                n.e164: n for n in await session.scalars(select(Number).where(Number.company_id == company.id))
-            }
+            owned = {n.e164: n for n in await session.scalars(select(Number).where(Number.company_id == company.id))}
             for e164 in owned.keys() - numbers:
                 await session.delete(owned[e164])
             for e164 in sorted(numbers - owned.keys()):
@@ -221,9 +219,7 @@ class OfficeStore:
 
     @staticmethod
     async def _remember(session: AsyncSession, company_id: int, number: str, moment: datetime) -> bool:
-        caller = await session.scalar(
-            select(Caller).where(Caller.company_id == company_id, Caller.number == number)
-        )
+        caller = await session.scalar(select(Caller).where(Caller.company_id == company_id, Caller.number == number))
         if caller is None:
             try:
                 async with session.begin_nested():
