@@ -26,6 +26,9 @@ from typing import Any
 
 HERE = Path(__file__).parent
 BUILD = HERE.parents[1] / "build" / "bench"
+LAG_MS = 5.0
+"""Callers that are later than this at P99 measured themselves: the point is taken again, and marked when it stays."""
+TRIES = 3
 HOW = (
     "cpu: percent of one core a call, by the CPU clock of the server's process, over the measurement; gap: between "
     "arrivals of the audio messages of one call, over all calls; rate: least-squares slope of arrivals over the frame "
@@ -102,7 +105,7 @@ def server(name: str, core: int) -> Iterator[tuple[int, int]]:
 
 
 def measure(name: str, calls: int, warmup_s: float, seconds: float, cores: tuple[int, int]) -> Point:
-    """One point of the table."""
+    """One point of the table, taken once."""
     load = build("load")
     with server(name, cores[1]) as (pid, port):
         command = ["taskset", "-c", str(cores[0]), str(load), "127.0.0.1", str(port), str(calls)]
@@ -130,6 +133,14 @@ def measure(name: str, calls: int, warmup_s: float, seconds: float, cores: tuple
     )
 
 
+def measure_fairly(name: str, calls: int, warmup_s: float, seconds: float, cores: tuple[int, int]) -> Point:
+    """One point of the table, from a try in which the callers themselves were in time if there is one."""
+    tries: list[Point] = []
+    while len(tries) < TRIES and not any(point.lag_p99_ms <= LAG_MS for point in tries):
+        tries.append(measure(name, calls, warmup_s, seconds, cores))
+    return min(tries, key=lambda point: point.lag_p99_ms)
+
+
 def show(points: list[Point]) -> None:
     """Prints the table, and how the core compares with the others at the same number of calls."""
     print(f"{'server':<9}{'calls':>6}{'cpu % a call':>14}{'gap p50':>9}{'p99':>8}{'max ms':>8}", end="")
@@ -138,6 +149,7 @@ def show(points: list[Point]) -> None:
         print(
             f"{p.server:<9}{p.calls:>6}{p.cpu_percent_a_call:>14.4f}{p.gap_p50_ms:>9.2f}{p.gap_p99_ms:>8.2f}"
             f"{p.gap_max_ms:>8.1f}{p.rate_ppm:>10.0f}{p.rate_ppm_worst:>9.0f}{p.lag_p99_ms:>12.2f}{p.ended_early:>12}"
+            + ("  the callers were late themselves: no measurement" if p.lag_p99_ms > LAG_MS else "")
         )
     by = {(p.server, p.calls): p for p in points}
     for p in points:
@@ -164,7 +176,7 @@ def main() -> int:
     points = []
     for calls in options.calls:
         for name in options.servers:
-            points.append(measure(name, calls, options.warmup, options.seconds, cores))
+            points.append(measure_fairly(name, calls, options.warmup, options.seconds, cores))
             print(f"{name}, {calls} calls: {points[-1].cpu_percent_a_call:.4f} % a call", file=sys.stderr)
     show(points)
     options.out.parent.mkdir(parents=True, exist_ok=True)

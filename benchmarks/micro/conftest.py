@@ -30,6 +30,8 @@ class Ratio:
     high: float
     ns: float
     baseline_ns: float
+    goal: float
+    """How many times faster it is meant to be, 0 for no goal."""
 
 
 ratios: list[Ratio] = []
@@ -38,8 +40,8 @@ ratios: list[Ratio] = []
 class Compare(Protocol):
     """Times `ours` against `theirs` and keeps the ratio; `of` is how many items one call works on."""
 
-    def __call__(self, what: str, ours: Work, baseline: str, theirs: Work, of: int = 1) -> Ratio:
-        """Returns the ratio; `what` and `baseline` name the two in the table."""
+    def __call__(self, what: str, ours: Work, baseline: str, theirs: Work, of: int = 1, goal: float = 0) -> Ratio:
+        """Returns the ratio; `what` and `baseline` name the two in the table, `goal` is the ratio to reach."""
 
 
 def _loops(work: Work) -> int:
@@ -60,7 +62,7 @@ def _seconds(work: Work, loops: int) -> float:
 def compare(benchmark: Any) -> Compare:
     """Alternates rounds of two works; pytest-benchmark's own table shows ours alone."""
 
-    def measure(what: str, ours: Work, baseline: str, theirs: Work, of: int = 1) -> Ratio:
+    def measure(what: str, ours: Work, baseline: str, theirs: Work, of: int = 1, goal: float = 0) -> Ratio:
         loops, other_loops = _loops(ours), _loops(theirs)
         gc.disable()
         try:
@@ -78,6 +80,7 @@ def compare(benchmark: Any) -> Compare:
             high=round(high, 2),
             ns=round(statistics.median(a for a, _ in pairs) * 1e9 / of, 1),
             baseline_ns=round(statistics.median(b for _, b in pairs) * 1e9 / of, 1),
+            goal=goal,
         )
         ratios.append(ratio)
         benchmark.extra_info[baseline] = ratio.times
@@ -94,10 +97,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     line = terminalreporter.write_line
     line("")
-    line(f"{'what':<42} {'ns each':>10} {'baseline':<34} {'ns each':>10} {'times faster (quartiles)':>26}")
+    line(f"{'what':<32} {'ns each':>9} {'baseline':<30} {'ns each':>9} {'times faster (quartiles)':>26}")
     for ratio in ratios:
         spread = f"{ratio.times:>8.1f}  ({ratio.low:.1f} .. {ratio.high:.1f})"
-        line(f"{ratio.what:<42} {ratio.ns:>10.1f} {ratio.baseline:<34} {ratio.baseline_ns:>10.1f} {spread:>26}")
+        goal = (
+            "" if not ratio.goal else f"  goal {ratio.goal:g}: {'reached' if ratio.times >= ratio.goal else 'MISSED'}"
+        )
+        line(f"{ratio.what:<32} {ratio.ns:>9.1f} {ratio.baseline:<30} {ratio.baseline_ns:>9.1f} {spread:>26}{goal}")
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     how = f"median and quartiles of {ROUNDS} pairs of alternating rounds of at least {ROUND_S * 1000:.0f} ms"
     RESULTS.write_text(json.dumps({"how": how, "ratios": [asdict(ratio) for ratio in ratios]}, indent=2) + "\n")

@@ -218,6 +218,7 @@ def test_close_sends_the_trail_then_the_hangup_once(core: Any) -> None:
     call = live(core)
     call.tick()
     call.do_close(trail_ticks=3)
+    assert told(call) == []  # nobody waits for an answer to a close
     assert [call.tick() for _ in range(5)] == [b"\x10\x01\x40" + SILENCE] * 3 + [b"\x00\x00\x00", b""]
 
 

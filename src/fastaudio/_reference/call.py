@@ -252,7 +252,14 @@ class Call:
 
     def do_flush(self, generation: int) -> None:
         """Throws generations up to `generation` away."""
-        self._flush(generation, 0)
+        played = self._playout.flush(generation)
+        if not self._playout.paused:
+            self._bargein.reset()
+        if played.flushed:
+            self._tell_played(played, 0)
+        else:  # the agent waits for an answer, also when there was nothing to throw away
+            self._emit(EventKind.FLUSHED, generation, 0, self._position, 0)
+        self._heard = (self._playout.generation, self._playout.heard)
 
     def do_hold(self) -> None:
         """Holds playback until `do_resume`, `do_flush` or the limit of the barge-in rules."""
@@ -274,19 +281,11 @@ class Call:
     def do_close(self, trail_ticks: int = 0) -> None:
         """Flushes everything, sends silence for so many ticks, then the hangup message."""
         if not self._closing:
-            self._flush(2**32 - 1, 0)
+            self._tell_played(self._playout.flush(2**32 - 1), 0)
+            self._bargein.reset()
+            self._heard = (self._playout.generation, self._playout.heard)
             self._closing = True
             self._trail = trail_ticks
-
-    def _flush(self, generation: int, now_ns: int) -> None:
-        played = self._playout.flush(generation)
-        if not self._playout.paused:
-            self._bargein.reset()
-        if played.flushed:
-            self._tell_played(played, now_ns)
-        else:  # the agent waits for an answer, also when there was nothing to throw away
-            self._emit(EventKind.FLUSHED, generation, 0, self._position, now_ns)
-        self._heard = (self._playout.generation, self._playout.heard)
 
     def _decide(self, now_ns: int) -> None:
         action = self._bargein.tick(self._playout.active)
