@@ -82,6 +82,15 @@ class Twins(RuleBasedStateMachine):
         self.generation += newer == 0
         self.both("write", self.generation, pcm(seed, samples, 9000)[int(cut) :])
 
+    @rule(older=st.integers(1, 3), end=st.booleans())
+    def write_too_late(self, older: int, end: bool) -> None:
+        """To an utterance that has ended, was flushed, or (generation 0) never was one."""
+        generation = max(0, self.generation - older)
+        if end:
+            self.both("end", generation)
+        else:
+            self.both("write", generation, pcm(1, 100, 9000))
+
     @rule()
     def end(self) -> None:
         if self.both("end", self.generation) is True:
@@ -97,12 +106,13 @@ class Twins(RuleBasedStateMachine):
 
     @rule(
         seed=st.integers(0, 99),
-        samples=st.integers(0, 5000),
-        tail=st.integers(0, 5),
+        samples=st.one_of(st.integers(0, 5000), st.integers(0, 1000)),
+        tail=st.integers(0, 50),
         end=st.booleans(),
-        ticks=st.integers(0, 30),
+        ticks=st.one_of(st.integers(0, 30), st.integers(0, 4)),
+        late=st.integers(1, 4),
     )
-    def say(self, seed: int, samples: int, tail: int, end: bool, ticks: int) -> None:
+    def say(self, seed: int, samples: int, tail: int, end: bool, ticks: int, late: int) -> None:
         """An utterance, often of nearly whole frames, and some of its playing."""
         samples = samples // self.frame_samples * self.frame_samples + tail
         self.both("write", self.generation, pcm(seed, samples, 9000))
@@ -110,6 +120,7 @@ class Twins(RuleBasedStateMachine):
             self.end()
         for _ in range(ticks):
             self.tick(1, stalled=False)
+        self.tick(late, stalled=False)
 
     @rule(ticks=st.integers(0, 3), rewind_ms=st.integers(0, 250), again=st.booleans(), flush=st.booleans())
     def pause(self, ticks: int, rewind_ms: int, again: bool, flush: bool) -> None:

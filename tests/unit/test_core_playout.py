@@ -88,6 +88,14 @@ def test_the_lead_is_sent_ahead_and_given_back(core: Any) -> None:
     assert counts == [3, 1, 1, 0, 0, 1, 1, 1]
 
 
+def test_the_lead_is_given_back_by_late_ticks_too(core: Any) -> None:
+    call = live(core, lead=3)
+    call.write(1, b"".join(level(n) for n in range(1, 5)))
+    call.end(1)
+    assert len(frames(call.tick())) == 4
+    assert [len(frames(call.tick(periods=periods))) for periods in (2, 1, 1)] == [0, 0, 1]
+
+
 def test_owed_speech_is_caught_up_and_owed_silence_is_not_sent(core: Any) -> None:
     call = live(core)
     call.write(1, b"".join(level(n) for n in range(1, 4)))
@@ -156,6 +164,20 @@ def test_resume_goes_back_at_most_200_ms(core: Any) -> None:
         got = struct.unpack("<160h", frames(call.tick())[0])
         assert got[60] == first  # behind the ramp
         assert call.heard() == (1, 12 * 160 + 40 + (0 if rewind_ms else 160))
+
+
+def test_a_hold_at_the_very_end_leaves_the_place_for_a_resume(core: Any) -> None:
+    call = live(core)
+    call.write(1, level(1000, 1) + level(1000, 0.125))  # the last frame has 20 samples, less than a ramp
+    call.end(1)
+    call.tick()
+    call.do_hold()
+    call.tick()
+    assert call.heard() == (1, 179)
+    assert (EventKind.PLAYED, 1, 180) not in told(call)
+    call.do_resume()
+    call.tick()
+    assert told(call)[-1] == (EventKind.PLAYED, 1, 180)
 
 
 def test_flush_is_told_with_what_was_heard_and_refuses_the_rest(core: Any) -> None:
