@@ -105,6 +105,22 @@ def test_a_gap_ends_speech(core: Any) -> None:
     assert events == [(EventKind.SPEECH, 0), (EventKind.QUIET, 6 * 160)]
 
 
+def test_what_was_said_before_a_gap_is_no_interruption_behind_it(core: Any) -> None:
+    held = []
+    for ticks in (0, 30):
+        call = live(core)
+        for _ in range(3):
+            call.input(frame(core, 5000))
+            call.tick()
+        for _ in range(ticks):
+            call.tick()
+        call.write(1, struct.pack("<h", 7) * 1600)
+        call.input(frame(core, 5000))
+        call.tick()
+        held.append(EventKind.HOLD in [kind for kind, *_ in call.events()])
+    assert held == [True, False]
+
+
 def test_a_slow_reader_loses_its_own_copy_alone(core: Any) -> None:
     call = live(core, capture_blocks=128)
     slow, quick, got = call.reader(), call.reader(), 0
