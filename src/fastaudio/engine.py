@@ -135,7 +135,7 @@ class Engine:
     # -- the media thread's word -------------------------------------------------------------------------------------
 
     def _replenish(self) -> None:
-        """Keep spare calls ready, so that the media thread never allocates; together with live ones at most max_calls."""
+        """Keep spare calls ready: the media thread never allocates. With the live ones they are at most max_calls."""
         while len(self._spare) < self._spare_target and len(self._spare) + len(self.calls) < self.max_calls:
             self._number += 1
             spare = self.options.create(self._number)

@@ -6,14 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from agent.call.clauses import ClauseSplitter
 from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.speech import Speech
 from agent.providers.base import LanguageModel, ProviderError, Text, ToolCall
-from agent.tools.registry import ToolContext, ToolRegistry, ToolResult
+from agent.tools.registry import Effect, ToolContext, ToolRegistry, ToolResult
 
 log = logging.getLogger(__name__)
 
@@ -27,19 +26,13 @@ RUNNING = '{"status":"still running"}'
 TRANSFERRING = "I'll put you through now."
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What the session has to do when the speech has been heard."""
-
-    effect: str = ""
-    """`end`, `transfer` or nothing."""
-    extension: str = ""
-    booking_id: str = ""
-    failed: bool = False
-
-
 class Reply:
-    """Makes one answer. `on_last_words` is called as soon as it is clear that they are the last."""
+    """Makes one answer.
+
+    `on_result` hears of each tool that has run, at once, also of one that ran on while the caller went on speaking.
+    `tool_tasks` holds the tools that are running, for the session to wait for at the end. `failed` tells that the LLM
+    gave no answer.
+    """
 
     def __init__(
         self,
@@ -51,7 +44,8 @@ class Reply:
         context: ToolContext,
         *,
         clock_ms: Callable[[], int],
-        on_last_words: Callable[[], None],
+        on_result: Callable[[ToolResult], None],
+        tool_tasks: set[asyncio.Task[ToolResult]],
     ) -> None:
         self._llm = llm
         self._tools = tools
@@ -60,19 +54,20 @@ class Reply:
         self._turn = turn
         self._context = context
         self._clock_ms = clock_ms
-        self._on_last_words = on_last_words
-        self.outcome = Outcome()
+        self._on_result = on_result
+        self._effect: Effect | None = None
+        self._tool_tasks = tool_tasks
+        self.failed = False
 
-    async def run(self) -> Outcome:
+    async def run(self) -> None:
         """Think, speak and act to the end of the answer; the speech is then complete, and still being heard."""
         try:
             await self._rounds()
         except ProviderError as error:
             log.warning("%s: no answer", error)
-            self.outcome.failed = True
+            self.failed = True
             await self._say(TROUBLE)
         await self._speech.end()
-        return self.outcome
 
     async def _rounds(self) -> None:
         for _ in range(ROUNDS):
@@ -81,9 +76,9 @@ class Reply:
                 return
             await self._speech.pause()
             await self._run_tools(calls)
-            if self.outcome.effect:
+            if self._effect in ("end", "transfer"):
                 if not self._speech.text.strip():
-                    await self._say(GOODBYE if self.outcome.effect == "end" else TRANSFERRING)
+                    await self._say(GOODBYE if self._effect == "end" else TRANSFERRING)
                 return
 
     async def _think(self) -> list[ToolCall]:
@@ -134,6 +129,8 @@ class Reply:
         running = asyncio.create_task(
             self._tools.run(call.name, call.arguments, self._context), name=f"tool {call.name}"
         )
+        self._tool_tasks.add(running)
+        running.add_done_callback(self._tool_tasks.discard)
         try:
             done, _ = await asyncio.wait({running}, timeout=FILLER_S)
             if not done:
@@ -168,9 +165,5 @@ class Reply:
         self._heed(result)
 
     def _heed(self, result: ToolResult) -> None:
-        if result.effect == "booked":
-            self.outcome.booking_id = str(result.data.get("booking_id", ""))
-        elif result.effect in ("end", "transfer"):
-            self.outcome.effect = result.effect
-            self.outcome.extension = str(result.data.get("extension", ""))
-            self._on_last_words()
+        self._effect = result.effect or self._effect
+        self._on_result(result)

@@ -12,10 +12,12 @@ from typing import Any, TypeAlias
 
 import fastaudio
 from agent.call import turn as turns
+from agent.call.chronicle import Chronicle
 from agent.call.context import CompanyContext
+from agent.call.greeting import greeting_text
 from agent.call.history import History
-from agent.call.record import CallRecord, TurnRecord
-from agent.call.reply import TROUBLE, Outcome, Reply
+from agent.call.record import CallRecord
+from agent.call.reply import TROUBLE, Reply
 from agent.call.services import Preparation, Services
 from agent.call.speech import Speech
 from agent.call.turn import State, Turn
@@ -24,7 +26,7 @@ from agent.ops.recording import record as record_call
 from agent.prompts import fill
 from agent.providers.base import ProviderError, SpeechToText, SttLost, Transcript, UtteranceEnd
 from agent.telephony import CallInfo, Verdict
-from agent.tools.registry import ToolContext
+from agent.tools.registry import ToolContext, ToolResult
 from fastaudio import EventKind
 
 log = logging.getLogger(__name__)
@@ -57,30 +59,22 @@ class Session:
         self._preparation = preparation
         self._services = services
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
-        self._turn = Turn(self._clock_ms())
+        self._log = Chronicle(call, info, services.on_turn)
+        self._turn = Turn(self._log.now_ms())
         self._speech: Speech | None = None
         self._reply: Reply | None = None
-        self._reply_task: asyncio.Task[Outcome] | None = None
+        self._reply_task: asyncio.Task[None] | None = None
+        self._tool_tasks: set[asyncio.Task[ToolResult]] = set()
         self._uplink: Uplink | None = None
         self._stt: SpeechToText | None = None
         self._history = History("")
         self._company: CompanyContext = CompanyContext()
         self._tool_context: ToolContext | None = None
-        self._exchange: TurnRecord | None = None
         self._ending: Verdict | None = None
         self._failed = False
         self._speech_end_ms: int | None = None
         self._heard_ms: int | None = None
         self._tasks: set[asyncio.Task[None]] = set()
-        self.record = CallRecord(
-            uuid=str(call.uuid),
-            did=info.did,
-            caller_id=info.caller_id,
-            caller_name=info.caller_name,
-            unique_id=info.unique_id,
-            linked_id=info.linked_id,
-            source=info.source,
-        )
 
     # -- the call ----------------------------------------------------------------------------------------------------
 
@@ -105,14 +99,12 @@ class Session:
             log.exception("call %s failed", self._call.uuid)
             self._failed = True
         finally:
-            await self._close()
-        return self.record
+            record = await self._close()
+        return record
 
     async def _open(self) -> None:
         self._company = await self._preparation.context(self._call.started_ns)
-        self.record.company = self._company.company_name
-        if self._company.default_reason:
-            self.record.mark(self._clock_ms(), "default_context", self._company.default_reason)
+        self._log.answered_for(self._company)
         self._history = History(fill(self._services.prompt, self._company))
         self._tool_context = ToolContext(
             call_uuid=str(self._call.uuid),
@@ -122,7 +114,7 @@ class Session:
             did_number=self._info.did,
             region=self._services.settings.default_region,
         )
-        self._exchange = self._new_exchange("")
+        self._log.begin_exchange("")
         self._speech = Speech(self._call, self._services.tts, self._company.voice_id)
         self._spawn(self._greet(self._speech), "greet")
         self._spawn(self._await_speech(self._speech), "await greeting")
@@ -135,18 +127,16 @@ class Session:
 
     async def _greet(self, speech: Speech) -> None:
         self._history.agent_began()
-        try:
-            text = await self._services.greetings.say(speech, self._company)
-        except (fastaudio.StaleGeneration, fastaudio.EngineClosed):
-            text = speech.text  # interrupted, or the caller is gone
-        self._history.agent_said(text)
+        self._history.agent_said(greeting_text(self._company))
+        with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):  # interrupted, or gone
+            await self._services.greetings.say(speech, self._company)
 
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
         while not self._call.ended:
             wait_s = limit - time.monotonic()
             if self._turn.deadline_ms is not None:
-                wait_s = min(wait_s, (self._turn.deadline_ms - self._clock_ms()) / 1000)
+                wait_s = min(wait_s, (self._turn.deadline_ms - self._log.now_ms()) / 1000)
             try:
                 async with asyncio.timeout(max(0.0, wait_s)):
                     item = await self._inbox.get()
@@ -157,13 +147,15 @@ class Session:
                 elif time.monotonic() >= limit:
                     self._hang_up(Verdict("hangup", reason="too_long"))
                     limit += 30
-                await self._do(self._turn.tick(self._clock_ms()))
+                await self._do(self._turn.tick(self._log.now_ms()))
                 continue
             await self._handle(item)
 
-    async def _close(self) -> None:
+    async def _close(self) -> CallRecord:
         """The call is over: end what is under way and write down what came of it."""
         await self._stop_reply()
+        if self._tool_tasks:  # a booking that was begun is made, also when the caller has gone; each has a time limit
+            await asyncio.wait(self._tool_tasks)
         if self._speech is not None:
             await self._speech.cancel()
         for task in list(self._tasks):
@@ -171,19 +163,17 @@ class Session:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._stt is not None:
             await self._stt.close()
-        if not self._call.ended:
-            self._call.hangup(0)
-        self._finish_exchange()
-        self.record.seconds = round((time.monotonic_ns() - self._call.started_ns) / 1e9, 3)
-        self.record.ended_by = await self._call.wait_ended()
-        if self._ending is None and self.record.ended_by == "caller":
+        self._call.hangup(0)
+        self._log.end_exchange(self._speech)
+        record = await self._log.close()
+        if self._ending is None and not self._failed and record.ended_by == "caller":
             self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
-        verdict = self._ending
-        self.record.verdict = f"{verdict.action} {verdict.target}".strip() if verdict else ""
-        if self._failed and not self.record.booking_id:
-            self.record.outcome = "failed"
-        self.record.media = self._call.counters()
-        self.record.vendors = {"stt": dict(getattr(self._stt, "counters", {}))}
+        if self._ending is not None:
+            record.verdict = f"{self._ending.action} {self._ending.target}".strip()
+        if self._failed:
+            self._log.outcome("failed")
+        record.vendors = {"stt": dict(getattr(self._stt, "counters", {}))}
+        return record
 
     # -- what happens ------------------------------------------------------------------------------------------------
 
@@ -204,16 +194,16 @@ class Session:
 
     async def _record_audio(self) -> None:
         path = self._services.settings.recordings / f"{self._call.uuid}.wav"
-        self.record.recording = str(path)
+        self._log.record.recording = str(path)
         lost_ms = await record_call(self._call, path)
         if lost_ms:
-            self.record.mark(self._clock_ms(), "recording_lost", f"{lost_ms} ms")
+            self._log.mark("recording_lost", f"{lost_ms} ms")
 
     async def _await_speech(self, speech: Speech) -> None:
         self._put(SpeechDone(speech, await speech.finished()))
 
     async def _handle(self, item: Item) -> None:
-        now_ms = self._clock_ms()
+        now_ms = self._log.now_ms()
         if isinstance(item, Transcript):
             await self._handle_transcript(item, now_ms)
         elif isinstance(item, UtteranceEnd):
@@ -232,7 +222,6 @@ class Session:
         await self._do(self._turn.transcript(heard, now_ms))
 
     async def _handle_media(self, event: fastaudio.Event, now_ms: int) -> None:
-        at_ms = self._at_ms(event.time_ns)
         match event.kind:
             case EventKind.SPEECH:
                 await self._do(self._turn.caller_speaks(now_ms))
@@ -240,26 +229,27 @@ class Session:
                 self._speech_end_ms = event.position * 1000 // self._call.rate
                 await self._do(self._turn.caller_quiet(now_ms))
             case EventKind.BEGAN:
-                self._note_first_frame(event)
+                self._log.first_frame(self._speech, event)
                 self._speech_end_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
             case EventKind.HOLD:
-                self.record.mark(at_ms, "hold")
+                self._log.mark("hold", at_ns=event.time_ns)
                 await self._do(self._turn.hold(now_ms))
             case EventKind.BARGE_IN:
-                self.record.mark(at_ms, "barge_in")
+                self._log.mark("barge_in", at_ns=event.time_ns)
             case EventKind.RESUME:
-                self.record.mark(at_ms, "resume")
+                self._log.mark("resume", at_ns=event.time_ns)
                 await self._do(self._turn.resumed(now_ms))
             case EventKind.FLUSHED:
                 if self._speech is not None and event.generation == self._speech.utterance.generation:
-                    self.record.mark(at_ms, "flush")
+                    if event.value:  # else the caller has heard nothing of it: a reply that was withdrawn
+                        self._log.mark("flush", at_ns=event.time_ns)
                     await self._do(self._turn.flushed(now_ms))
             case EventKind.DTMF:
-                await self._dtmf(chr(event.value), at_ms)
+                await self._dtmf(chr(event.value), event.time_ns)
 
-    async def _dtmf(self, digit: str, at_ms: int) -> None:
-        self.record.mark(at_ms, "dtmf", digit)
+    async def _dtmf(self, digit: str, at_ns: int) -> None:
+        self._log.mark("dtmf", digit, at_ns=at_ns)
         targets = list(self._company.transfer_targets.values())
         if digit == "0" and targets and self._turn.state is not State.ENDING:
             await self._interrupt()
@@ -290,13 +280,13 @@ class Session:
                 case turns.AskIfThere():
                     await self._say(STILL_THERE)
                 case turns.GiveUp():
-                    self.record.outcome = "silent" if self.record.outcome == "no_booking" else self.record.outcome
+                    self._log.outcome("silent")
                     await self._last_words(SILENT_GOODBYE, Verdict("hangup", reason="silence"))
 
     async def _respond(self, text: str) -> None:
         await self._stop_reply()
-        self._finish_exchange()
-        exchange = self._exchange = self._new_exchange(text)
+        self._log.end_exchange(self._speech)
+        exchange = self._log.begin_exchange(text)
         exchange.times.final_transcript = self._heard_ms
         exchange.times.speech_end = self._speech_end_ms
         self._history.caller_said(text)
@@ -309,11 +299,24 @@ class Session:
             speech,
             exchange,
             self._tool_context,
-            clock_ms=self._clock_ms,
-            on_last_words=self._begin_ending,
+            clock_ms=self._log.now_ms,
+            on_result=self._tool_has_run,
+            tool_tasks=self._tool_tasks,
         )
         self._reply_task = asyncio.create_task(self._reply.run(), name="reply")
         self._spawn(self._await_speech(speech), "await speech")
+
+    def _tool_has_run(self, result: ToolResult) -> None:
+        """What a tool wants of the call."""
+        if result.effect == "booked":
+            self._log.booked(str(result.data.get("booking_id", "")))
+        elif result.effect == "end":
+            self._ending = Verdict("hangup", reason="agent")
+            self._begin_ending()
+        elif result.effect == "transfer":
+            self._ending = Verdict("transfer", str(result.data.get("extension", "")), "agent")
+            self._log.outcome("transferred")
+            self._begin_ending()
 
     async def _withdraw(self) -> None:
         """The caller went on before anything of the reply was heard."""
@@ -321,10 +324,8 @@ class Session:
         if self._speech is not None:
             await self._speech.cancel()
             self._call.flush()
-        if self._history.withdraw() is not None and self._exchange is not None:
-            with contextlib.suppress(ValueError):
-                self.record.turns.remove(self._exchange)
-            self._exchange = None
+        if self._history.withdraw() is not None:
+            self._log.withdraw_exchange()
 
     async def _interrupt(self) -> None:
         """The caller interrupts: late audio is dropped, and the history holds what was heard."""
@@ -341,8 +342,7 @@ class Session:
         heard = speech.heard_text()
         if heard != speech.text.strip():
             self._history.cut(heard)
-            if self._exchange is not None:
-                self._exchange.interrupted = True
+            self._log.interrupted()
 
     async def _stop_reply(self) -> None:
         task, self._reply_task = self._reply_task, None
@@ -352,9 +352,9 @@ class Session:
                 await task
 
     def _begin_ending(self) -> None:
-        """The LLM's last words are coming: nothing interrupts them any more."""
+        """The last words are coming: nothing interrupts them any more."""
         self._call.set_barge_in(fastaudio.BargeInOptions(enabled=False))
-        for action in self._turn.ending(self._clock_ms()):
+        for action in self._turn.ending(self._log.now_ms()):
             if isinstance(action, turns.Resume):
                 self._call.resume()
 
@@ -362,42 +362,27 @@ class Session:
         if done.speech is not self._speech:
             return  # of a reply that was replaced
         task = self._reply_task
-        outcome = self._reply.outcome if self._reply is not None and (task is None or task.done()) else None
         if task is not None and not task.done():
             with contextlib.suppress(TimeoutError):  # the speech ends with the reply; its last steps take no time
                 async with asyncio.timeout(1.0):
-                    outcome = await asyncio.shield(task)
-        if outcome is not None:
-            await self._settle(outcome, done)
+                    await asyncio.shield(task)
+        if self._reply is not None and self._reply.failed:
+            self._services.counters["replies_failed"] += 1
         if self._ending is not None:
             self._hang_up(self._ending)
-            return
-        if done.speech.failed:
+        elif done.speech.failed:
             await self._trouble("no_tts")
-            return
-        if not done.played.flushed or self._turn.state is State.ENDING:
-            self._finish_exchange()
+        elif self._failed:
+            self._call.hangup(TRAIL_MS)  # the apology has been heard; no verdict: the dialplan's fallback
+        elif not done.played.flushed:
+            self._log.end_exchange(done.speech)
             await self._do(self._turn.agent_finished(now_ms))
-
-    async def _settle(self, outcome: Outcome, done: SpeechDone) -> None:
-        """What the reply wants of the session, once."""
-        self._reply = None
-        if outcome.booking_id:
-            self.record.booking_id = outcome.booking_id
-            self.record.outcome = "booked"
-        if outcome.effect == "end":
-            self._ending = Verdict("hangup", reason="agent")
-        elif outcome.effect == "transfer":
-            self._ending = Verdict("transfer", outcome.extension, "agent")
-            self.record.outcome = "transferred" if not self.record.booking_id else self.record.outcome
-        if outcome.failed:
-            self._services.counters["replies_failed"] += 1
 
     # -- words of our own --------------------------------------------------------------------------------------------
 
     async def _say(self, text: str) -> None:
-        self._finish_exchange()
-        self._exchange = self._new_exchange("")
+        self._log.end_exchange(self._speech)
+        self._log.begin_exchange("")
         self._history.agent_began()
         self._history.agent_said(text)
         speech = self._speech = Speech(self._call, self._services.tts, self._company.voice_id)
@@ -410,13 +395,13 @@ class Session:
         self._reply = None
         self._begin_ending()
         self._ending = verdict
-        if verdict.action == "transfer" and self.record.outcome == "no_booking":
-            self.record.outcome = "transferred"
+        if verdict.action == "transfer":
+            self._log.outcome("transferred")
         await self._say(text)
 
     async def _trouble(self, what: str) -> None:
         """A vendor is gone for good: the dialplan's fallback takes the caller, since no verdict is left for it."""
-        self.record.mark(self._clock_ms(), what)
+        self._log.mark(what)
         self._failed = True
         if self._turn.state is State.ENDING:
             self._call.hangup(TRAIL_MS)
@@ -428,50 +413,12 @@ class Session:
             return
         await self._interrupt()
         await self._say(TROUBLE)
-        self._spawn(self._hang_up_after_speech(), "hang up")
-
-    async def _hang_up_after_speech(self) -> None:
-        if self._speech is not None:
-            await self._speech.finished()
-        self._call.hangup(TRAIL_MS)
 
     def _hang_up(self, verdict: Verdict) -> None:
         """The verdict first: the dialplan asks within milliseconds of the hangup."""
         self._ending = verdict
         self._services.registry.decide(self._call.uuid, verdict)
         self._call.hangup(TRAIL_MS)
-
-    # -- the record --------------------------------------------------------------------------------------------------
-
-    def _new_exchange(self, caller: str) -> TurnRecord:
-        exchange = TurnRecord(caller=caller, start_ms=self._clock_ms())
-        self.record.turns.append(exchange)
-        return exchange
-
-    def _finish_exchange(self) -> None:
-        exchange, speech = self._exchange, self._speech
-        if exchange is None or exchange.end_ms is not None or speech is None:
-            return
-        exchange.agent = speech.text.strip()
-        exchange.heard = speech.heard_text()
-        exchange.interrupted = exchange.interrupted or (speech.utterance.done and exchange.heard != exchange.agent)
-        exchange.end_ms = self._clock_ms()
-        times = exchange.times
-        times.first_tts_text = self._at_ms(speech.first_text_ns) if speech.first_text_ns else None
-        times.first_audio = self._at_ms(speech.first_audio_ns) if speech.first_audio_ns else None
-        if self._services.on_turn is not None:
-            self._services.on_turn(self.record, exchange)
-
-    def _note_first_frame(self, event: fastaudio.Event) -> None:
-        speech, exchange = self._speech, self._exchange
-        if speech is not None and exchange is not None and event.generation == speech.utterance.generation:
-            exchange.times.first_frame = self._at_ms(event.time_ns)
-
-    def _clock_ms(self) -> int:
-        return self._at_ms(time.monotonic_ns())
-
-    def _at_ms(self, at_ns: int) -> int:
-        return (at_ns - self._call.started_ns) // 1_000_000
 
     def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         task = asyncio.create_task(work, name=name)

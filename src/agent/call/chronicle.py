@@ -1,0 +1,109 @@
+"""Keeps a call's record while the call runs: exchanges as they begin and end, and when things happened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import fastaudio
+from agent.call.context import CompanyContext
+from agent.call.record import CallRecord, TurnRecord
+from agent.call.speech import Speech
+from agent.telephony import CallInfo
+
+
+class Chronicle:
+    """The record of one call, and the clock that it is written by: ms since the UUID."""
+
+    def __init__(
+        self,
+        call: fastaudio.Call,
+        info: CallInfo,
+        on_turn: Callable[[CallRecord, TurnRecord], None] | None = None,
+    ) -> None:
+        self._call = call
+        self._on_turn = on_turn
+        self._exchange: TurnRecord | None = None
+        self.record = CallRecord(
+            uuid=str(call.uuid),
+            did=info.did,
+            caller_id=info.caller_id,
+            caller_name=info.caller_name,
+            unique_id=info.unique_id,
+            linked_id=info.linked_id,
+            source=info.source,
+        )
+
+    def now_ms(self) -> int:
+        """The time of the call."""
+        return self.at_ms(time.monotonic_ns())
+
+    def at_ms(self, at_ns: int) -> int:
+        """The time of the call at a time of CLOCK_MONOTONIC."""
+        return (at_ns - self._call.started_ns) // 1_000_000
+
+    def answered_for(self, company: CompanyContext) -> None:
+        """In whose name the call is answered."""
+        self.record.company = company.company_name
+        if company.default_reason:
+            self.mark("default_context", company.default_reason)
+
+    def mark(self, what: str, detail: str = "", *, at_ns: int | None = None) -> None:
+        """Note that something happened, now or at a time of CLOCK_MONOTONIC."""
+        self.record.mark(self.now_ms() if at_ns is None else self.at_ms(at_ns), what, detail)
+
+    def begin_exchange(self, caller: str) -> TurnRecord:
+        """The caller has said something that is answered now; nothing when the agent speaks by itself."""
+        self._exchange = TurnRecord(caller=caller, start_ms=self.now_ms())
+        self.record.turns.append(self._exchange)
+        return self._exchange
+
+    def withdraw_exchange(self) -> None:
+        """The caller went on: this was no exchange."""
+        if self._exchange is not None and self._exchange in self.record.turns:
+            self.record.turns.remove(self._exchange)
+        self._exchange = None
+
+    def interrupted(self) -> None:
+        """The caller interrupts the agent in this exchange."""
+        if self._exchange is not None:
+            self._exchange.interrupted = True
+
+    def first_frame(self, speech: Speech | None, event: fastaudio.Event) -> None:
+        """Audio of a generation has begun to go out."""
+        exchange = self._exchange
+        if exchange is not None and speech is not None and event.generation == speech.utterance.generation:
+            exchange.times.first_frame = self.at_ms(event.time_ns)
+
+    def end_exchange(self, speech: Speech | None) -> None:
+        """The agent has said what it had to say, or was cut off. Doing it again changes nothing."""
+        exchange = self._exchange
+        if exchange is None or exchange.end_ms is not None or speech is None:
+            return
+        exchange.agent = speech.text.strip()
+        exchange.heard = speech.heard_text()
+        exchange.interrupted = exchange.interrupted or (speech.utterance.done and exchange.heard != exchange.agent)
+        exchange.end_ms = self.now_ms()
+        times = exchange.times
+        times.first_tts_text = self.at_ms(speech.first_text_ns) if speech.first_text_ns else None
+        times.first_audio = self.at_ms(speech.first_audio_ns) if speech.first_audio_ns else None
+        if self._on_turn is not None:
+            self._on_turn(self.record, exchange)
+
+    def outcome(self, outcome: str) -> None:
+        """What came of the call; a booking is never overwritten."""
+        if not self.record.booking_id:
+            self.record.outcome = outcome
+
+    def booked(self, booking_id: str) -> None:
+        """A booking was made."""
+        self.record.booking_id = booking_id
+        self.record.outcome = "booked"
+
+    async def close(self) -> CallRecord:
+        """The call is over: what can be counted now."""
+        record = self.record
+        record.seconds = round((time.monotonic_ns() - self._call.started_ns) / 1e9, 3)
+        record.ended_by = await self._call.wait_ended()
+        record.media = self._call.counters()
+        return record
