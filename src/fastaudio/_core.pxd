@@ -8,6 +8,10 @@ cdef extern from "<sys/socket.h>" nogil:
         uint16_t ss_family
 
 
+cdef extern from "<stdlib.h>" nogil:
+    void *aligned_alloc(size_t alignment, size_t size)
+
+
 cdef extern from "fa.h" nogil:
     ctypedef enum fa_result_t:
         FA_OK, FA_AGAIN, FA_ERR_ARG, FA_ERR_NOMEM, FA_ERR_OS, FA_ERR_STALE, FA_ERR_NO_VAD, FA_ERR_PROTO
@@ -128,6 +132,7 @@ cdef extern from "capture.h" nogil:
 
 
 cdef extern from "event.h" nogil:
+    enum: FA_CACHE_LINE
     ctypedef struct fa_event_t:
         uint32_t kind, call, generation, value
         uint64_t position

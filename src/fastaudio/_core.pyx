@@ -6,6 +6,7 @@ import importlib.util
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pythread cimport PyThread_get_thread_ident
 from libc.errno cimport errno
+from libc.stdlib cimport free
 from libc.string cimport memcpy, memset
 from posix.dlfcn cimport RTLD_NOW, dlopen, dlsym
 
@@ -80,14 +81,15 @@ def rms_batch(const uint8_t[::1] pcm not None, uint32_t frame_samples):
     """Root mean square of each whole frame in a run of frames."""
     if frame_samples == 0:
         raise ValueError("frame_samples must be at least 1")
-    cdef size_t frames = pcm.shape[0] // (2 * frame_samples)
+    cdef size_t frames = pcm.shape[0] // (2 * <size_t>frame_samples)
     if frames == 0:
         return []
     cdef uint32_t[::1] out = memoryview(bytearray(4 * frames)).cast("I")
+    cdef size_t i
     cdef const int16_t *samples = <const int16_t *>&pcm[0]
     with nogil:
         fa_level_rms_batch(samples, frame_samples, frames, &out[0])
-    return list(out)
+    return [out[i] for i in range(frames)]
 
 
 def message(uint8_t kind, payload=b""):
@@ -282,7 +284,7 @@ cdef class Call:
     """The memory of one call. It belongs to an engine from `Engine.spare` until its end; alone, it is driven by hand."""
 
     cdef fa_call_t *call
-    cdef fa_events_t own_events
+    cdef fa_events_t *own_events  # on cache lines of its own, as the C side expects: Python's objects are not
     cdef bint owns_events
     cdef bint attached
     cdef unsigned long thread
@@ -310,7 +312,8 @@ cdef class Call:
         if self.call != NULL and not self.attached:
             fa_call_free(self.call)
         if self.owns_events:
-            fa_events_close(&self.own_events)
+            fa_events_close(self.own_events)
+        free(self.own_events)
 
     cdef int own_thread(self) except -1:
         if PyThread_get_thread_ident() != self.thread:
@@ -405,9 +408,13 @@ cdef class Call:
     def start(self, const uint8_t[::1] uuid not None, uint32_t events=4096):
         if self.attached or self.owns_events or uuid.shape[0] != 16:
             raise ValueError("start() once, with the 16 bytes of a UUID, on a call without an engine")
-        check(fa_events_init(&self.own_events, events))
+        if self.own_events == NULL:
+            self.own_events = <fa_events_t *>aligned_alloc(FA_CACHE_LINE, sizeof(fa_events_t))
+            if self.own_events == NULL:
+                raise MemoryError("no memory for the events of a call")
+        check(fa_events_init(self.own_events, events))
         self.owns_events = True
-        fa_call_start(self.call, &self.own_events, &uuid[0], 0)
+        fa_call_start(self.call, self.own_events, &uuid[0], 0)
 
     def input(self, const uint8_t[::1] data not None, int64_t now_ns=0):
         self.by_hand()
@@ -443,7 +450,7 @@ cdef class Call:
 
     def events(self):
         self.by_hand()
-        return drain(&self.own_events, 4096)
+        return drain(self.own_events, 4096)
 
 
 cdef class Reader:

@@ -266,7 +266,11 @@ void fa_call_resume(fa_call_t *call, uint32_t rewind_ms, int64_t now_ns) {
 
 void fa_call_close(fa_call_t *call, uint32_t trail_ticks, int64_t now_ns) {
   if (call->state != FA_CALL_LIVE) return;
-  fa_call_flush(call, UINT32_MAX, now_ns);
+  fa_played_t played = {0};
+  fa_playout_flush(&call->playout, UINT32_MAX, &played);
+  fa_bargein_reset(&call->bargein);
+  tell_played(call, &played, now_ns);
+  publish_heard(call);
   call->state = FA_CALL_CLOSING;
   call->trail = trail_ticks;
 }
