@@ -17,7 +17,7 @@ flags_of() { # gcc expands a small memcpy without the thread sanitizer's instrum
 
 one() {
   IFS='|' read -r name sanitizer unit file change <<LINE
-$(echo "$1" | sed 's/ *| */|/g')
+$(printf '%s' "$1" | sed 's/ *| */|/g')
 LINE
   dir=$build/mutant-$name
   rm -rf "$dir" && mkdir -p "$dir"

@@ -425,6 +425,14 @@ static void test_hangup_after_the_trail(void) {
   CHECK(memcmp(out, "\0\0\0", 3) == 0);
   CHECK(call->hung_up);
   CHECK_EQ(tick(), 0); /* once */
+  (void)expect_event(FA_EVENT_BEGAN);
+  fa_event_t event = expect_event(FA_EVENT_FLUSHED);
+  CHECK(event.generation == 1 && event.value == N + 40);
+  expect_no_event();
+  set_up(0);
+  fa_call_close(call, 0, 0);
+  CHECK_EQ(tick(), FA_HEADER_BYTES);
+  expect_no_event(); /* there was nothing to throw away */
 }
 
 static void test_capture_and_space_are_told_once(void) {

@@ -56,7 +56,7 @@ static void *produce_events(void *unused) {
 
 /* The consumer sleeps whenever it has drained: a lost wake-up is a poll that times out with events left. */
 static void test_no_wake_up_is_lost(void) {
-  CHECK_EQ(fa_events_init(events, 16), FA_OK);
+  CHECK_EQ(fa_events_init(events, 64), FA_OK); /* room enough for both threads to be at work at once */
   pthread_t thread;
   CHECK_EQ(pthread_create(&thread, NULL, produce_events, NULL), 0);
   for (uint32_t n = 0; n < EVENTS;) {
@@ -89,7 +89,7 @@ static void *consume_commands(void *unused) {
 
 static void test_commands_the_other_way(void) {
   CHECK_EQ(fa_commands_init(commands, 3), FA_ERR_ARG);
-  CHECK_EQ(fa_commands_init(commands, 4), FA_OK);
+  CHECK_EQ(fa_commands_init(commands, 64), FA_OK);
   CHECK(fa_commands_done(commands));
   CHECK(fa_commands_peek(commands) == NULL);
   pthread_t thread;
