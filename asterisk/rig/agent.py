@@ -24,6 +24,9 @@ READY_S = 60.0
 
 STOP_S = 20.0
 
+_NICE = {"serve": -10, "sandbox": 10}
+"""The emulated vendors' speech engines run elsewhere in earnest: here they must not take the agent's time."""
+
 _LISTENS = re.compile(r"AudioSocket on \S+:(\d+), FastAGI on \S+:(\d+)")
 
 
@@ -115,7 +118,7 @@ class AgentStack:
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
         with (self.directory / f"{command}.log").open("wb") as log:
             self._processes[command] = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "agent", command, *arguments),
+                *("nice", "-n", str(_NICE[command]), sys.executable, "-m", "agent", command, *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
