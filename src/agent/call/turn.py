@@ -165,6 +165,8 @@ class Turn:
         if heard.text:
             self._prompts = 0
             self._again = False
+            # A voice too soft for the local detector is known to have spoken by its words alone.
+            self._quiet_since = max(self._quiet_since, min(heard.end_ms, now_ms))
             if self.state is State.THINKING:
                 actions += self._take_back()
             elif self.state is State.SPEAKING:
@@ -200,8 +202,11 @@ class Turn:
         self._now = self._quiet_since = now_ms
         self._speaking = False
         self._finalized = False
+        actions: list[Action] = []
+        if self.state is State.SPEAKING and not self._interim and is_backchannel(self.words):
+            actions = self._let_pass()  # it did not go on
         self._set_deadline()
-        return []
+        return actions
 
     # -- the media core ----------------------------------------------------------------------------------------------
 
@@ -337,10 +342,13 @@ class Turn:
         if is_backchannel(heard.text):
             if not heard.final or self._speaking:
                 return []  # "yes" may go on: "yes, but"
-            self._forget()
-            return [Resume()] if self.held else []
+            return self._let_pass()
         if not heard.final and len(heard.text.split()) < 2:
             return []  # one word of an interim may still become "mm-hm"
         self.held = False
         self._listen()
         return [Interrupt()]
+
+    def _let_pass(self) -> list[Action]:
+        self._forget()
+        return [Resume()] if self.held else []
