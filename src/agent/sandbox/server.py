@@ -55,6 +55,8 @@ class Sandbox:
                 )
             if self._voice is None:
                 self._voice = await loop.run_in_executor(self._pool, load_voice, self.config.voice if real else "tones")
+                # An engine's first words take a second more; a vendor's do not.
+                await loop.run_in_executor(self._pool, self._voice.speak, "Hello, good morning to you.", 8000)
             deepgram = DeepgramEmulator(self.deepgram, self._recogniser, self._pool)
             groq = GroqEmulator(self.groq)
             cartesia = CartesiaEmulator(self.cartesia, self._voice, self._pool)
