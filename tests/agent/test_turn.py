@@ -74,7 +74,8 @@ def run_to(machine: Turn, at: float) -> list[tuple[float, turns.Action]]:
 
 def test_the_greeting_comes_first_and_then_the_caller_is_heard() -> None:
     machine = Turn(0)
-    assert (machine.state, machine.deadline_ms) == (State.SPEAKING, None)
+    assert machine.state.value == "speaking"
+    assert machine.deadline_ms is None
     assert machine.agent_finished(2000) == [Listen(0)]
     assert machine.state is State.LISTENING
 
@@ -90,7 +91,8 @@ def test_speech_final_ends_a_whole_turn(turn: Turn) -> None:
     assert turn.words == "my tap"
     assert turn.transcript(heard("My tap is leaking.", ended=False), 900) == []
     assert turn.transcript(heard("Can you come?"), 1400) == [Respond("My tap is leaking. Can you come?")]
-    assert (turn.state, turn.words, turn.deadline_ms) == (State.THINKING, "", None)
+    assert (turn.state, turn.words) == (State.THINKING, "")
+    assert turn.deadline_ms is None
 
 
 def test_an_empty_final_ends_nothing_that_was_not_said(turn: Turn) -> None:
@@ -184,7 +186,8 @@ def test_a_silent_caller_is_asked_twice_and_then_let_go(turn: Turn) -> None:
         turn.agent_finished(at)
     assert turn.deadline_ms == at + turns.SILENCE_MS
     assert turn.tick(turn.deadline_ms) == [GiveUp()]
-    assert (turn.state, turn.deadline_ms) == (State.ENDING, None)
+    assert turn.state is State.ENDING
+    assert turn.deadline_ms is None
 
 
 def test_a_tick_before_its_deadline_does_nothing(turn: Turn) -> None:
@@ -355,7 +358,8 @@ def test_nothing_interrupts_a_goodbye(turn: Turn) -> None:
         turn.tick(99_999),
     ):
         assert actions == []
-    assert (turn.state, turn.deadline_ms) == (State.ENDING, None)
+    assert turn.state is State.ENDING
+    assert turn.deadline_ms is None
 
 
 def test_a_goodbye_that_was_held_goes_on(turn: Turn) -> None:
@@ -394,7 +398,7 @@ def feed(machine: Turn, event: str, now: float) -> list[turns.Action]:
     end_ms = int(now)
     match event:
         case "interim":
-            return machine.transcript(interim("how much is", end_ms), now)
+            return machine.transcript(interim("could you", end_ms), now)
         case "final":
             return machine.transcript(heard("how much is it", ended=False, end_ms=end_ms), now)
         case "ended":

@@ -15,6 +15,7 @@ class History:
     def __init__(self, system: str) -> None:
         self._messages: list[Message] = [{"role": "system", "content": system}]
         self._turn = 1  # index of the first message of the current turn
+        self._asides: list[tuple[int, str]] = []  # words that no message holds, and before which message they were said
 
     def messages(self) -> list[Message]:
         """The messages in OpenAI's format."""
@@ -39,6 +40,10 @@ class History:
             ]
         self._messages.append(message)
 
+    def said_aside(self, text: str) -> None:
+        """Words of our own that the LLM is not told of ("bear with me"): they count for what the caller heard."""
+        self._asides.append((len(self._messages), text))
+
     def tool_answered(self, call: ToolCall, content: str) -> None:
         """What came of a tool call."""
         self._messages.append({"role": "tool", "tool_call_id": call.id, "content": content})
@@ -51,17 +56,19 @@ class History:
 
     def cut(self, heard: str) -> None:
         """The agent was interrupted: of what it said in this turn only `heard` reached the caller."""
-        left = len(heard.strip())
+        left = len(_plain(heard))
         for index in range(self._turn, len(self._messages)):
+            for place, aside in self._asides:
+                if place == index:
+                    left -= len(_plain(aside)) + 1  # and the space behind it
             message = self._messages[index]
             if message["role"] != "assistant" or not message["content"]:
                 continue
-            text = message["content"].strip()
+            text = _plain(message["content"])
             if left >= len(text):
-                left -= len(text)
+                left -= len(text) + 1
                 continue
-            kept = text[:left].rstrip() if left > 0 else ""
-            self._messages[index] = {**message, "content": kept + CUT}
+            self._messages[index] = {**message, "content": text[: max(0, left)].rstrip() + CUT}
             left = 0
 
     def withdraw(self) -> str | None:
@@ -71,3 +78,8 @@ class History:
             return None
         del self._messages[self._turn :]
         return str(turn[0]["content"])
+
+
+def _plain(text: str) -> str:
+    """Words with one space between them: as a vendor's word times give them."""
+    return " ".join(text.split())

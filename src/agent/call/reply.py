@@ -74,7 +74,6 @@ class Reply:
             calls = await self._think()
             if not calls:
                 return
-            await self._speech.pause()
             await self._run_tools(calls)
             if self._effect in ("end", "transfer"):
                 if not self._speech.text.strip():
@@ -115,11 +114,12 @@ class Reply:
         """Run what the LLM asked for, in its order. Each call gets its answer in the history, whatever happens."""
         left = list(calls)
         try:
+            await self._speech.pause()
             while left:
-                self._mind(left[0], await self._run_tool(left[0]))
-                left.pop(0)
+                call = left.pop(0)
+                self._mind(call, await self._run_tool(call))
         except asyncio.CancelledError:
-            for call in left[1:]:
+            for call in left:
                 self._history.tool_answered(call, NOT_RUN)
             raise
 
@@ -134,6 +134,7 @@ class Reply:
         try:
             done, _ = await asyncio.wait({running}, timeout=FILLER_S)
             if not done:
+                self._history.said_aside(FILLER)
                 await self._speech.say(FILLER)
                 await self._speech.pause()
             result = await asyncio.shield(running)

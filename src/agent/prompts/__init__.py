@@ -16,7 +16,7 @@ class PromptError(ValueError):
 
 
 def load_template(file: Path | None = None) -> str:
-    """The template: `file`, or the packaged one. Raises `PromptError` for a placeholder that does not exist."""
+    """The template: `file`, or the packaged one. Raises `PromptError`."""
     try:
         text = (
             file.read_text("utf-8")
@@ -25,6 +25,8 @@ def load_template(file: Path | None = None) -> str:
         )
     except OSError as error:
         raise PromptError(f"cannot read the prompt {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(f"the prompt {file} is not UTF-8 (byte {error.start}): save it as UTF-8") from error
     unknown = set(re.findall(r"\{(\w+)\}", text)) - FIELDS
     if unknown:
         raise PromptError(

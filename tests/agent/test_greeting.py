@@ -1,0 +1,134 @@
+"""The greeting: the time of day where the company is, its own words, and the audio that is kept."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+import pytest
+
+from agent.call import greeting as greetings
+from agent.call.context import CompanyContext
+from agent.call.greeting import Greetings, greeting_text, time_of_day
+from agent.providers.base import Audio, ProviderError, TtsEvent, Words
+
+
+class OneSynthesis:
+    def __init__(self, owner: CountingTts) -> None:
+        self._owner = owner
+
+    async def say(self, text: str) -> None:
+        self._owner.said.append(text)
+
+    async def finish(self) -> None:
+        pass
+
+    async def events(self) -> AsyncIterator[TtsEvent]:
+        for event in self._owner.answer:
+            if isinstance(event, ProviderError):
+                raise event
+            yield event
+
+    async def cancel(self) -> None:
+        self._owner.cancelled += 1
+
+
+class CountingTts:
+    """Counts what it is asked to say; answers what it is told to."""
+
+    def __init__(self, *answer: TtsEvent | ProviderError) -> None:
+        self.answer = answer
+        self.said: list[str] = []
+        self.voices: list[str] = []
+        self.cancelled = 0
+
+    async def warm(self) -> None:
+        pass
+
+    async def open(self, voice_id: str = "") -> OneSynthesis:
+        self.voices.append(voice_id)
+        return OneSynthesis(self)
+
+
+@pytest.mark.parametrize(
+    ("hour", "minute", "part"),
+    [
+        (0, 0, "morning"),
+        (11, 59, "morning"),
+        (12, 0, "afternoon"),
+        (17, 59, "afternoon"),
+        (18, 0, "evening"),
+        (23, 59, "evening"),
+    ],
+)
+def test_the_time_of_day(hour: int, minute: int, part: str) -> None:
+    assert time_of_day(datetime(2026, 11, 23, hour, minute)) == part
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment", "part"),
+    [
+        ("Europe/London", datetime(2026, 11, 23, 11, 59, tzinfo=UTC), "morning"),
+        ("Europe/London", datetime(2026, 7, 23, 11, 0, tzinfo=UTC), "afternoon"),  # summer time: noon
+        ("Europe/London", datetime(2026, 7, 23, 10, 59, tzinfo=UTC), "morning"),
+        ("Europe/London", datetime(2026, 10, 25, 0, 59, tzinfo=UTC), "morning"),  # the night the clocks go back
+        ("America/New_York", datetime(2026, 11, 23, 17, 0, tzinfo=UTC), "afternoon"),
+        ("Asia/Kolkata", datetime(2026, 11, 23, 12, 29, tzinfo=UTC), "afternoon"),  # half-hour zone: 17:59
+        ("Asia/Kolkata", datetime(2026, 11, 23, 12, 30, tzinfo=UTC), "evening"),
+    ],
+)
+def test_the_time_of_day_is_the_companys(
+    zone: str, moment: datetime, part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(datetime):
+        @classmethod
+        def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
+            return moment.astimezone(tz)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(greetings, "datetime", Clock)
+    assert greeting_text(CompanyContext(company_name="Acme", timezone=zone)) == f"Hello, Acme, good {part}."
+
+
+def test_a_companys_own_greeting() -> None:
+    noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
+    own = CompanyContext(company_name="Acme", greeting="Good {time_of_day}, you're through to Acme.")
+    assert greeting_text(own, noon) == "Good afternoon, you're through to Acme."
+    assert greeting_text(CompanyContext(greeting="Hiya {caller}"), noon) == "Hiya {caller}"
+
+
+async def test_the_audio_is_made_once_for_each_text_and_voice() -> None:
+    tts = CountingTts(Words(("Hello",), (0,)), Audio(b"\x01\x00"))
+    kept = Greetings(tts)
+    company = CompanyContext(company_name="Acme")
+    for _ in range(3):
+        await kept.prepare(company)
+    assert len(tts.said) == 1
+    await kept.prepare(CompanyContext(company_name="Acme", voice_id="other"))
+    assert tts.voices == ["", "other"]
+
+
+async def test_the_oldest_audio_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(greetings, "KEPT", 3)
+    tts = CountingTts(Audio(b"\x01\x00"))
+    kept = Greetings(tts)
+    for name in "abcde":
+        await kept.prepare(CompanyContext(company_name=name))
+    assert len(kept._kept) == 3
+    await kept.prepare(CompanyContext(company_name="e"))
+    assert len(tts.said) == 5, "the newest is still there"
+    await kept.prepare(CompanyContext(company_name="a"))
+    assert len(tts.said) == 6, "the oldest is not"
+
+
+async def test_audio_that_failed_is_not_kept() -> None:
+    tts = CountingTts(Audio(b"\x01\x00"), ProviderError("TTS", "broken"))
+    kept = Greetings(tts)
+    with pytest.raises(ProviderError, match="broken"):
+        await kept.prepare(CompanyContext())
+    assert tts.cancelled == 1
+    tts.answer = ()
+    with pytest.raises(ProviderError, match="no audio"):
+        await kept.prepare(CompanyContext())
+    tts.answer = (Audio(b"\x01\x00"),)
+    await kept.prepare(CompanyContext())
+    assert len(tts.said) == 3
