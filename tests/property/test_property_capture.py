@@ -21,6 +21,7 @@ AHEAD_MAX, FILL_BEHIND = 25, 5
             st.sampled_from([0, 0, 1, 1, 1, 1, 2, 5, 30]),  # frames that arrive before the tick
             st.sampled_from([1, 1, 1, 1, 2, 4, 12, 40]),  # periods of the tick
         ),
+        min_size=15,
         max_size=60,
     ),
     loud=st.booleans(),
