@@ -15,6 +15,7 @@ from types import TracebackType
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 import fastaudio
 from agent.call.context import CompanyContext, ContextClient
@@ -24,6 +25,7 @@ from agent.call.services import Preparations, Services
 from agent.call.session import Session
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
+from agent.ops.peers import Peers
 from agent.ops.settings import Settings
 from agent.prompts import load_template
 from agent.providers.base import SpeechToText
@@ -37,14 +39,15 @@ from agent.tools.registry import Endpoints
 log = logging.getLogger(__name__)
 
 GRACE_S = 30.0
+KEEP_ALIVE_S = 120.0  # a turn must not pay for a new connection to the LLM
 SWEEP_S = 60.0
 
 
 class Agent:
     """`async with Agent(settings) as agent: await agent.run_until(stop)`.
 
-    `on_record` is told of each call that is over, `on_turn` of each exchange. Ports of 0 pick free ones: `audio_port`, `fastagi_port`, `http_port`
-    tell which.
+    `on_record` is told of each call that is over, `on_turn` of each exchange. Ports of 0 pick free ones: `audio_port`,
+    `fastagi_port` and `http_port` tell which.
     """
 
     def __init__(
@@ -98,7 +101,8 @@ class Agent:
         settings.require_keys()
         prompt = load_template(settings.prompt_file)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
-        self.http = await self._stack.enter_async_context(aiohttp.ClientSession())
+        connector = aiohttp.TCPConnector(limit=2 * settings.max_calls, keepalive_timeout=KEEP_ALIVE_S)
+        self.http = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         office_url, office_key = await self._start_http()
         self.registry = CallRegistry(
             metadata=MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None,
@@ -181,6 +185,7 @@ class Agent:
             )
         )
         app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
+        app.middlewares.append(_only(Peers(settings.allowed_peers)))
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         runner = web.AppRunner(app, access_log=None)
@@ -299,6 +304,18 @@ class Agent:
     async def _ready(self, _request: web.Request) -> web.Response:
         full = self.calls >= self.settings.max_calls
         return web.json_response({"ready": not (full or self._stopping)}, status=503 if full or self._stopping else 200)
+
+
+def _only(peers: Peers) -> Middleware:
+    """Let only the peers of the settings in."""
+
+    @web.middleware
+    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not peers.allow(request.remote):
+            raise web.HTTPForbidden(text="this address is not among ALLOWED_PEERS")
+        return await handler(request)
+
+    return check
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -1,8 +1,8 @@
 """What the dialplan and the agent tell each other: FastAGI, call metadata, what comes next."""
 
-from .fastagi import FastAgiLimits, FastAgiServer
-from .metadata import MetadataDirectory
-from .registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError, Verdict
+from agent.telephony.fastagi import FastAgiLimits, FastAgiServer
+from agent.telephony.metadata import MetadataDirectory
+from agent.telephony.registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError, Verdict
 
 __all__ = [
     "CallInfo",

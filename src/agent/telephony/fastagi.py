@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import re
 import time
@@ -19,7 +18,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 
-from .agi import (
+from agent.ops.peers import Peers
+from agent.telephony.agi import (
     AgiError,
     AgiReply,
     AgiRequest,
@@ -29,8 +29,8 @@ from .agi import (
     parse_request,
     set_variable,
 )
-from .registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError
-from .texts import caller_name, caller_number, clean
+from agent.telephony.registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError
+from agent.telephony.texts import caller_name, caller_number, clean
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ class FastAgiServer:
         self._on_start = on_start
         self._host = host
         self._port = port
-        self._peers = tuple(ipaddress.ip_network(peer, strict=False) for peer in allowed_peers)
+        self._peers = Peers(allowed_peers)
         self._limits = limits or FastAgiLimits()
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -142,11 +142,7 @@ class FastAgiServer:
 
     def _allowed(self, writer: asyncio.StreamWriter) -> bool:
         peer = writer.get_extra_info("peername")
-        if not peer:
-            return False
-        address = ipaddress.ip_address(str(peer[0]).partition("%")[0])
-        mapped = getattr(address, "ipv4_mapped", None)
-        return any((mapped or address) in network for network in self._peers)
+        return bool(peer) and self._peers.allow(str(peer[0]))
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = _AgiSession(reader, writer, self._limits)

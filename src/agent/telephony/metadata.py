@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from .registry import CallInfo
-from .texts import caller_name, caller_number, clean
+from agent.telephony.registry import CallInfo
+from agent.telephony.texts import caller_name, caller_number, clean
 
 log = logging.getLogger(__name__)
 
