@@ -27,8 +27,9 @@ class Engine:
     `async with Engine(port=9099) as engine: async for call in engine: ...`
 
     `host` and `port` (0: any free one) or an already listening `sock`; `max_calls` at once, further ones are told to
-    hang up; `allowed_peers` are networks (empty: any). `priority`: SCHED_FIFO priority that is asked for; whether it
-    was granted is in `counters()["fifo_priority"]`.
+    hang up; `spare_calls` are kept ready: so many can come between two turns of the event loop. `allowed_peers` are
+    networks (empty: any). `priority`: SCHED_FIFO priority that is asked for; whether it was granted is in
+    `counters()["fifo_priority"]`.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Engine:
         sock: socket.socket | None = None,
         options: CallOptions | None = None,
         max_calls: int = 1000,
-        spare_calls: int = 32,
+        spare_calls: int = 256,
         allowed_peers: Sequence[str] = (),
         uuid_timeout_ms: int = 10_000,
         priority: int = 0,
