@@ -118,6 +118,7 @@ class AgentStack:
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}
         with (self.directory / f"{command}.log").open("wb") as log:
             self._processes[command] = await asyncio.create_subprocess_exec(
+                *("setpriv", "--pdeathsig", "SIGTERM"),
                 *("nice", "-n", str(_NICE[command]), sys.executable, "-m", "agent", command, *arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,

@@ -101,7 +101,20 @@ class AsteriskRig:
         write_config(self._root, self._directory, self._config, sample=self._sample)
         with (self.place / "log/console").open("wb") as console:
             self._process = await asyncio.create_subprocess_exec(
-                *("unshare", "--mount", "--uts", "--propagation", "private", "sh", "-c", _SCRIPT),
+                # A test that dies takes its Asterisk along.
+                *(
+                    "setpriv",
+                    "--pdeathsig",
+                    "SIGTERM",
+                    "unshare",
+                    "--mount",
+                    "--uts",
+                    "--propagation",
+                    "private",
+                    "sh",
+                    "-c",
+                    _SCRIPT,
+                ),
                 *("sh", str(self._root), str(self._directory)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=console,
