@@ -1,11 +1,11 @@
-"""What the models of the hand-off and of the ring say about the protocols that the core uses."""
+"""What the models of the hand-off, the ring and the capture say about the protocols that the core uses."""
 
 from itertools import permutations
 from typing import cast
 
 import pytest
 
-from . import handoff, ring
+from . import capture, handoff, ring
 
 RIGHT: handoff.Order = ("read", "clear", "drain")
 ORDERS = [cast(handoff.Order, order) for order in permutations(RIGHT)]
@@ -47,3 +47,13 @@ def test_the_ring_keeps_every_slot(capacity: int, start: int, flush_at: int) -> 
 )
 def test_the_model_sees_a_planted_fault(fault: ring.Fault, flush_at: int) -> None:
     assert ring.find_fault(fault, flush_at=flush_at) is not None
+
+
+def test_the_capture_never_takes_a_torn_block() -> None:
+    assert capture.accepted_wrong() is None
+    assert capture.readable() == capture.CAPACITY
+
+
+@pytest.mark.parametrize("fault", [fault for fault in capture.Fault if fault is not capture.Fault.NONE])
+def test_the_capture_needs_each_of_its_orders(fault: capture.Fault) -> None:
+    assert capture.accepted_wrong(fault) is not None

@@ -15,7 +15,7 @@
  * Memory order: the writer raises `claim` before it writes blocks below it, and `ready` (release) after a block is
  * whole. The audio words are atomic, stored with release and loaded with acquire, so that a reader that saw one word of
  * a newer block also sees the claim that came before it, and drops what it copied. (A sequence lock after H. Boehm,
- * "Can seqlocks get along with programming language memory models?", with no fences: the thread sanitizer knows none.)
+ * "Can seqlocks get along with programming language memory models?", with no fences: the thread sanitizer knows none. tests/model/capture.py tries every value that a load may return.)
  */
 #ifndef FA_CAPTURE_H
 #define FA_CAPTURE_H
