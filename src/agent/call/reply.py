@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 
 from agent.call.clauses import ClauseSplitter
 from agent.call.history import History
@@ -87,14 +88,15 @@ class Reply:
         text = ""
         calls: list[ToolCall] = []
         try:
-            async for event in self._llm.reply(self._history.messages(), self._tools.schemas()):
-                if isinstance(event, Text):
-                    times.first_token = times.first_token or self._clock_ms()
-                    text += event.text
-                    for clause in splitter.feed(event.text):
-                        await self._speech.say(clause)
-                elif isinstance(event, ToolCall):
-                    calls.append(event)
+            async with aclosing(self._llm.reply(self._history.messages(), self._tools.schemas())) as events:
+                async for event in events:
+                    if isinstance(event, Text):
+                        times.first_token = times.first_token or self._clock_ms()
+                        text += event.text
+                        for clause in splitter.feed(event.text):
+                            await self._speech.say(clause)
+                    elif isinstance(event, ToolCall):
+                        calls.append(event)
             await self._speech.say(splitter.rest())
         except (asyncio.CancelledError, ProviderError):
             # What was said so far is part of the conversation, also when it broke off; no tool was run of it.

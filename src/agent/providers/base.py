@@ -4,7 +4,7 @@ text-to-speech, and the events that they give.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -107,7 +107,7 @@ LlmEvent: TypeAlias = Text | ToolCall | Finished
 class LanguageModel(Protocol):
     """Streams a reply to a conversation."""
 
-    def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncIterator[LlmEvent]:
+    def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncGenerator[LlmEvent]:
         """The reply as it comes; the last event is `Finished`. Raises `ProviderError`."""
 
 

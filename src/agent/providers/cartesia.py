@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import contextlib
 import logging
 import time
@@ -31,8 +30,11 @@ log = logging.getLogger(__name__)
 VENDOR = "Cartesia"
 CONTEXTS_A_SOCKET = 8
 CONNECT_S = 3.0
+RETRY_S = 0.2
+HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a moment
 IDLE_S = 240.0  # the vendor closes after 300
 SILENT_S = 5.0  # text was sent and no audio comes
+EXPIRY_S = 0.6  # a context ends 1 s after its last audio has left the vendor; this one left it a while ago
 RATE = 8000
 LIMIT_BYTES = 90 * RATE * 2  # a context's audio that waits to be taken: 90 s
 
@@ -50,7 +52,7 @@ class CartesiaOptions:
 
 
 class CartesiaSynthesis:
-    """One context: text in, audio out."""
+    """Text in, audio out: one context, and a new one where the text pauses for longer than a context lives."""
 
     def __init__(self, socket: _Socket, options: CartesiaOptions, voice_id: str) -> None:
         self.id = uuid.uuid4().hex
@@ -67,28 +69,41 @@ class CartesiaSynthesis:
         self._queue: asyncio.Queue[TtsEvent | ProviderError | None] = asyncio.Queue()  # bounded by LIMIT_BYTES
         self._queued_bytes = 0
         self._over = False
-        self._begun = False
+        self._begun = self._finishing = False
+        self._owed = 0  # submissions that no flush_done has answered yet
+        self._answers = False  # whether this vendor answers submissions at all: it is not promised
+        self._heard_bytes = 0
+        self._base_ms = 0  # where the present context begins, in the audio of all of them
+        self._sent_at = self._heard_at = time.monotonic()
 
     async def say(self, text: str) -> None:
         """Send text; it joins what was sent before letter by letter."""
-        if text:
-            self._begun = True
-            await self._socket.send({**self._fields, "transcript": text, "continue": True})
+        if not text or self._over:
+            return
+        if self._expiring():
+            self._renew()
+        self._begun = True
+        self._owed += 1
+        self._sent_at = time.monotonic()
+        await self._socket.send({**self._fields, "transcript": text, "continue": True})
 
     async def finish(self) -> None:
         """Close the context: the vendor speaks what is left, and says `done`."""
-        if not self._begun:
+        if not self._begun or self._expiring():
             self.take(None)
             return
+        self._finishing = True
         await self._socket.send({**self._fields, "transcript": "", "continue": False})
 
     async def events(self) -> AsyncIterator[TtsEvent]:
-        """Audio and word times, until all is spoken. Raises `ProviderError`, also when nothing comes for 5 s."""
+        """Audio and word times, until all is spoken. Raises `ProviderError`, also when what is owed takes over 5 s."""
         while True:
             try:
-                async with asyncio.timeout(SILENT_S if self._begun else None):
+                async with asyncio.timeout(SILENT_S):
                     event = await self._queue.get()
             except TimeoutError:
+                if not self._begun or (self._spoken() and not self._finishing):
+                    continue  # the next words are still thought
                 self._socket.suspect()
                 raise ProviderError(VENDOR, f"no audio for {SILENT_S:g} s") from None
             if event is None:
@@ -110,11 +125,36 @@ class CartesiaSynthesis:
                 await self._socket.send({"context_id": self.id, "cancel": True})
         self._queue.put_nowait(None)
 
+    def _spoken(self) -> bool:
+        """Whether all that was sent has been spoken, as far as one can tell."""
+        return self._owed <= 0 if self._answers else self._heard_at > self._sent_at
+
+    def _expiring(self) -> bool:
+        """Whether all that was sent was spoken so long ago that the context may be gone."""
+        return self._begun and self._spoken() and time.monotonic() - self._heard_at > EXPIRY_S
+
+    def _renew(self) -> None:
+        self._socket.forget(self)
+        self._owed = 0
+        self.id = self._fields["context_id"] = uuid.uuid4().hex
+        self._base_ms = self._heard_bytes * 1000 // (2 * RATE)
+        self._socket.add(self)
+
+    def answered(self) -> None:
+        """The vendor has spoken one submission."""
+        self._answers = True
+        self._owed -= 1
+        self._heard_at = time.monotonic()
+
     def take(self, event: TtsEvent | ProviderError | None) -> None:
         """What the socket received for this context; None is its end."""
         if self._over:
             return
+        self._heard_at = time.monotonic()
+        if isinstance(event, Words):
+            event = Words(event.words, tuple(start + self._base_ms for start in event.start_ms))
         if isinstance(event, Audio):
+            self._heard_bytes += len(event.pcm)
             self._queued_bytes += len(event.pcm)
             if self._queued_bytes > LIMIT_BYTES:
                 event = ProviderError(VENDOR, f"more than {LIMIT_BYTES // (2 * RATE)} s of audio in one context")
@@ -168,20 +208,19 @@ class _Socket:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(1.0):
                 await self._connection.close()
+        except TimeoutError:
+            self._connection.transport.abort()
 
     async def _receive(self) -> None:
         try:
             async for message in self._connection:
                 try:
-                    document = orjson.loads(message)
-                except orjson.JSONDecodeError:
+                    self._route(orjson.loads(message))
+                except (ValueError, TypeError, AttributeError):  # no JSON, no base64, or not of the shape
                     self._counters["garbage"] += 1
-                    continue
-                if isinstance(document, dict):
-                    self._route(document)
         except websockets.ConnectionClosed:
             pass
         finally:
@@ -202,14 +241,13 @@ class _Socket:
             self._counters["late"] += 1
             return
         if kind == "chunk":
-            try:
-                context.take(Audio(base64.b64decode(document.get("data") or "", validate=True)))
-            except (binascii.Error, ValueError):
-                self._counters["garbage"] += 1
+            context.take(Audio(base64.b64decode(document.get("data") or "", validate=True)))
         elif kind == "timestamps":
             times = document.get("word_timestamps") or {}
             words, starts = times.get("words") or (), times.get("start") or ()
             context.take(Words(tuple(map(str, words)), tuple(round(1000 * float(start)) for start in starts)))
+        elif kind == "flush_done":
+            context.answered()
         elif kind == "done":
             context.take(None)
         elif kind == "error":
@@ -272,7 +310,14 @@ class CartesiaTts:
             if (socket := self._ready()) is not None:
                 return socket
             await self._discard()
-            socket = _Socket(await self._connect(), self.counters)
+            try:
+                connection = await self._connect()
+            except ProviderError as error:
+                if error.status in HOPELESS:
+                    raise
+                await asyncio.sleep(RETRY_S)
+                connection = await self._connect()
+            socket = _Socket(connection, self.counters)
             self._sockets.append(socket)
             self.counters["connected"] += 1
             return socket

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -30,7 +31,12 @@ KEEP_ALIVE_S = 4.0  # the vendor advises 3 to 5
 CONNECT_S = 3.0
 BYTES_A_MS = 16  # 8000 samples a second, 2 bytes each
 KEPT_BYTES = 30_000 * BYTES_A_MS  # what is kept while there is no connection: 30 s
+REPLAYED_BYTES = 15_000 * BYTES_A_MS  # of what was sent and is not final yet, the last 15 s are kept
 RECONNECT_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+RETRY_S = 0.3
+HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a second
+STALLED_MS = 8000.0  # so much audio without a word back: with interim results something comes every second or so
+CLOSE_S = 0.5
 EVENTS_QUEUED = 512
 
 
@@ -66,13 +72,17 @@ class DeepgramOptions:
 
 
 class DeepgramStt:
-    """One call's stream. A lost connection is made again, and the audio that it missed is sent behind."""
+    """One call's stream. A lost connection is made again; what was not final is sent again, what was missed behind."""
 
     def __init__(self, options: DeepgramOptions) -> None:
         self._options = options
         self._socket: ClientConnection | None = None
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._waiting_bytes = 0
+        self._unfinal: deque[tuple[float, int, bytes]] = deque()  # end in stream ms, position, audio: sent, not final
+        self._unfinal_bytes = 0
+        self._answered_ms = 0.0  # how much had been sent when the vendor last said anything, and when that was
+        self._answered_at = 0.0
         self._something = asyncio.Event()
         self._commands: deque[str] = deque(maxlen=8)
         self._events: asyncio.Queue[SttEvent | None] = asyncio.Queue(EVENTS_QUEUED)
@@ -80,11 +90,21 @@ class DeepgramStt:
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self.counters: Counter[str] = Counter()
-        """`connected`, `reconnected`, `dropped_ms`, `finals`, `interims`, `unknown`, `garbage`, `events_dropped`."""
+        """`connected`, `reconnected`, `stalled`, `dropped_ms`, `replayed_ms`, `finals`, `interims`, `errors`,
+        `unknown`, `garbage`, `events_dropped`."""
 
     async def connect(self) -> None:
-        """Connect and begin to stream. Raises `ProviderError` with the vendor's own word when it refuses."""
-        self._socket = await self._open()
+        """Connect and begin to stream, at the second attempt if need be.
+
+        Raises `ProviderError` with the vendor's own word when it refuses.
+        """
+        try:
+            self._socket = await self._open()
+        except ProviderError as error:
+            if error.status in HOPELESS:
+                raise
+            await asyncio.sleep(RETRY_S)
+            self._socket = await self._open()
         self.counters["connected"] += 1
         self._task = asyncio.create_task(self._run(self._socket), name="deepgram")
 
@@ -94,10 +114,7 @@ class DeepgramStt:
             return  # an empty binary frame would end the stream
         self._waiting.append((position_ms, pcm))
         self._waiting_bytes += len(pcm)
-        while self._waiting_bytes > KEPT_BYTES:
-            _, old = self._waiting.popleft()
-            self._waiting_bytes -= len(old)
-            self.counters["dropped_ms"] += len(old) // BYTES_A_MS
+        self._bound()
         self._something.set()
 
     def finalize(self) -> None:
@@ -115,10 +132,14 @@ class DeepgramStt:
         self._closing = True
         socket = self._socket
         if socket is not None:
-            with contextlib.suppress(websockets.ConnectionClosed, TimeoutError):
-                async with asyncio.timeout(0.5):
+            try:
+                async with asyncio.timeout(CLOSE_S):
                     await socket.send('{"type":"CloseStream"}')
                     await socket.close()
+            except websockets.ConnectionClosed:
+                pass
+            except TimeoutError:
+                socket.transport.abort()
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -149,11 +170,13 @@ class DeepgramStt:
 
     async def _run(self, socket: ClientConnection) -> None:
         """Stream until `close`; connect again when the connection is lost."""
+        fruitless = 0  # streams in a row that ended before the vendor had said anything
         while True:
             self._timeline.restart()
+            self._answered_ms, self._answered_at = 0.0, time.monotonic()
             sender = asyncio.create_task(self._send(socket), name="deepgram-send")
             try:
-                await self._receive(socket)
+                fruitless = 0 if await self._receive(socket) else fruitless + 1
             finally:
                 sender.cancel()
                 with contextlib.suppress(asyncio.CancelledError, websockets.ConnectionClosed):
@@ -161,21 +184,22 @@ class DeepgramStt:
             if self._closing:
                 return
             log.warning("Deepgram closed the stream: %s %s", socket.close_code, (socket.close_reason or "")[:120])
-            again = await self._reconnect()
+            self._take_back()
+            again = await self._reconnect(RECONNECT_S[max(0, fruitless - 1) :])
             if again is None:
                 return
             self._socket = socket = again
 
-    async def _reconnect(self) -> ClientConnection | None:
-        reason = "connection lost"
-        for pause in RECONNECT_S:
+    async def _reconnect(self, pauses_s: Sequence[float]) -> ClientConnection | None:
+        reason = f"{VENDOR}: the stream was closed again and again"
+        for pause in pauses_s:
             await asyncio.sleep(pause)
             try:
                 socket = await self._open()
             except ProviderError as error:
                 reason = str(error)
-                if error.status in (400, 401, 402, 403):
-                    break  # it will not be otherwise in a second
+                if error.status in HOPELESS:
+                    break
                 continue
             self.counters["reconnected"] += 1
             return socket
@@ -189,8 +213,13 @@ class DeepgramStt:
             while self._waiting:
                 position_ms, pcm = self._waiting.popleft()
                 self._waiting_bytes -= len(pcm)
-                await socket.send(pcm)
                 self._timeline.sent(position_ms, len(pcm) / BYTES_A_MS)
+                self._keep(position_ms, pcm)
+                await socket.send(pcm)
+                if self._stalled():
+                    self.counters["stalled"] += 1
+                    socket.transport.abort()  # it is open and does nothing: another one may
+                    return
             while self._commands:
                 await socket.send(self._commands.popleft())
             try:
@@ -199,21 +228,58 @@ class DeepgramStt:
             except TimeoutError:
                 await socket.send('{"type":"KeepAlive"}')
 
-    async def _receive(self, socket: ClientConnection) -> None:
+    def _stalled(self) -> bool:
+        """By the audio, since silence needs no answer; and by the clock, since a replay is sent all at once."""
+        waiting_ms = 1000 * (time.monotonic() - self._answered_at)
+        return min(self._timeline.sent_ms - self._answered_ms, waiting_ms) > STALLED_MS
+
+    async def _receive(self, socket: ClientConnection) -> int:
+        """Take messages until the connection ends; how many there were."""
+        received = 0
         with contextlib.suppress(websockets.ConnectionClosed):
             async for message in socket:
+                received += 1
+                self._answered_ms, self._answered_at = self._timeline.sent_ms, time.monotonic()
                 try:
-                    document = orjson.loads(message)
-                except orjson.JSONDecodeError:
+                    self._understand(orjson.loads(message))
+                except (ValueError, TypeError, AttributeError, LookupError):  # no JSON, or not of the shape
                     self.counters["garbage"] += 1
-                    continue
-                if isinstance(document, dict):
-                    self._understand(document)
+        return received
+
+    def _keep(self, position_ms: int, pcm: bytes) -> None:
+        """Remember what was sent until it is final; the oldest beyond the limit is left to its fate."""
+        self._unfinal.append((self._timeline.sent_ms, position_ms, pcm))
+        self._unfinal_bytes += len(pcm)
+        while self._unfinal_bytes > REPLAYED_BYTES:
+            self._unfinal_bytes -= len(self._unfinal.popleft()[2])
+
+    def _settle(self, stream_ms: float) -> None:
+        """Everything before this is final."""
+        while self._unfinal and self._unfinal[0][0] <= stream_ms + 1.0:
+            self._unfinal_bytes -= len(self._unfinal.popleft()[2])
+
+    def _take_back(self) -> None:
+        """The stream is lost: what is not final goes to the front of what waits."""
+        for _, position_ms, pcm in reversed(self._unfinal):
+            self._waiting.appendleft((position_ms, pcm))
+        self._waiting_bytes += self._unfinal_bytes
+        self.counters["replayed_ms"] += self._unfinal_bytes // BYTES_A_MS
+        self._unfinal.clear()
+        self._unfinal_bytes = 0
+        self._bound()
+
+    def _bound(self) -> None:
+        while self._waiting_bytes > KEPT_BYTES:
+            _, old = self._waiting.popleft()
+            self._waiting_bytes -= len(old)
+            self.counters["dropped_ms"] += len(old) // BYTES_A_MS
 
     def _understand(self, document: dict[str, Any]) -> None:
         kind = document.get("type")
         if kind == "Results":
             event = self._transcript(document)
+            if event.final:
+                self._settle(1000 * (float(document.get("start") or 0.0) + float(document.get("duration") or 0.0)))
             self.counters["finals" if event.final else "interims"] += 1
             self._emit(event)
         elif kind == "UtteranceEnd":

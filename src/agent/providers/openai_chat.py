@@ -8,9 +8,13 @@ errors can come inside a 200 stream, as `error` or `x_groq.error`; a stream can 
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +27,13 @@ log = logging.getLogger(__name__)
 
 VENDOR = "LLM"
 MAX_EVENT_BYTES = 256 * 1024
+LONGEST_WAIT_S = 1.0  # a caller waits no longer for a limit to pass; then the reply fails
 USER_AGENT = "fastaudio-agent"  # some user agents of HTTP libraries are turned away by the vendor's front
 
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """How replies are asked for. Times in s: to connect, until the headers, between two reads."""
+    """How replies are asked for. Times in s: to connect, and without a byte (before the first one, or between two)."""
 
     url: str
     api_key: str
@@ -38,8 +43,7 @@ class ChatOptions:
     max_tokens: int = 250
     reasoning_effort: str = "low"
     connect_s: float = 1.0
-    first_byte_s: float = 2.0
-    read_s: float = 3.0
+    silent_s: float = 2.0
 
 
 class ChatModel:
@@ -49,24 +53,50 @@ class ChatModel:
         self._options = options
         self._session = session
         self.counters: Counter[str] = Counter()
-        """`requests`, `fallbacks`, `errors`, `prompt_tokens`, `completion_tokens`."""
+        """`requests`, `fallbacks`, `errors`, `rested` (a model left alone until its limit has passed),
+        `prompt_tokens`, `completion_tokens`."""
+        self._rests_until: dict[str, float] = {}
 
-    async def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncIterator[LlmEvent]:
-        """The reply as it comes. Raises `ProviderError` when every model failed, or one failed in mid-reply."""
-        models = [model for model in (self._options.model, self._options.fallback_model) if model]
+    async def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncGenerator[LlmEvent]:
+        """The reply as it comes. Raises `ProviderError` when every model failed, or one failed in mid-reply.
+
+        A model that answered 429 is not asked again before its `retry-after`; where no other is left, that is waited
+        for if it takes no longer than `LONGEST_WAIT_S`.
+        """
+        models = await self._awake()
         for index, model in enumerate(models):
             spoken = False
             try:
-                async for event in self._stream(model, messages, tools):
-                    spoken = True
-                    yield event
+                async with aclosing(self._stream(model, messages, tools)) as events:
+                    async for event in events:
+                        spoken = True
+                        yield event
                 return
             except ProviderError as error:
                 self.counters["errors"] += 1
                 log.warning("%s (model %s)", error, model)
+                if error.retry_after_s > 0:
+                    self._rests_until[model] = time.monotonic() + error.retry_after_s
                 if spoken or index + 1 == len(models):
                     raise
                 self.counters["fallbacks"] += 1
+
+    async def _awake(self) -> list[str]:
+        """The models that may be asked now, in their order; at least one, or `ProviderError`."""
+        models = [model for model in (self._options.model, self._options.fallback_model) if model]
+        rests = {model: self._rests_until.get(model, 0.0) - time.monotonic() for model in models}
+        awake = [model for model in models if rests[model] <= 0]
+        self.counters["rested"] += len(models) - len(awake)
+        if awake:
+            return awake
+        first = min(models, key=lambda model: rests[model])
+        if rests[first] > LONGEST_WAIT_S:
+            raise ProviderError(
+                VENDOR, f"every model is over its limit, for {rests[first]:.0f} s yet", status=429,
+                retry_after_s=rests[first],
+            )  # fmt: skip
+        await asyncio.sleep(rests[first])
+        return [first]
 
     def _body(self, model: str, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
         body: dict[str, Any] = {
@@ -86,10 +116,10 @@ class ChatModel:
 
     async def _stream(
         self, model: str, messages: Sequence[Message], tools: Sequence[dict[str, Any]]
-    ) -> AsyncIterator[LlmEvent]:
+    ) -> AsyncGenerator[LlmEvent]:
         self.counters["requests"] += 1
         timeout = aiohttp.ClientTimeout(
-            total=30.0, sock_connect=self._options.connect_s, sock_read=self._options.first_byte_s
+            total=30.0, sock_connect=self._options.connect_s, sock_read=self._options.silent_s
         )
         headers = {
             "Authorization": f"Bearer {self._options.api_key}",
@@ -104,11 +134,12 @@ class ChatModel:
                 if response.status != 200:
                     raise await _refusal(response)
                 reply = _Reply(model)
-                async for data in _server_sent_events(response.content):
-                    if data == b"[DONE]":
-                        break
-                    for event in reply.take(data):
-                        yield event
+                async with aclosing(_server_sent_events(response.content)) as lines:
+                    async for data in lines:
+                        if data == b"[DONE]":
+                            break
+                        for event in reply.take(data):
+                            yield event
                 finished = reply.finish()
                 self.counters["prompt_tokens"] += finished.prompt_tokens
                 self.counters["completion_tokens"] += finished.completion_tokens
@@ -135,18 +166,23 @@ async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
     )
 
 
-async def _server_sent_events(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+async def _server_sent_events(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
     """The `data` of each event. Several may come in one read, and one in several."""
     buffer = b""
     async for chunk in content.iter_any():
-        buffer += chunk.replace(b"\r\n", b"\n")
-        if len(buffer) > MAX_EVENT_BYTES:
-            raise ProviderError(VENDOR, f"an event of more than {MAX_EVENT_BYTES} bytes")
+        buffer = (buffer + chunk).replace(b"\r\n", b"\n")  # the two may come apart
         while (end := buffer.find(b"\n\n")) >= 0:
             event, buffer = buffer[:end], buffer[end + 2 :]
-            data = b"\n".join(line[5:].lstrip() for line in event.split(b"\n") if line.startswith(b"data:"))
-            if data:
+            if data := _data(event):
                 yield data
+        if len(buffer) > MAX_EVENT_BYTES:
+            raise ProviderError(VENDOR, f"an event of more than {MAX_EVENT_BYTES} bytes")
+    if data := _data(buffer):  # the last one may lack its empty line
+        yield data
+
+
+def _data(event: bytes) -> bytes:
+    return b"\n".join(line[5:].strip() for line in event.split(b"\n") if line.startswith(b"data:"))
 
 
 class _Reply:
@@ -164,8 +200,12 @@ class _Reply:
             document = orjson.loads(data)
         except orjson.JSONDecodeError as error:
             raise ProviderError(VENDOR, "an event that is no JSON") from error
-        if not isinstance(document, dict):
-            raise ProviderError(VENDOR, "an event that is no JSON object")
+        try:
+            return self._understand(document)
+        except (AttributeError, TypeError, ValueError, LookupError) as error:
+            raise ProviderError(VENDOR, "an event that is not of the chat API's shape") from error
+
+    def _understand(self, document: Any) -> list[Text]:
         if document.get("error") or (document.get("x_groq") or {}).get("error"):
             error_body = document.get("error")
             code = error_body.get("code", "") if isinstance(error_body, dict) else ""
@@ -201,4 +241,8 @@ class _Reply:
 
     def calls(self) -> list[ToolCall]:
         """The tool calls, in their order."""
-        return [ToolCall(**self._calls[index]) for index in sorted(self._calls)]
+        # Some compatible servers give no id; the answer must name one all the same.
+        return [
+            ToolCall(call["id"] or uuid.uuid4().hex, call["name"], call["arguments"])
+            for _, call in sorted(self._calls.items())
+        ]
