@@ -1,0 +1,434 @@
+"""The Cartesia client against the emulated vendor: contexts, sockets, and every way in which they end."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from aiohttp import WSMsgType, web
+
+from agent.providers import cartesia
+from agent.providers.base import Audio, ProviderError, Words
+from agent.providers.cartesia import CartesiaOptions, CartesiaSynthesis, CartesiaTts
+from agent.sandbox import Sandbox
+from agent.sandbox.speech.tones import ToneRecogniser
+
+KEY = "car-secret-key"
+EARS = ToneRecogniser()
+
+
+async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:
+    limit = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < limit, "it did not happen"
+        await asyncio.sleep(0.01)
+
+
+class Spoken:
+    """What came of a synthesis."""
+
+    def __init__(self) -> None:
+        self.pcm = bytearray()
+        self.words: list[tuple[str, int]] = []
+
+    @property
+    def text(self) -> str:
+        return " ".join(word.text for word in EARS.transcribe(np.frombuffer(self.pcm, "<i2")))
+
+    async def take(self, synthesis: CartesiaSynthesis) -> Spoken:
+        async with asyncio.timeout(8):
+            async for event in synthesis.events():
+                if isinstance(event, Audio):
+                    self.pcm += event.pcm
+                elif isinstance(event, Words):
+                    self.words += zip(event.words, event.start_ms, strict=True)
+        return self
+
+
+async def speak(tts: CartesiaTts, *texts: str) -> Spoken:
+    synthesis = await tts.open()
+    for text in texts:
+        await synthesis.say(text)
+    await synthesis.finish()
+    return await Spoken().take(synthesis)
+
+
+@pytest.fixture
+def options(sandbox: Sandbox) -> CartesiaOptions:
+    return CartesiaOptions(sandbox.cartesia_url, KEY, voice_id="v-1")
+
+
+@pytest.fixture
+async def tts(options: CartesiaOptions) -> AsyncIterator[CartesiaTts]:
+    running = CartesiaTts(options)
+    yield running
+    await running.close()
+
+
+# ---- what is said ---------------------------------------------------------------------------------------------------
+
+
+async def test_clauses_are_one_flow_of_speech(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    spoken = await speak(tts, "we can be there, ", "within the hour ")
+    assert spoken.text == "we can be there, within the hour"
+    assert [word for word, _ in spoken.words] == ["we", "can", "be", "there,", "within", "the", "hour"]
+    starts = [start for _, start in spoken.words]
+    assert starts == sorted(starts)
+    assert starts[4] >= 800, "the second clause counts from the beginning of the first"
+    assert starts[-1] < len(spoken.pcm) / 16
+    assert sandbox.cartesia.counters["refused_messages"] == 0
+    assert tts.counters["garbage"] == tts.counters["late"] == 0
+
+
+async def test_nothing_to_say_asks_for_nothing(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    assert (await speak(tts, "")).pcm == b""
+    assert sandbox.cartesia.counters["messages"] == 0
+    assert all(socket.contexts == 0 for socket in tts._sockets)
+
+
+async def test_one_socket_carries_contexts_that_do_not_mix(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    texts = [f"this is caller {n}" for n in range(6)]
+    spoken = await asyncio.gather(*(speak(tts, text) for text in texts))
+    assert [each.text for each in spoken] == texts
+    assert sandbox.cartesia.counters["upgrades"] == 1
+
+
+async def test_eight_contexts_a_socket_then_a_second_one(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    contexts = [await tts.open() for _ in range(cartesia.CONTEXTS_A_SOCKET)]
+    assert sandbox.cartesia.counters["upgrades"] == 1
+    contexts.append(await tts.open())
+    assert sandbox.cartesia.counters["upgrades"] == 2
+    for context in contexts:
+        await context.say("hello ")
+        await context.finish()
+    assert {(await Spoken().take(context)).text for context in contexts} == {"hello"}
+    assert sorted(socket.contexts for socket in tts._sockets) == [0, 0]
+    await tts.open()
+    assert sandbox.cartesia.counters["upgrades"] == 2
+
+
+async def test_many_at_once_open_no_more_sockets_than_they_need(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    contexts = await asyncio.gather(*(tts.open() for _ in range(20)))
+    assert sandbox.cartesia.counters["upgrades"] == 3
+    await asyncio.gather(*(context.cancel() for context in contexts))
+
+
+# ---- cancelled ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_late_audio_of_a_cancelled_context_is_dropped(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    sandbox.cartesia.config.speed = 4.0
+    synthesis = await tts.open()
+    await synthesis.say("a very long sentence that nobody wants to hear to its end ")
+    heard = Spoken()
+    reader = asyncio.create_task(heard.take(synthesis))
+    await until(lambda: heard.pcm)
+    await synthesis.cancel()
+    await synthesis.cancel()
+    async with asyncio.timeout(1):
+        await reader  # it ends, and does not hang
+    before = len(heard.pcm)
+    other = await speak(tts, "hello ")
+    assert other.text == "hello"
+    await until(lambda: tts.counters["late"] > 2)
+    assert len(heard.pcm) == before
+    assert sandbox.cartesia.counters["cancels"] == 1
+    assert sandbox.cartesia.counters["upgrades"] == 1
+    await synthesis.say("more ")
+    assert sandbox.cartesia.counters["messages"] == 3, "nothing is said in a context that is over"
+
+
+# ---- lost -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", [0, 1000, 1011])
+async def test_a_lost_connection_ends_its_contexts_with_an_error(tts: CartesiaTts, sandbox: Sandbox, code: int) -> None:
+    sandbox.cartesia.config.speed = 2.0
+    contexts = [await tts.open() for _ in range(2)]
+    for context in contexts:
+        await context.say("a long sentence that is not heard to its end ")
+    readers = [asyncio.create_task(Spoken().take(context)) for context in contexts]
+    await until(lambda: sandbox.cartesia.counters["sent_chunk"] > 2)
+    for socket in list(sandbox.cartesia.sockets):
+        await socket.close(code)
+    for result in await asyncio.gather(*readers, return_exceptions=True):
+        assert isinstance(result, ProviderError), result
+        assert "connection is gone" in str(result)
+    assert (await speak(tts, "hello again ")).text == "hello again"
+    assert sandbox.cartesia.counters["upgrades"] == 2
+
+
+async def test_a_connection_that_was_lost_unnoticed_is_an_error_when_spoken_on(
+    tts: CartesiaTts, sandbox: Sandbox
+) -> None:
+    synthesis = await tts.open()
+    for socket in list(sandbox.cartesia.sockets):
+        await socket.close(0)
+    with pytest.raises(ProviderError, match="connection is gone"):
+        await Spoken().take(synthesis)
+    await synthesis.say("hello ")
+    await synthesis.cancel()
+
+
+async def test_an_idle_socket_is_replaced_before_the_vendor_closes_it(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await speak(tts, "hello ")
+    monkeypatch.setattr(cartesia, "IDLE_S", 0.1)
+    await asyncio.sleep(0.15)
+    assert (await speak(tts, "hello ")).text == "hello"
+    assert sandbox.cartesia.counters["upgrades"] == 2
+    await until(lambda: sandbox.cartesia.gauges["sockets"] == 1)
+    assert sandbox.cartesia.counters["closed_idle"] == 0
+
+
+async def test_a_silent_vendor_is_an_error_in_the_end_and_its_socket_is_left(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "SILENT_S", 0.3)
+    sandbox.cartesia.faults.silent_times = 1
+    with pytest.raises(ProviderError, match="no audio"):
+        await speak(tts, "hello ")
+    assert (await speak(tts, "hello ")).text == "hello"
+    assert sandbox.cartesia.counters["upgrades"] == 2
+
+
+async def test_an_end_that_does_not_come_is_an_error_too(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "SILENT_S", 0.3)
+    sandbox.cartesia.faults.omit_done_times = 1
+    with pytest.raises(ProviderError, match="no audio"):
+        await speak(tts, "hello ")
+
+
+async def test_a_pause_in_the_thinking_is_no_silence_of_the_vendor(
+    tts: CartesiaTts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "SILENT_S", 0.1)
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    await asyncio.sleep(0.25)
+    await synthesis.say("well, ")
+    await asyncio.sleep(0.4)
+    await synthesis.say("yes ")
+    await synthesis.finish()
+    assert (await reader).text == "well, yes"
+
+
+# ---- expired --------------------------------------------------------------------------------------------------------
+
+
+async def test_text_that_comes_after_a_long_pause_gets_a_new_context(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    """A context lives for 1 s after its last audio, and the LLM may think for longer than that."""
+    sandbox.cartesia.config.context_expiry_s = 0.65
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    await synthesis.say("let me see, ")
+    await until(lambda: sandbox.cartesia.counters["contexts_expired"])
+    await synthesis.say("yes we can ")
+    await synthesis.finish()
+    spoken = await reader
+    assert spoken.text == "let me see, yes we can"
+    starts = [start for _, start in spoken.words]
+    assert starts == sorted(starts)
+    assert starts[3] == pytest.approx(700, abs=60), "words of the second context count from the beginning of all"
+    assert sandbox.cartesia.counters["refused_messages"] == 0
+    assert [socket.contexts for socket in tts._sockets] == [0]
+
+
+async def test_the_end_of_a_context_that_has_expired_is_no_error(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    sandbox.cartesia.config.context_expiry_s = 0.65
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    await synthesis.say("let me see ")
+    await until(lambda: sandbox.cartesia.counters["contexts_expired"])
+    await synthesis.finish()
+    assert (await reader).text == "let me see"
+    assert sandbox.cartesia.counters["refused_messages"] == 0
+
+
+async def test_a_slow_vendor_is_not_taken_for_an_expired_one(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "EXPIRY_S", 0.05)
+    sandbox.cartesia.config.first_audio = 300.0
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    await synthesis.say("let me see, ")
+    await asyncio.sleep(0.2)
+    await synthesis.say("yes ")
+    await synthesis.finish()
+    assert (await reader).text == "let me see, yes"
+    assert sandbox.cartesia.counters["contexts"] == 1
+
+
+# ---- refused --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_wrong_key_is_refused_at_once(options: CartesiaOptions, sandbox: Sandbox) -> None:
+    tts = CartesiaTts(replace(options, api_key="wrong-secret"))
+    with pytest.raises(ProviderError, match="HTTP 401") as caught:
+        await tts.warm()
+    assert "wrong-secret" not in str(caught.value) + repr(caught.value.__cause__)
+    assert sandbox.cartesia.counters["upgrades"] == 1
+
+
+async def test_a_full_vendor_is_asked_twice(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "RETRY_S", 0.02)
+    sandbox.cartesia.faults.refuse_times, sandbox.cartesia.faults.refuse_status = 1, 429
+    assert (await speak(tts, "hello ")).text == "hello"
+    sandbox.cartesia.faults.refuse_times = 2
+    await tts.close()
+    with pytest.raises(ProviderError, match="HTTP 429"):
+        await tts.open()
+
+
+async def test_a_refused_context_is_an_error_of_its_own(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    sandbox.cartesia.config.max_contexts, sandbox.cartesia.config.speed = 1, 4.0
+    first = await tts.open()
+    await first.say("a sentence that takes a while ")
+    await first.finish()
+    reading = asyncio.create_task(Spoken().take(first))
+    await until(lambda: sandbox.cartesia.counters["sent_chunk"])
+    with pytest.raises(ProviderError, match="concurrency_limited") as caught:
+        await speak(tts, "hello ")
+    assert caught.value.status == 429
+    assert (await reading).text == "a sentence that takes a while"
+
+
+async def test_an_error_that_names_no_context_ends_each_of_them(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    sandbox.cartesia.faults.error_times, sandbox.cartesia.faults.error_after = 1, 0
+    results = await asyncio.gather(speak(tts, "one "), speak(tts, "two "), return_exceptions=True)
+    assert all(isinstance(result, ProviderError) and result.status == 500 for result in results), results
+
+
+async def test_garbage_is_counted_and_survived(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    sandbox.cartesia.faults.garbage_times = 1
+    assert (await speak(tts, "hello ")).text == "hello"
+    assert tts.counters["garbage"] == 1
+
+
+async def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cartesia, "RETRY_S", 0.02)
+    with pytest.raises(ProviderError, match=r"no connection to ws://127\.0\.0\.1:1"):
+        await CartesiaTts(CartesiaOptions("ws://127.0.0.1:1", KEY)).open()
+
+
+# ---- on the wire ----------------------------------------------------------------------------------------------------
+
+
+class Wire:
+    """A server of the test's own: notes what it gets, answers what it is told to."""
+
+    def __init__(self) -> None:
+        self.got: list[dict[str, Any]] = []
+        self.headers: dict[str, str] = {}
+        self.answers: list[str | dict[str, Any]] = []
+        self.url = ""
+
+    async def serve(self, request: web.Request) -> web.WebSocketResponse:
+        self.headers = dict(request.headers)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for message in socket:
+            assert message.type is WSMsgType.TEXT
+            document = json.loads(message.data)
+            self.got.append(document)
+            if not document.get("continue", True):
+                for answer in self.answers:
+                    if isinstance(answer, dict):
+                        answer = json.dumps({"context_id": document["context_id"], **answer})
+                    await socket.send_str(answer)
+        return socket
+
+
+@pytest.fixture
+async def wire() -> AsyncIterator[Wire]:
+    server, app = Wire(), web.Application()
+    app.router.add_get("/tts/websocket", server.serve)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    server.url = f"ws://127.0.0.1:{runner.addresses[0][1]}"
+    yield server
+    await runner.cleanup()
+
+
+async def test_every_message_of_a_context_has_the_same_fields(wire: Wire) -> None:
+    wire.answers = [{"type": "done", "done": True}]
+    tts = CartesiaTts(CartesiaOptions(wire.url, KEY, model="sonic-3", voice_id="v-1", language="en"))
+    synthesis = await tts.open("v-2")
+    await synthesis.say("Hello, ")
+    await synthesis.say("world.")
+    await synthesis.finish()
+    await Spoken().take(synthesis)
+    await tts.close()
+    first, second, last = wire.got
+    assert first == {
+        "model_id": "sonic-3",
+        "voice": {"id": "v-2"},
+        "language": "en",
+        "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 8000},
+        "context_id": first["context_id"],
+        "max_buffer_delay_ms": 0,
+        "add_timestamps": True,
+        "transcript": "Hello, ",
+        "continue": True,
+    }
+    assert second == {**first, "transcript": "world."}
+    assert last == {**first, "transcript": "", "continue": False}
+    assert wire.headers["Authorization"] == f"Bearer {KEY}"
+    assert wire.headers["Cartesia-Version"] == "2026-08-14"
+    assert KEY not in json.dumps(wire.got)
+
+
+async def test_messages_of_any_shape_are_survived(wire: Wire) -> None:
+    pcm = base64.b64encode(b"\x01\x00\x02\x00").decode()
+    wire.answers = [
+        "{garbage", "[1]", "null", '"x"', '{"type":"chunk"}', '{"type":"done","context_id":"nobody"}',
+        {"type": "chunk", "data": "not base64!"},
+        {"type": "chunk", "data": None},
+        {"type": "timestamps", "word_timestamps": {"words": ["a"], "start": ["x"]}},
+        {"type": "timestamps", "word_timestamps": 7},
+        {"type": "timestamps"},
+        {"type": "tomorrow"},
+        {"type": "chunk", "data": pcm},
+        {"type": "done"},
+    ]  # fmt: skip
+    tts = CartesiaTts(CartesiaOptions(wire.url, KEY))
+    assert (await speak(tts, "hello")).pcm == b"\x01\x00\x02\x00"
+    assert tts.counters["garbage"] >= 6
+    assert tts.counters["late"] >= 1
+    await tts.close()
+
+
+async def test_more_audio_than_anybody_takes_is_an_error(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cartesia, "LIMIT_BYTES", 3000)
+    chunk = {"type": "chunk", "data": base64.b64encode(bytes(1000)).decode()}
+    wire.answers = [chunk] * 8
+    tts = CartesiaTts(CartesiaOptions(wire.url, KEY))
+    synthesis = await tts.open()
+    await synthesis.say("hello")
+    await synthesis.finish()
+    await until(lambda: tts.counters["late"])
+    with pytest.raises(ProviderError, match="of audio in one context"):
+        await Spoken().take(synthesis)
+    await tts.close()
+
+
+async def test_an_error_names_what_the_vendor_said_and_no_more(wire: Wire) -> None:
+    wire.answers = [{"type": "error", "status_code": 402, "error_code": "quota", "message": "m" * 5000}]
+    tts = CartesiaTts(CartesiaOptions(wire.url, KEY))
+    with pytest.raises(ProviderError) as caught:
+        await speak(tts, "hello")
+    assert (str(caught.value), caught.value.status) == ("Cartesia: quota", 402)
+    await tts.close()
