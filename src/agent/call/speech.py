@@ -13,6 +13,9 @@ from agent.providers.base import Audio, ProviderError, Synthesis, TextToSpeech, 
 log = logging.getLogger(__name__)
 
 BYTES_A_MS = 16
+STALE_NS = 800_000_000
+"""An LLM that stalls for longer than this gets a new synthesis: a vendor's ends 1 s after its last audio (Cartesia,
+"Contexts")."""
 
 
 class Speech:
@@ -32,6 +35,7 @@ class Speech:
         self.first_audio_ns = 0
         self._syntheses: asyncio.Queue[tuple[Synthesis, list[str]] | None] = asyncio.Queue(64)
         self._open: tuple[Synthesis, list[str]] | None = None
+        self._said_ns = 0
         self._words: list[tuple[str, int]] = []  # a word and the ms of the utterance at which it begins
         self._audio_bytes = 0
         self._cancelled = False
@@ -42,7 +46,11 @@ class Speech:
         if self._cancelled or self.failed or not text:
             return
         self.text += text
-        self.first_text_ns = self.first_text_ns or time.monotonic_ns()
+        now_ns = time.monotonic_ns()
+        self.first_text_ns = self.first_text_ns or now_ns
+        if now_ns - self._said_ns > STALE_NS:
+            await self.pause()
+        self._said_ns = now_ns
         try:
             if self._open is None:
                 self._open = (await self._tts.open(self._voice_id), [])
