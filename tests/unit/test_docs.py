@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import re
+import textwrap
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
-FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 
 
 def load_make_settings() -> ModuleType:
@@ -36,7 +37,7 @@ def anchors(page: Path) -> set[str]:
 
 def blocks(language: str) -> list[tuple[str, str]]:
     return [
-        (f"{page.name}-{number}", code)
+        (f"{page.name}-{number}", textwrap.dedent(code))
         for page in PAGES
         for number, (kind, code) in enumerate(FENCE.findall(page.read_text(encoding="utf-8")))
         if kind == language
