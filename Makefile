@@ -1,6 +1,7 @@
 # make demo and make test are for everybody; the rest is for who works on the project. `make help` lists them.
 PYTHON ?= python3
 VENV := .venv
+PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -type f \
 	-not -name '*.pyc' -not -name '*.so' -not -name '*.dep')
@@ -16,7 +17,7 @@ demo: $(VENV)/.installed ## A whole call on this machine, without a key or a net
 	@$(BIN)/voice-agent demo --out demo-out
 
 test: $(VENV)/.tools ## The tests of both packages, on the installed wheel
-	@$(BIN)/python -m pytest -m "not asterisk"
+	@$(BIN)/python -m pytest -m "not asterisk" $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools ## Style and types
 	$(BIN)/ruff check .
@@ -32,7 +33,7 @@ fuzz: $(VENV)/.tools ## The fuzzers for ten minutes each
 
 test-asterisk: $(VENV)/.tools ## Calls through a real Asterisk 22 (needs root; makes its own root directory once)
 	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 2; }
-	@$(BIN)/python -m pytest -m asterisk tests/asterisk
+	@$(BIN)/python -m pytest -m asterisk tests/asterisk $(PYTEST_ARGS)
 
 bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON in build/bench
 	@mkdir -p build/bench
