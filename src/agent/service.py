@@ -104,10 +104,9 @@ class Agent:
         connector = aiohttp.TCPConnector(limit=2 * settings.max_calls, keepalive_timeout=KEEP_ALIVE_S)
         self.http = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         office_url, office_key = await self._start_http()
-        self.registry = CallRegistry(
-            metadata=MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None,
-            on_dropped=self._dropped,
-        )
+        metadata = MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None
+        self.registry = CallRegistry(metadata=metadata, on_dropped=self._dropped)
+        self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
         tts = CartesiaTts(
             CartesiaOptions(
                 settings.cartesia_url,
@@ -136,10 +135,10 @@ class Agent:
                     settings.groq_url,
                     settings.groq_api_key.get_secret_value(),
                     settings.groq_model,
-                    settings.groq_fallback_model,
+                    _unless_none(settings.groq_fallback_model),
                     settings.llm_temperature,
                     settings.llm_max_tokens,
-                    settings.groq_reasoning_effort,
+                    _unless_none(settings.groq_reasoning_effort),
                 ),
                 self.http,
             ),
@@ -316,6 +315,20 @@ def _only(peers: Peers) -> Middleware:
         return await handler(request)
 
     return check
+
+
+def _unless_none(setting: str) -> str:
+    """An empty value in an env file means the default, so "none" says that there is to be nothing."""
+    return "" if setting.lower() == "none" else setting
+
+
+async def _sweep(registry: CallRegistry, metadata: MetadataDirectory | None) -> None:
+    """Now and then: announcements that expired in a quiet hour, and metadata files that no call has claimed."""
+    while True:
+        await asyncio.sleep(SWEEP_S)
+        registry.sweep()
+        if metadata is not None:
+            await asyncio.to_thread(metadata.sweep)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -2,16 +2,17 @@
 
 An echo server with barge-in:
 
-    import asyncio, fastaudio
+    import asyncio, contextlib, fastaudio
 
     async def echo(call):
-        async for batch in call.capture(batch_ms=20):
-            await call.play(batch.caller)
+        with contextlib.suppress(fastaudio.EngineClosed):  # the caller has hung up
+            async for batch in call.capture(batch_ms=20):
+                await call.play(batch.caller)
 
     async def main():
-        async with fastaudio.Engine(port=9099) as engine:
+        async with fastaudio.Engine(port=9099) as engine, asyncio.TaskGroup() as calls:
             async for call in engine:
-                asyncio.create_task(echo(call))
+                calls.create_task(echo(call))
 
     asyncio.run(main())
 """

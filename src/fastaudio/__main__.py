@@ -18,8 +18,9 @@ TONE_PEAK = 8000  # -12 dBFS
 
 async def echo(call: fastaudio.Call) -> None:
     """Play the caller back, one frame after it came."""
-    async for batch in call.capture(batch_ms=20):
-        await call.play(batch.caller)
+    with contextlib.suppress(fastaudio.EngineClosed):  # the caller has hung up, and a batch was left
+        async for batch in call.capture(batch_ms=20):
+            await call.play(batch.caller)
 
 
 def tone_second(rate: int) -> bytes:

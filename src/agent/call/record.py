@@ -116,7 +116,7 @@ class CallRecord:
 
 def write_record(record: CallRecord, directory: Path) -> Path:
     """Write the record to `directory`, whole or not at all; it is readable by its owner alone. Raises OSError."""
-    directory.mkdir(parents=True, exist_ok=True)
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = directory / f"{record.uuid}.json"
     temporary = path.with_suffix(".tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)

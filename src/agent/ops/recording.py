@@ -34,7 +34,7 @@ async def record(call: fastaudio.Call, path: Path) -> int:
     """
     stream = call.capture(batch_ms=BATCH_MS, sent=True)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "wb") as file, wave.open(file, "wb") as writer:
             writer.setnchannels(2)

@@ -45,8 +45,10 @@ class Settings(BaseSettings):
     groq_api_key: SecretStr = Field(SecretStr(""), description="Groq's API key")
     groq_url: str = Field("https://api.groq.com/openai/v1", description="base URL of an OpenAI-compatible API")
     groq_model: str = Field("openai/gpt-oss-120b", description="the LLM")
-    groq_fallback_model: str = Field("openai/gpt-oss-20b", description="the LLM asked when the first fails")
-    groq_reasoning_effort: str = Field("low", description="gpt-oss: low, medium or high; empty leaves it out")
+    groq_fallback_model: str = Field(
+        "openai/gpt-oss-20b", description="the LLM asked when the first fails; none for no other"
+    )
+    groq_reasoning_effort: str = Field("low", description="gpt-oss: low, medium or high; none leaves it out")
     llm_temperature: float = Field(0.3, ge=0.0, le=2.0, description="the LLM's temperature")
     llm_max_tokens: int = Field(250, ge=16, le=4096, description="the longest reply, in spoken tokens")
     cartesia_api_key: SecretStr = Field(SecretStr(""), description="Cartesia's API key")
@@ -61,7 +63,6 @@ class Settings(BaseSettings):
     # Business APIs: whole endpoints. Empty means the built-in back office.
     context_api_url: str = Field("", description="POST did_context; empty: the built-in back office")
     booking_api_url: str = Field("", description="POST create_booking; empty: the built-in back office")
-    availability_api_url: str = Field("", description="POST check_availability; empty: the built-in one")
     context_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the context API")
     booking_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the booking API")
 
@@ -141,7 +142,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
         return value.rstrip("/")
 
-    @field_validator("context_api_url", "booking_api_url", "availability_api_url")
+    @field_validator("context_api_url", "booking_api_url")
     @classmethod
     def _endpoint(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
