@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import logging
 import secrets
 import signal
@@ -184,7 +185,7 @@ class Agent:
             )
         )
         app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
-        app.middlewares.append(_only(Peers(settings.allowed_peers)))
+        app.middlewares.append(_only(Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host)))))
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         runner = web.AppRunner(app, access_log=None)
@@ -192,7 +193,8 @@ class Agent:
         self._stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, settings.listen_host, settings.http_port).start()
         self.http_port = int(runner.addresses[0][1])
-        host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen_host, settings.listen_host)
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.http_port}", key
 
     def _call_options(self) -> fastaudio.CallOptions:
@@ -315,6 +317,16 @@ def _only(peers: Peers) -> Middleware:
         return await handler(request)
 
     return check
+
+
+def _own_addresses(host: str) -> tuple[str, ...]:
+    """Addresses from which the agent itself asks its back office."""
+    loopback = ("127.0.0.0/8", "::1/128")
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a name: it is for the resolver, and the peers of the settings hold
+        return loopback
+    return loopback if address.is_unspecified else (*loopback, host)
 
 
 def _unless_none(setting: str) -> str:
