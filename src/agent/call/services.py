@@ -72,7 +72,7 @@ class Preparation:
         return await self._stt
 
     async def close(self) -> None:
-        """The call will not come: let go of everything."""
+        """The call is over, or will not come: let go of everything, the STT included."""
         for task in (self._context, self._warm, self._greeting, self._stt):
             task.cancel()
         for task in (self._context, self._warm, self._greeting):

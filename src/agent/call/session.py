@@ -161,8 +161,7 @@ class Session:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._stt is not None:
-            await self._stt.close()
+        await self._preparation.close()  # its STT too, also when the call was over before that was asked for
         self._call.hangup(0)
         self._log.end_exchange(self._speech)
         record = await self._log.close()
@@ -229,6 +228,8 @@ class Session:
                 self._speech_end_ms = event.position * 1000 // self._call.rate
                 await self._do(self._turn.caller_quiet(now_ms))
             case EventKind.BEGAN:
+                if self._speech is None or event.generation != self._speech.utterance.generation:
+                    return  # of a reply that was withdrawn as it began: the caller's words are still to be answered
                 self._log.first_frame(self._speech, event)
                 self._speech_end_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
@@ -324,6 +325,7 @@ class Session:
         if self._speech is not None:
             await self._speech.cancel()
             self._call.flush()
+            self._speech = None
         if self._history.withdraw() is not None:
             self._log.withdraw_exchange()
 

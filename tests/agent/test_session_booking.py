@@ -1,0 +1,130 @@
+"""A whole call to the end: the eight steps, the booking in the database, the recording, the record."""
+
+from __future__ import annotations
+
+import json
+import logging
+import stat
+import wave
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import pytest
+
+from agent.office.seed import LONDON_PLUMBER
+from agent.sandbox.caller.listen import LOUD_RMS
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import Rig
+
+LONDON, CALLER = LONDON_PLUMBER.numbers[0], "+447700900123"
+
+SCRIPT = """
+say: My kitchen tap is leaking
+say: Yes that's fine
+say: SW4 7DQ
+say: Yes that's right
+say: Twelve Baker Street
+say: Anna Smith
+say: No thanks
+"""
+STEPS = (
+    ("", "Hello, Thames Plumbing, good "),
+    ("My kitchen tap is leaking", "callout fee is £65"),
+    ("Yes that's fine", "what's the postcode"),
+    ("SW4 7DQ", "Sierra Whiskey 4, 7 Delta Quebec, is that right?"),
+    ("Yes that's right", "house number and street"),
+    ("Twelve Baker Street", "what name"),
+    ("Anna Smith", "That's all booked"),
+    ("No thanks", "bye for now"),
+)
+
+
+Samples: TypeAlias = np.ndarray[Any, np.dtype[np.int16]]
+
+
+def sound(samples: Samples) -> bytes:
+    """Every sample that is not 0: the caller's time line has gaps where ours has silence."""
+    return bytes(samples[samples != 0].astype("<i2").tobytes())
+
+
+def loud_frames(samples: Samples) -> list[bytes]:
+    """The frames of 20 ms that are no silence, in their order."""
+    frames = samples[: len(samples) // 160 * 160].reshape(-1, 160)
+    levels = np.sqrt(np.mean(np.square(frames.astype(np.float64)), axis=1))
+    return [frame.astype("<i2").tobytes() for frame, level in zip(frames, levels, strict=True) if level > LOUD_RMS]
+
+
+async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, "agent")
+    result, record = await rig.call(SCRIPT)
+
+    # The caller's side.
+    assert result.failure == ""
+    assert (result.ended_by, result.verdict) == ("agent", "hangup")
+    assert result.wire.longest_gap_ms < 200
+
+    # The eight steps, in their order and one a reply.
+    assert [turn.caller for turn in record.turns] == [caller for caller, _ in STEPS]
+    for turn, (_, words) in zip(record.turns, STEPS, strict=True):
+        assert words in turn.agent
+        assert turn.heard == turn.agent
+        assert not turn.interrupted
+        assert turn.end_ms is not None
+
+    # The booking.
+    (booking,) = await rig.store.list_bookings()
+    assert booking.as_dict()["booking_id"] == record.booking_id
+    assert (booking.customer_name, booking.postcode, booking.address) == ("Anna Smith", "SW4 7DQ", "12 Baker Street")
+    assert "tap is leaking" in booking.problem_description
+    assert booking.caller_id == CALLER
+    assert booking.call_uuid == record.uuid
+
+    # What the LLM read: the prompt first and always the same, and each tool call answered.
+    assert len({json.dumps(asked[0]) for asked in rig.llm.asked}) == 1
+    assert f"Company: {LONDON_PLUMBER.name}" in rig.llm.asked[0][0]["content"]
+    last = rig.llm.asked[-1]
+    calls = [call["id"] for message in last for call in message.get("tool_calls", ())]
+    assert calls == [message["tool_call_id"] for message in last if message["role"] == "tool"]
+    assert len(calls) == 1
+
+    # The record, as it lies on the disk.
+    path = rig.agent.settings.records / f"{record.uuid}.json"
+    document = json.loads(path.read_bytes())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert document["outcome"] == "booked"
+    assert document["verdict"] == "hangup"
+    assert document["ended_by"] == "agent"
+    assert (document["did"], document["caller_id"], document["company"]) == (LONDON, CALLER, "Thames Plumbing")
+    assert document["source"] == "fastagi"
+    assert document["unique_id"]
+    assert [turn["caller"] for turn in document["turns"]] == [caller for caller, _ in STEPS]
+    assert document["turns"][6]["tools"][0]["name"] == "create_booking"
+    assert document["turns"][6]["tools"][0]["ok"] is True
+    assert document["vendors"]["stt"]["connected"] == 1
+    assert document["media"]["frames_in"] > 500
+    for turn in document["turns"][1:]:
+        assert 200 < turn["latency_ms"] < 1500
+        times = turn["times"]
+        assert times["speech_end"] < times["final_transcript"] <= times["llm_request"] <= times["first_token"]
+        assert times["first_token"] <= times["first_tts_text"] <= times["first_audio"] <= times["first_frame"]
+
+    # The recording: the caller left, and right what the caller received, to the sample.
+    with wave.open(document["recording"]) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (2, 2, 8000)
+        assert file.getnframes() / 8000 == pytest.approx(record.seconds, abs=0.3)
+        both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
+    received = np.frombuffer(result.agent_track, "<i2")
+    assert len(sound(received)) > 2 * 8000 * 5
+    assert sound(both[:, 1]) == sound(received)
+    said = loud_frames(np.frombuffer(result.caller_track, "<i2"))
+    assert loud_frames(both[:, 0]) == said
+
+    # The log: one line of figures, and nothing about anybody.
+    (line,) = (entry.getMessage() for entry in caplog.records if "CALL_METRICS" in entry.getMessage())
+    assert f"uuid={record.uuid} " in line
+    assert " turns=8 barge_ins=0 " in line
+    assert f" outcome=booked booking={record.booking_id} ended_by=agent" in line
+    ours = "\n".join(e.getMessage() for e in caplog.records if e.name.startswith(("agent.", "fastaudio")))
+    for secret in ("Anna", "Baker", "SW4", "leaking", CALLER[1:], LONDON[1:], "secret-key"):
+        assert secret not in ours, secret
