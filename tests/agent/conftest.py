@@ -144,7 +144,7 @@ class Rig:
         fastagi = self.agent.fastagi_port if announced else None
         plan = CallPlan(
             port=self.agent.audio_port, fastagi_port=fastagi, did=LONDON, caller_id=CALLER,
-            quiet_s=0.3, patience_s=4.0, linger_s=3.0, longest_s=40.0,
+            quiet_s=0.2, patience_s=4.0, linger_s=3.0, longest_s=40.0,
         )  # fmt: skip
         return replace(plan, **changes)
 
@@ -234,6 +234,7 @@ def agent_settings(tmp_path: Path, vendors: Sandbox, monkeypatch: pytest.MonkeyP
             "groq_url": vendors.groq_url, "groq_api_key": "groq-secret-key",
             "cartesia_url": vendors.cartesia_url, "cartesia_api_key": "car-secret-key",
             "data_dir": tmp_path, "listen_port": 0, "fastagi_port": 0, "http_port": 0, "max_calls": 20,
+            "deepgram_endpointing_ms": 200,
         }  # fmt: skip
         return load_settings(**values | changes)
 

@@ -104,7 +104,7 @@ async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> No
     assert document["vendors"]["stt"]["connected"] == 1
     assert document["media"]["frames_in"] > 500
     for turn in document["turns"][1:]:
-        assert 200 < turn["latency_ms"] < 1500
+        assert 100 < turn["latency_ms"] < 1500
         times = turn["times"]
         assert times["speech_end"] < times["final_transcript"] <= times["llm_request"] <= times["first_token"]
         assert times["first_token"] <= times["first_tts_text"] <= times["first_audio"] <= times["first_frame"]
@@ -115,7 +115,7 @@ async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> No
         assert file.getnframes() / 8000 == pytest.approx(record.seconds, abs=0.3)
         both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
     received = np.frombuffer(result.agent_track, "<i2")
-    assert len(sound(received)) > 2 * 8000 * 5
+    assert len(sound(received)) > 2 * 8000 * 3
     assert sound(both[:, 1]) == sound(received)
     said = loud_frames(np.frombuffer(result.caller_track, "<i2"))
     assert loud_frames(both[:, 0]) == said

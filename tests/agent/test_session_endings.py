@@ -53,7 +53,7 @@ async def test_a_caller_who_hangs_up_while_the_context_is_asked_for(rig: Rig) ->
 
 async def test_a_caller_who_hangs_up_in_the_middle_of_a_reply(rig: Rig) -> None:
     rig.voice.char_ms = 30
-    plan = rig.plan(longest_s=4.0)
+    plan = rig.plan(longest_s=3.4)
     result = await rig.dial("say: My tap leaks", plan)
     assert "not over after" in result.failure
     record = await rig.record_of(plan.call)

@@ -96,12 +96,11 @@ async def test_the_context_api_is_down(a_rig: RigMaker) -> None:
 
 
 async def test_a_slow_context_is_waited_for_a_second_and_no_longer(rig: Rig) -> None:
-    async with rig.slow_contexts(2.5):
+    async with rig.slow_contexts(1.7):
         result, record = await rig.call("hangup", rig.plan(announced=False))
     assert result.failure == ""
     assert record.company == "Home Services"
     greeting = next(utterance for utterance in result.utterances if utterance.who == "agent")
-    # An unannounced call may first wait for its announcement; then a second for the context.
     assert 0.9 < greeting.start_s < 1.45
     assert [mark.detail for mark in record.marks if mark.what == "default_context"] == ["late"]
 
@@ -118,8 +117,8 @@ async def test_a_slow_tool_says_that_someone_is_there(rig: Rig, monkeypatch: pyt
 async def test_a_caller_speaks_while_a_tool_runs(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each tool call has its answer in what the LLM reads next, or the vendor would refuse the conversation."""
     monkeypatch.setattr(reply, "FILLER_S", 0.1)
-    rig.voice.char_ms = 30
-    async with rig.slow_tools(3.0):
+    rig.speak_slowly(20, until_asked=2)
+    async with rig.slow_tools(2.0):
         result, record = await rig.call("say: Speak to a person\ninterrupt 300ms: no wait my tap leaks")
     assert (result.failure, result.verdict) == ("", "transfer")
     asked = rig.llm.asked[-1]

@@ -55,8 +55,8 @@ async def test_the_greeting_can_be_interrupted(rig: Rig) -> None:
 
 
 async def test_a_backchannel_is_no_interruption(rig: Rig) -> None:
-    rig.voice.char_ms = 20
-    result, record = await rig.call("say: My tap leaks\ninterrupt 600ms: yeah\nhangup")
+    rig.voice.char_ms = 14
+    result, record = await rig.call("say: My tap leaks\ninterrupt 400ms: yeah\nhangup", rig.plan(quiet_s=0.8))
     assert result.failure == ""
     quote = record.turns[1]
     assert not quote.interrupted
@@ -101,8 +101,8 @@ async def test_a_silent_caller_is_asked_twice_and_then_let_go(rig: Rig, monkeypa
 
 
 async def test_an_answer_to_are_you_still_there_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "SILENCE_MS", 800)
-    result, record = await rig.call("wait: 1200ms\nsay: My tap leaks\nhangup")
+    monkeypatch.setattr(turn, "SILENCE_MS", 500)
+    result, record = await rig.call("wait: 800ms\nsay: My tap leaks\nhangup")
     assert result.failure == ""
     assert [exchange.agent for exchange in record.turns][1] == session.STILL_THERE
     assert "£65" in record.turns[2].agent
@@ -111,11 +111,11 @@ async def test_an_answer_to_are_you_still_there_goes_on(rig: Rig, monkeypatch: p
 
 async def test_a_call_that_is_too_long_is_ended_with_a_goodbye(a_rig: RigMaker) -> None:
     async with a_rig(max_call_seconds=10) as rig:
-        object.__setattr__(rig.agent.settings, "max_call_seconds", 2)
+        object.__setattr__(rig.agent.settings, "max_call_seconds", 1)
         result, record = await rig.call("wait: 20s")
     assert (result.ended_by, result.verdict) == ("agent", "hangup")
     assert record.turns[-1].heard == session.TOO_LONG
-    assert 2.0 < record.seconds < 5.0
+    assert 1.0 < record.seconds < 4.0
     assert rig.llm.asked == []
 
 
