@@ -220,7 +220,8 @@ class Call:
                 if event.kind is EventKind.ENDED:
                     return
         finally:
-            self._listeners.remove(put)
+            if put in self._listeners:
+                self._listeners.remove(put)
 
     # -- ending ------------------------------------------------------------------------------------------------------
 
@@ -289,6 +290,10 @@ class Call:
                 listener(event)
             except Exception:
                 log.exception("a listener of call %s failed", self.uuid)
+
+    def _forget_listeners(self) -> None:
+        """No event comes any more. A listener that belongs to what holds the call would keep both from being freed."""
+        self._listeners.clear()
 
     def _settle(self, generation: int, samples: int, *, flushed: bool) -> None:
         utterance = self._utterances.pop(generation, None)

@@ -177,6 +177,7 @@ class Engine:
             if kind is EventKind.ENDED:
                 call_or_none._end(_core.END_REASONS[value])
                 call_or_none._dispatch(kind, generation, value, position, time_ns)
+                call_or_none._forget_listeners()
                 del self.calls[call_id]
                 self.core.bury(call_or_none.core)
                 if self._loop is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import gc
 import itertools
 import math
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 import uuid
+import weakref
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -269,6 +271,31 @@ async def test_a_caller_who_hangs_up_ends_the_call() -> None:
         with pytest.raises(fastaudio.EngineClosed):
             await playing
         assert engine.counters()["live"] == 0
+
+
+async def test_a_call_that_is_over_is_freed_without_the_garbage_collector() -> None:
+    class Owner:
+        """Holds the call, and is held by it as a listener: as a session does."""
+
+        def __init__(self, call: fastaudio.Call) -> None:
+            self.call = call
+            call.listen(self.hear)
+
+        def hear(self, event: fastaudio.Event) -> None:
+            self.last = event.kind
+
+    gc.disable()
+    try:
+        async with fastaudio.Engine(port=0) as engine:
+            async with peer(engine):
+                owner = Owner(await engine.accept())
+                seen = weakref.ref(owner.call)
+            await asyncio.wait_for(owner.call.wait_ended(), 2)
+            assert owner.last is EventKind.ENDED
+            del owner
+            assert seen() is None
+    finally:
+        gc.enable()
 
 
 async def test_one_call_too_many_is_told_to_hang_up() -> None:

@@ -172,6 +172,7 @@ class Session:
         if self._failed:
             self._log.outcome("failed")
         record.vendors = {"stt": dict(getattr(self._stt, "counters", {}))}
+        self._reply = None  # it holds this session, and a cycle would keep the call's audio until the next collection
         return record
 
     # -- what happens ------------------------------------------------------------------------------------------------

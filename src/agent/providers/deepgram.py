@@ -144,6 +144,7 @@ class DeepgramStt:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
+            self._task = None
         self._emit(None)
 
     # -- the connection ----------------------------------------------------------------------------------------------
