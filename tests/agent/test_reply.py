@@ -1,0 +1,196 @@
+"""One answer: clauses as they come, tools in their order, and a history that stays whole wherever it is cut short."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, cast
+
+import aiohttp
+import pytest
+
+from agent.call import reply as replies
+from agent.call.context import CompanyContext
+from agent.call.history import History
+from agent.call.record import TurnRecord
+from agent.call.reply import FILLER, GOODBYE, ROUNDS, TROUBLE, Reply
+from agent.call.speech import Speech
+from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
+from agent.tools.registry import Endpoints, Tool, ToolContext, ToolRegistry, ToolResult
+
+
+class ScriptedLlm:
+    """Answers one list of events after the other; an exception among them is raised."""
+
+    def __init__(self, *answers: Sequence[LlmEvent | Exception]) -> None:
+        self._answers = list(answers)
+        self.asked: list[list[Message]] = []
+
+    async def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncGenerator[LlmEvent]:
+        self.asked.append([dict(message) for message in messages])
+        for event in self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]:
+            if isinstance(event, Exception):
+                raise event
+            yield event
+        yield Finished("stop", 1, 1, "scripted")
+
+
+class HeardSpeech:
+    """Takes the place of a speech: notes what is said, and can be made to wait in `pause`."""
+
+    def __init__(self) -> None:
+        self.text = ""
+        self.clauses: list[str] = []
+        self.ended = False
+        self.stuck = False
+
+    async def say(self, text: str) -> None:
+        if text:
+            self.text += text
+            self.clauses.append(text)
+
+    async def pause(self) -> None:
+        if self.stuck:
+            await asyncio.Event().wait()
+
+    async def end(self) -> None:
+        self.ended = True
+
+
+class Bench:
+    """A reply and everything around it."""
+
+    def __init__(self, llm: ScriptedLlm, tool_s: float = 0.0) -> None:
+        self.llm = llm
+        self.history = History("system")
+        self.history.caller_said("hello")
+        self.speech = HeardSpeech()
+        self.turn = TurnRecord("hello", 0)
+        self.results: list[ToolResult] = []
+        self.ran: list[str] = []
+        self.tool_tasks: set[asyncio.Task[ToolResult]] = set()
+
+        async def look(arguments: Any, context: ToolContext) -> ToolResult:
+            self.ran.append("look")
+            await asyncio.sleep(tool_s)
+            return ToolResult.success({"found": 1})
+
+        async def end(arguments: Any, context: ToolContext) -> ToolResult:
+            self.ran.append("end")
+            return ToolResult.success({}, effect="end")
+
+        schema = {"type": "object"}
+        tools = ToolRegistry([Tool("look", "", schema, look), Tool("end", "", schema, end, acts=True)])
+        context = ToolContext("uuid", CompanyContext(), cast(aiohttp.ClientSession, None), Endpoints("", ""))
+        self.reply = Reply(
+            llm,
+            tools,
+            self.history,
+            cast(Speech, self.speech),
+            self.turn,
+            context,
+            clock_ms=lambda: 42,
+            on_result=self.results.append,
+            tool_tasks=self.tool_tasks,
+        )
+
+    def answers(self) -> dict[str, Any]:
+        """What each tool call was answered; fails when a call has none, or more than one."""
+        messages = self.history.messages()
+        asked = [call["id"] for message in messages for call in message.get("tool_calls", ())]
+        answered = [message["tool_call_id"] for message in messages if message["role"] == "tool"]
+        assert asked == answered
+        return {m["tool_call_id"]: json.loads(m["content"]) for m in messages if m["role"] == "tool"}
+
+
+def call(name: str, number: int = 1) -> ToolCall:
+    return ToolCall(f"c{number}", name, "{}")
+
+
+async def test_clauses_are_said_as_they_come() -> None:
+    bench = Bench(ScriptedLlm([Text("Of course, we can "), Text("come, within "), Text("the hour.")]))
+    await bench.reply.run()
+    assert bench.speech.clauses == ["Of course, we can come, ", "within the hour."]
+    assert bench.speech.ended
+    assert bench.history.messages()[-1] == {"role": "assistant", "content": "Of course, we can come, within the hour."}
+    assert (bench.turn.times.llm_request, bench.turn.times.first_token) == (42, 42)
+
+
+async def test_a_tool_runs_and_the_llm_goes_on() -> None:
+    bench = Bench(ScriptedLlm([Text("Let me see. "), call("look")], [Text("Yes, there is one.")]))
+    await bench.reply.run()
+    assert bench.answers() == {"c1": {"found": 1}}
+    assert bench.speech.text == "Let me see. Yes, there is one."
+    assert [tool["name"] for tool in bench.turn.tools] == ["look"]
+    assert len(bench.llm.asked) == 2
+
+
+async def test_the_end_is_never_without_a_goodbye() -> None:
+    bench = Bench(ScriptedLlm([call("end")]))
+    await bench.reply.run()
+    assert bench.speech.text == GOODBYE
+    assert [result.effect for result in bench.results] == ["end"]
+    assert len(bench.llm.asked) == 1, "after the end nothing is thought"
+
+
+async def test_a_loop_of_tools_comes_to_an_end() -> None:
+    bench = Bench(ScriptedLlm([call("look")]))
+    await bench.reply.run()
+    assert bench.ran == ["look"] * ROUNDS
+    assert bench.speech.ended
+
+
+async def test_a_slow_tool_is_bridged(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replies, "FILLER_S", 0.02)
+    bench = Bench(ScriptedLlm([call("look")], [Text("Yes.")]), tool_s=0.1)
+    await bench.reply.run()
+    assert bench.speech.clauses == [FILLER, "Yes."]
+    assert FILLER not in [message["content"] for message in bench.history.messages()]
+
+
+@pytest.mark.parametrize("words", ["", "We can "])
+async def test_no_answer_is_told_to_the_caller(words: str) -> None:
+    answer: list[LlmEvent | Exception] = [Text(words)] if words else []
+    bench = Bench(ScriptedLlm([*answer, ProviderError("LLM", "down")]))
+    await bench.reply.run()
+    assert bench.reply.failed
+    assert bench.speech.clauses[-1] == TROUBLE
+    assert bench.speech.ended
+    assert [message["content"] for message in bench.history.messages()[2:]] == [*([words] if words else []), TROUBLE]
+
+
+async def test_a_tool_of_a_reply_that_broke_off_does_not_run() -> None:
+    bench = Bench(ScriptedLlm([Text("Bye. "), call("end"), ProviderError("LLM", "broke off")]))
+    await bench.reply.run()
+    assert bench.ran == []
+    assert bench.answers() == {}
+
+
+async def cancelled_after(bench: Bench, seconds: float) -> None:
+    running = asyncio.create_task(bench.reply.run())
+    await asyncio.sleep(seconds)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_cut_short_before_the_tools_run_each_call_is_answered() -> None:
+    bench = Bench(ScriptedLlm([Text("Let me see. "), call("look", 1), call("end", 2)]))
+    bench.speech.stuck = True
+    await cancelled_after(bench, 0.02)
+    assert bench.ran == []
+    assert all("not run" in answer["error"] for answer in bench.answers().values())
+    assert len(bench.answers()) == 2
+
+
+async def test_cut_short_while_a_tool_runs_it_runs_on_and_its_answer_is_amended() -> None:
+    bench = Bench(ScriptedLlm([call("look", 1), call("end", 2)]), tool_s=0.1)
+    await cancelled_after(bench, 0.03)
+    assert bench.answers()["c1"] == {"status": "still running"}
+    assert "not run" in bench.answers()["c2"]["error"]
+    await asyncio.wait(bench.tool_tasks)
+    await asyncio.sleep(0)
+    assert bench.answers()["c1"] == {"found": 1}
+    assert bench.ran == ["look"], "what was not begun is not done any more"
+    assert len(bench.results) == 1
