@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 
@@ -105,6 +106,13 @@ async def test_the_audio_is_made_once_for_each_text_and_voice() -> None:
     assert len(tts.said) == 1
     await kept.prepare(CompanyContext(company_name="Acme", voice_id="other"))
     assert tts.voices == ["", "other"]
+
+
+async def test_calls_that_come_together_have_it_made_once() -> None:
+    tts = CountingTts(Audio(b"\x01\x00"))
+    kept = Greetings(tts)
+    await asyncio.gather(*(kept.prepare(CompanyContext(company_name="Acme")) for _ in range(20)))
+    assert len(tts.said) == 1
 
 
 async def test_the_oldest_audio_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:

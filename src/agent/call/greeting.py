@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections import OrderedDict
 from datetime import datetime
 
@@ -10,6 +12,7 @@ from agent.call.speech import Speech
 from agent.providers.base import Audio, ProviderError, TextToSpeech, Words
 
 KEPT = 256
+WAIT_S = 1.0  # a greeting that is being made is waited for so long before it is made again, as it is spoken
 
 
 def time_of_day(moment: datetime) -> str:
@@ -31,26 +34,49 @@ class Greetings:
     def __init__(self, tts: TextToSpeech) -> None:
         self._tts = tts
         self._kept: OrderedDict[tuple[str, str], tuple[bytes, Words]] = OrderedDict()
+        self._making: dict[tuple[str, str], asyncio.Task[tuple[bytes, Words]]] = {}
 
     async def prepare(self, company: CompanyContext) -> None:
-        """Have the audio ready before the call is answered. Raises `ProviderError`."""
-        await self._audio(greeting_text(company), company.voice_id)
+        """Have the audio ready before the call is answered. Raises `ProviderError`.
+
+        It is made once, however many calls of one company come together: a vendor's contexts are few.
+        """
+        await self._audio(company.voice_id, greeting_text(company))
 
     async def say(self, speech: Speech, company: CompanyContext) -> str:
         """Speak it; from memory, or as it is made."""
         text = greeting_text(company)
-        kept = self._kept.get((company.voice_id, text))
-        if kept is not None:
-            self._kept.move_to_end((company.voice_id, text))
-            await speech.say_recorded(*kept, text)
+        key = company.voice_id, text
+        recorded = self._kept.get(key)
+        if recorded is None and key in self._making:
+            with contextlib.suppress(TimeoutError, ProviderError):
+                async with asyncio.timeout(WAIT_S):
+                    recorded = await self._audio(*key)
+        if recorded is not None:
+            await speech.say_recorded(*recorded, text)
         else:
             await speech.say(text)
         await speech.end()
         return text
 
-    async def _audio(self, text: str, voice_id: str) -> None:
-        if (voice_id, text) in self._kept:
-            return
+    async def _audio(self, voice_id: str, text: str) -> tuple[bytes, Words]:
+        key = voice_id, text
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        if key not in self._making:
+            task = self._making[key] = asyncio.create_task(self._make(voice_id, text), name="greeting")
+            task.add_done_callback(lambda done: self._made(key, done))
+        return await asyncio.shield(self._making[key])
+
+    def _made(self, key: tuple[str, str], task: asyncio.Task[tuple[bytes, Words]]) -> None:
+        self._making.pop(key, None)
+        if not task.cancelled() and task.exception() is None:
+            self._kept[key] = task.result()
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+
+    async def _make(self, voice_id: str, text: str) -> tuple[bytes, Words]:
         synthesis = await self._tts.open(voice_id)
         pcm = bytearray()
         words: list[str] = []
@@ -69,6 +95,4 @@ class Greetings:
             raise
         if not pcm:
             raise ProviderError("TTS", "the greeting has no audio")
-        self._kept[voice_id, text] = (bytes(pcm), Words(tuple(words), tuple(starts)))
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
+        return bytes(pcm), Words(tuple(words), tuple(starts))
