@@ -465,3 +465,21 @@ def test_no_word_of_the_caller_is_lost_before_it_is_answered(events: list[tuple[
     at_hand = machine.words if machine.state is State.LISTENING else ""
     waiting = sum(at_hand.count(word) for word in ("how much is it", "yeah", "it is, um"))
     assert max(answered, waiting) == said
+
+
+def test_a_noisy_line_does_not_keep_the_agent_from_answering() -> None:
+    turn = Turn(0)
+    turn.agent_finished(1000)
+    now = 2000.0
+    answers = turn.transcript(Transcript("My tap is leaking.", True, True, 1200, 1900), now)
+    taken_back = 0
+    for _ in range(6):  # a keyboard beside the caller: sounds that are never words
+        now += 100
+        taken_back += Withdraw() in turn.caller_speaks(now)
+        now += 100
+        turn.caller_quiet(now)
+        now += 700
+        answers += turn.tick(now)
+    assert taken_back == turns.SOUNDS
+    assert answers == [Respond("My tap is leaking.")] * (1 + turns.SOUNDS)
+    assert turn.state is State.THINKING

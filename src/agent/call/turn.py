@@ -30,6 +30,8 @@ UNFINISHED_MS = 800
 """Silence, beyond the STT's own, that a turn which breaks off in mid-phrase gets before it is answered."""
 NOTHING_MS = 600
 """Something was heard while thinking, and no words come of it: the reply is made again after this silence."""
+SOUNDS = 2
+"""So many replies are taken back for a sound without words; a noisy line must not keep the agent from answering."""
 LATE_WORDS = 2
 """So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
 PREROLL_MS = 500
@@ -141,6 +143,7 @@ class Turn:
         self._finalized = False
         self._ended = False  # the STT heard the end of an utterance that sounds unfinished
         self._again = False  # a reply was taken back for a sound that has brought no words yet
+        self._sounds = 0  # replies taken back in this turn for a sound without words
         self._spoke_ms = now_ms  # when the agent last began to speak
 
     @property
@@ -164,6 +167,7 @@ class Turn:
         actions: list[Action] = []
         if heard.text:
             self._prompts = 0
+            self._sounds = 0
             self._again = False
             # A voice too soft for the local detector is known to have spoken by its words alone.
             self._quiet_since = max(self._quiet_since, min(heard.end_ms, now_ms))
@@ -191,7 +195,8 @@ class Turn:
         self._now = now_ms
         self._speaking = True
         actions: list[Action] = []
-        if self.state is State.THINKING:
+        if self.state is State.THINKING and self._sounds < SOUNDS:
+            self._sounds += 1
             actions = self._take_back()
             self._again = True
         self._set_deadline()
