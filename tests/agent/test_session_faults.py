@@ -72,9 +72,15 @@ async def test_the_tts_is_down(rig: Rig) -> None:
     assert "no_tts" in [mark.what for mark in record.marks]
 
 
-async def test_the_tts_loses_its_connection_in_the_middle(rig: Rig) -> None:
+@pytest.mark.parametrize("after", [-1, 8, 25])
+async def test_the_tts_loses_its_connection_in_the_middle(rig: Rig, after: int) -> None:
+    """Before the first audio or behind some of it: the rest is said on another connection."""
+    rig.vendors.cartesia.config.chunk_ms = 20
+
     async def close() -> None:
         await rig.until(lambda: rig.llm.asked)
+        chunks = rig.vendors.cartesia.counters["sent_chunk"]
+        await rig.until(lambda: rig.vendors.cartesia.counters["sent_chunk"] > chunks + after)
         for socket in list(rig.vendors.cartesia.sockets):
             await socket.close(0)
 
@@ -82,7 +88,11 @@ async def test_the_tts_loses_its_connection_in_the_middle(rig: Rig) -> None:
     result, record = await rig.call("say: My tap leaks\nhangup")
     await closing
     assert result.failure == ""
-    assert "£65" in record.turns[1].heard, "said again on a new connection"
+    assert "£65" in record.turns[1].heard
+    assert record.outcome == "no_booking"
+    quote = next(u for u in result.utterances if u.who == "agent" and u.start_s > 1.0)
+    letters = (quote.end_s - quote.start_s) * 1000 / rig.voice.char_ms
+    assert letters == pytest.approx(len(record.turns[1].agent), abs=40), "hardly a word twice, and none left out"
 
 
 async def test_the_context_api_is_down(a_rig: RigMaker) -> None:

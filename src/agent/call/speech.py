@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 
 import fastaudio
@@ -13,6 +14,7 @@ from agent.providers.base import Audio, ProviderError, Synthesis, TextToSpeech, 
 log = logging.getLogger(__name__)
 
 BYTES_A_MS = 16
+LAST_WORD_MS = 300  # how long a word is taken to last that no other one follows
 STALE_NS = 800_000_000
 """An LLM that stalls for longer than this gets a new synthesis: a vendor's ends 1 s after its last audio (Cartesia,
 "Contexts")."""
@@ -140,24 +142,34 @@ class Speech:
             pass  # flushed, or the call is over
 
     async def _speak(self, synthesis: Synthesis, said: list[str]) -> None:
-        base_bytes = self._audio_bytes
+        base_bytes, base_words = self._audio_bytes, len(self._words)
         try:
             await self._forward(synthesis)
         except ProviderError as error:
             log.warning("%s", error)
-            if self._audio_bytes > base_bytes:
-                self.failed = True  # saying it again would repeat words
+            spoken = self._whole_words(base_words)
+            if self._audio_bytes > base_bytes and not spoken:
+                self.failed = True  # where to go on is not known, and saying it all again would repeat words
                 return
-            await self._again(said)
+            await self._again(said, spoken)
 
-    async def _again(self, said: list[str]) -> None:
-        """Once more, on another connection: nothing of it was heard."""
+    def _whole_words(self, first: int) -> int:
+        """How many words from this one on have all their audio; the times of the others are forgotten."""
+        ends = [start for _, start in self._words[first + 1 :]]
+        if len(self._words) > first:
+            ends.append(self._words[-1][1] + LAST_WORD_MS)
+        whole = sum(end <= self.audio_ms for end in ends)
+        del self._words[first + whole :]
+        return whole
+
+    async def _again(self, said: list[str], spoken: int) -> None:
+        """The rest of it on another connection: from behind the words that were spoken."""
         try:
             synthesis = await self._tts.open(self._voice_id)
             if self._open is not None and self._open[1] is said:
                 self._open = (synthesis, said)  # what is still thought goes there, too
-            for text in list(said):
-                await synthesis.say(text)
+            rest = re.sub(rf"\A(?:\s*\S+){{{spoken}}}\s*", "", "".join(said))
+            await synthesis.say(rest)
             if self._open is None or self._open[1] is not said:
                 await synthesis.finish()
             await self._forward(synthesis)
