@@ -257,8 +257,9 @@ class Agent:
             info = info or CallInfo(call.uuid)
             preparation = self.preparations.take(info)
             session = Session(call, info, preparation, self.services)
-            record = await session.run()
-            self._report(record)
+            self._report(await session.run())
+        except Exception:
+            log.exception("call %s: its end could not be recorded", call.uuid)
         finally:
             self.registry.closed(call.uuid)
 

@@ -483,3 +483,34 @@ def test_a_noisy_line_does_not_keep_the_agent_from_answering() -> None:
     assert taken_back == turns.SOUNDS
     assert answers == [Respond("My tap is leaking.")] * (1 + turns.SOUNDS)
     assert turn.state is State.THINKING
+
+
+def test_a_yes_over_the_last_word_of_a_question_answers_it() -> None:
+    turn = Turn(0)
+    turn.agent_speaks(1000)
+    turn.hold(2800)
+    assert turn.transcript(Transcript("Yeah.", True, True, 2700, 2950), 3000) == [Resume()]
+    turn.resumed(3010)
+    turn.agent_finished(3300)
+    assert turn.deadline_ms == 3300 + turns.UNFINISHED_MS
+    assert turn.tick(turn.deadline_ms) == [Respond("Yeah.")]
+
+
+def test_a_backchannel_in_the_middle_answers_nothing() -> None:
+    turn = Turn(0)
+    turn.agent_speaks(1000)
+    turn.hold(1400)
+    turn.transcript(Transcript("Yeah.", True, True, 1300, 1500), 1600)
+    turn.resumed(1610)
+    turn.agent_finished(5000)
+    assert turn.words == ""
+
+
+def test_what_a_tool_has_done_is_not_done_again_for_a_sound_or_for_more_words() -> None:
+    turn = Turn(0)
+    turn.agent_finished(1000)
+    assert turn.transcript(Transcript("It's Anna.", True, True, 1200, 1900), 2000) == [Respond("It's Anna.")]
+    turn.acted()
+    assert turn.caller_speaks(2100) == []
+    actions = turn.transcript(Transcript("Anna Smith.", True, True, 2100, 2600), 2900)
+    assert actions == [Withdraw(), Respond("Anna Smith.")]

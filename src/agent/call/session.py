@@ -37,6 +37,7 @@ STILL_THERE = "Are you still there?"
 SILENT_GOODBYE = "I can't hear you, so I'll let you go. Please call again. Goodbye."
 TOO_LONG = "I'm sorry, I have to end the call here. Goodbye."
 TO_A_PERSON = "I'll put you through now."
+NOBODY = "Sorry, nobody can take the call just now, but I can book somebody in for you."
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ class Session:
         self._failed = False
         self._speech_end_ms: int | None = None
         self._heard_ms: int | None = None
+        self._listening_since: int | None = None  # the caller is to be heard, and the STT is not there yet
         self._tasks: set[asyncio.Task[None]] = set()
 
     # -- the call ----------------------------------------------------------------------------------------------------
@@ -84,15 +86,11 @@ class Session:
         try:
             await self._open()
             async with asyncio.TaskGroup() as group:
-                tasks = [
-                    group.create_task(self._hear_stt(), name="stt events"),
-                    group.create_task(self._carry_uplink(), name="uplink"),
-                ]
+                hearing = group.create_task(self._hear(), name="hear")
                 if self._services.settings.record_calls and self._company.recording:
                     group.create_task(self._record_audio(), name="recording")
                 await self._converse()
-                for task in tasks:
-                    task.cancel()
+                hearing.cancel()
         except* fastaudio.EngineClosed:
             pass  # the caller hung up in the middle of something
         except* Exception:
@@ -118,12 +116,6 @@ class Session:
         self._speech = Speech(self._call, self._services.tts, self._company.voice_id)
         self._spawn(self._greet(self._speech), "greet")
         self._spawn(self._await_speech(self._speech), "await greeting")
-        try:
-            self._stt = await self._preparation.stt()
-            self._uplink = Uplink(self._call, self._stt)
-        except ProviderError as error:
-            log.error("call %s: %s", self._call.uuid, error)
-            self._put(SttLost(str(error)))
 
     async def _greet(self, speech: Speech) -> None:
         self._history.agent_began()
@@ -183,14 +175,21 @@ class Session:
             return
         self._inbox.put_nowait(item)
 
-    async def _hear_stt(self) -> None:
-        if self._stt is not None:
+    async def _hear(self) -> None:
+        """Take the STT as soon as it is connected, and hear what it says."""
+        try:
+            self._stt = await self._preparation.stt()
+        except ProviderError as error:
+            log.error("call %s: %s", self._call.uuid, error)
+            self._put(SttLost(str(error)))
+            return
+        self._uplink = Uplink(self._call, self._stt)
+        if self._listening_since is not None:
+            self._uplink.open(self._log.now_ms() - self._listening_since)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._uplink.run(), name="uplink")
             async for event in self._stt.events():
                 self._put(event)
-
-    async def _carry_uplink(self) -> None:
-        if self._uplink is not None:
-            await self._uplink.run()
 
     async def _record_audio(self) -> None:
         path = self._services.settings.recordings / f"{self._call.uuid}.wav"
@@ -254,8 +253,10 @@ class Session:
         self._log.mark("dtmf", digit, at_ns=at_ns)
         targets = list(self._company.transfer_targets.values())
         if digit == "0" and targets and self._turn.state is not State.ENDING:
-            await self._interrupt()
             await self._last_words(TO_A_PERSON, Verdict("transfer", targets[0], "dtmf"))
+        elif digit == "0" and self._turn.state is not State.ENDING:
+            await self._interrupt()
+            await self._say(NOBODY)
 
     # -- what the turn machine wants ---------------------------------------------------------------------------------
 
@@ -271,9 +272,9 @@ class Session:
                 case turns.Resume():
                     self._call.resume()
                 case turns.Listen(preroll_ms):
-                    if self._uplink is not None:
-                        self._uplink.open(preroll_ms)
+                    self._listen(preroll_ms)
                 case turns.StopListening():
+                    self._listening_since = None
                     if self._uplink is not None:
                         self._uplink.close()
                 case turns.Finalize():
@@ -285,8 +286,15 @@ class Session:
                     self._log.outcome("silent")
                     await self._last_words(SILENT_GOODBYE, Verdict("hangup", reason="silence"))
 
+    def _listen(self, preroll_ms: int) -> None:
+        """Let the STT hear; one that is not connected yet hears all of it when it is."""
+        if self._uplink is not None:
+            self._uplink.open(preroll_ms)
+        elif self._listening_since is None:
+            self._listening_since = self._log.now_ms() - preroll_ms
+
     async def _respond(self, text: str) -> None:
-        await self._stop_reply()
+        await self._drop_speech()
         self._log.end_exchange(self._speech)
         exchange = self._log.begin_exchange(text)
         exchange.times.final_transcript = self._heard_ms
@@ -312,7 +320,9 @@ class Session:
         """What a tool wants of the call."""
         if result.effect == "booked":
             self._log.booked(str(result.data.get("booking_id", "")))
-        elif result.effect == "end":
+        if result.ok:
+            self._turn.acted()
+        if result.effect == "end":
             self._ending = Verdict("hangup", reason="agent")
             self._begin_ending()
         elif result.effect == "transfer":
@@ -322,22 +332,17 @@ class Session:
 
     async def _withdraw(self) -> None:
         """The caller went on before anything of the reply was heard."""
-        await self._stop_reply()
-        if self._speech is not None:
-            await self._speech.cancel()
-            self._call.flush()
-            self._speech = None
+        await self._drop_speech()
+        self._speech = None
         if self._history.withdraw() is not None:
             self._log.withdraw_exchange()
 
     async def _interrupt(self) -> None:
         """The caller interrupts: late audio is dropped, and the history holds what was heard."""
-        await self._stop_reply()
+        await self._drop_speech()
         speech = self._speech
         if speech is None:
             return
-        self._call.flush()
-        await speech.cancel()
         if not speech.utterance.done:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
@@ -346,6 +351,15 @@ class Session:
         if heard != speech.text.strip():
             self._history.cut(heard)
             self._log.interrupted()
+
+    async def _drop_speech(self) -> None:
+        """Think no further, and throw away what was not heard yet."""
+        await self._stop_reply()
+        speech = self._speech
+        if speech is None or (speech.utterance.done and not (await speech.finished()).flushed):
+            return  # it was heard to its end
+        self._call.flush()
+        await speech.cancel()
 
     async def _stop_reply(self) -> None:
         task, self._reply_task = self._reply_task, None
@@ -394,7 +408,7 @@ class Session:
         await speech.end()
 
     async def _last_words(self, text: str, verdict: Verdict) -> None:
-        await self._stop_reply()
+        await self._interrupt()
         self._reply = None
         self._begin_ending()
         self._ending = verdict
@@ -409,12 +423,13 @@ class Session:
         if self._turn.state is State.ENDING:
             self._call.hangup(TRAIL_MS)
             return
-        await self._stop_reply()
-        self._begin_ending()
         if what == "no_tts":
+            await self._stop_reply()
+            self._begin_ending()
             self._call.hangup(TRAIL_MS)
             return
         await self._interrupt()
+        self._begin_ending()
         await self._say(TROUBLE)
 
     def _hang_up(self, verdict: Verdict) -> None:

@@ -32,6 +32,8 @@ NOTHING_MS = 600
 """Something was heard while thinking, and no words come of it: the reply is made again after this silence."""
 SOUNDS = 2
 """So many replies are taken back for a sound without words; a noisy line must not keep the agent from answering."""
+ASIDE_MS = 1000
+"""A "yes" so shortly before the agent has finished answers what it asked, and is no backchannel."""
 LATE_WORDS = 2
 """So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
 PREROLL_MS = 500
@@ -144,6 +146,8 @@ class Turn:
         self._ended = False  # the STT heard the end of an utterance that sounds unfinished
         self._again = False  # a reply was taken back for a sound that has brought no words yet
         self._sounds = 0  # replies taken back in this turn for a sound without words
+        self._acted = False  # a tool has run for the reply in hand: the words that it answers are dealt with
+        self._aside = ("", now_ms)  # the latest backchannel, and when it was
         self._spoke_ms = now_ms  # when the agent last began to speak
 
     @property
@@ -195,7 +199,7 @@ class Turn:
         self._now = now_ms
         self._speaking = True
         actions: list[Action] = []
-        if self.state is State.THINKING and self._sounds < SOUNDS:
+        if self.state is State.THINKING and self._sounds < SOUNDS and not self._acted:
             self._sounds += 1
             actions = self._take_back()
             self._again = True
@@ -250,6 +254,7 @@ class Turn:
             return [StopListening()]
         self.state = State.SPEAKING
         self._spoke_ms = now_ms
+        self._aside = ("", now_ms)
         self._forget()
         self._set_deadline()
         # What the STT holds back would else come out when it hears again, as if it were new.
@@ -262,7 +267,16 @@ class Turn:
         if self.state is State.ENDING:
             return []
         self._listen()
+        aside, aside_ms = self._aside
+        if aside and now_ms - aside_ms <= ASIDE_MS:
+            self._finals.append(aside)
+            self._ended = True
+            self._set_deadline()
         return [Listen(PREROLL_MS if self._speaking else 0)]
+
+    def acted(self) -> None:
+        """A tool has run for the reply in hand: it is not undone, and not done again, for what the caller says now."""
+        self._acted = True
 
     def ending(self, now_ms: float) -> list[Action]:
         """The last words begin, or are under way: nothing interrupts them."""
@@ -331,12 +345,13 @@ class Turn:
         text = self.words
         self._forget()
         self._asked = text
+        self._acted = False
         self.state = State.THINKING
         self.deadline_ms = None
         return [Respond(text)]
 
     def _take_back(self) -> list[Action]:
-        self._finals[:0] = [self._asked] if self._asked else []
+        self._finals[:0] = [self._asked] if self._asked and not self._acted else []
         self._listen()
         return [Withdraw()]
 
@@ -355,5 +370,6 @@ class Turn:
         return [Interrupt()]
 
     def _let_pass(self) -> list[Action]:
+        self._aside = (self.words, self._now)
         self._forget()
         return [Resume()] if self.held else []
