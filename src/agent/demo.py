@@ -61,7 +61,9 @@ async def run_demo(demo: Demo, console: Console) -> int:
 async def _run(demo: Demo, console: Console) -> None:
     recogniser: RecogniserName = "moonshine" if demo.engines == "real" else "tones"
     if demo.engines == "real":
-        console.print("Speech engines: the first time, the weights are folded into a cache (about 20 s).")
+        console.print(
+            "Loading the speech engines (the first time their weights are folded: about 20 s)", soft_wrap=True
+        )
     ears = await asyncio.to_thread(load_recogniser, recogniser)
     over: asyncio.Future[CallRecord] = asyncio.get_running_loop().create_future()
     async with _sandbox(demo) as vendors:
@@ -167,9 +169,9 @@ def _printer(console: Console) -> Any:
 
     def show(_record: CallRecord, turn: TurnRecord) -> None:
         if turn.caller:
-            console.print(f"[blue]caller[/blue]  {turn.caller}")
+            console.print(f"[blue]caller[/blue]  {turn.caller}", soft_wrap=True)
         heard = turn.heard + (" [red]… interrupted[/red]" if turn.interrupted else "")
-        console.print(f"[yellow]agent[/yellow]   {heard}")
+        console.print(f"[yellow]agent[/yellow]   {heard}", soft_wrap=True)
         times = turn.times
         if times.latency_ms is not None and times.speech_end is not None:
             parts = (
@@ -178,7 +180,10 @@ def _printer(console: Console) -> Any:
                 ("TTS", times.first_tts_text, times.first_audio),
             )
             waits = "  ".join(f"{name} {b - a}" for name, a, b in parts if a is not None and b is not None)
-            console.print(f"        [dim]{times.latency_ms} ms from the end of speech to the answer  ({waits})[/dim]")
+            console.print(
+                f"        [dim]{times.latency_ms} ms from the end of speech to the answer  ({waits})[/dim]",
+                soft_wrap=True,
+            )
 
     return show
 
