@@ -91,6 +91,7 @@ class Bench:
             self.turn,
             context,
             clock_ms=lambda: 42,
+            apology=TROUBLE,
             on_result=self.results.append,
             tool_tasks=self.tool_tasks,
         )
@@ -149,7 +150,7 @@ async def test_a_slow_tool_is_bridged(monkeypatch: pytest.MonkeyPatch) -> None:
     assert FILLER not in [message["content"] for message in bench.history.messages()]
 
 
-@pytest.mark.parametrize("words", ["", "We can "])
+@pytest.mark.parametrize("words", ["", "We can have somebody there, yes, "])
 async def test_no_answer_is_told_to_the_caller(words: str) -> None:
     answer: list[LlmEvent | Exception] = [Text(words)] if words else []
     bench = Bench(ScriptedLlm([*answer, ProviderError("LLM", "down")]))
@@ -157,7 +158,9 @@ async def test_no_answer_is_told_to_the_caller(words: str) -> None:
     assert bench.reply.failed
     assert bench.speech.clauses[-1] == TROUBLE
     assert bench.speech.ended
-    assert [message["content"] for message in bench.history.messages()[2:]] == [*([words] if words else []), TROUBLE]
+    assert bench.reply.unanswered is (words == "")
+    # The LLM is not told of the apology: it may be asked the same again.
+    assert [message["content"] for message in bench.history.messages()[2:]] == bench.speech.clauses[:-1]
 
 
 async def test_a_tool_of_a_reply_that_broke_off_does_not_run() -> None:

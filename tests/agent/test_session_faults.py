@@ -50,15 +50,25 @@ async def test_the_stt_is_lost_for_a_moment(rig: Rig) -> None:
     assert record.vendors["stt"]["reconnected"] == 1
 
 
-async def test_the_llm_is_down_for_one_turn_and_the_call_goes_on(rig: Rig) -> None:
+async def test_the_llm_is_down_for_a_moment_and_is_asked_again(rig: Rig) -> None:
     rig.vendors.groq.faults.refuse_times = 2
-    result, record = await rig.call("say: My tap leaks\nsay: My tap leaks\nhangup")
+    result, record = await rig.call("say: My tap leaks\nwait: 4s\nhangup")
     assert result.failure == ""
     assert [turn.heard for turn in record.turns][1] == TROUBLE
-    assert "postcode" in record.turns[2].agent
+    assert "plumber" in record.turns[2].agent
     assert rig.agent.services.counters["replies_failed"] == 1
-    assert rig.llm.asked[-1][-2] == {"role": "assistant", "content": TROUBLE}
+    assert rig.llm.asked[-1][-1] == {"role": "user", "content": "My tap leaks"}
     assert record.outcome == "no_booking"
+
+
+async def test_the_llm_is_down_for_good(rig: Rig) -> None:
+    """The caller is told once, and reaches the dialplan's fallback: there is no verdict."""
+    rig.vendors.groq.config.keys = ("another",)
+    result, record = await rig.call("say: My tap leaks\nwait: 20s")
+    assert (result.ended_by, result.failure) == ("agent", UNKNOWN)
+    assert [turn.heard for turn in record.turns].count(TROUBLE) == 1
+    assert (record.outcome, record.verdict) == ("failed", "")
+    assert "no_llm" in [mark.what for mark in record.marks]
 
 
 async def test_the_tts_is_down(rig: Rig) -> None:

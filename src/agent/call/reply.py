@@ -32,7 +32,7 @@ class Reply:
 
     `on_result` hears of each tool that has run, at once, also of one that ran on while the caller went on speaking.
     `tool_tasks` holds the tools that are running, for the session to wait for at the end. `failed` tells that the LLM
-    gave no answer.
+    broke off or gave no answer, `unanswered` that not a word came of it. `apology` is said then, if anything.
     """
 
     def __init__(
@@ -45,6 +45,7 @@ class Reply:
         context: ToolContext,
         *,
         clock_ms: Callable[[], int],
+        apology: str,
         on_result: Callable[[ToolResult], None],
         tool_tasks: set[asyncio.Task[ToolResult]],
     ) -> None:
@@ -55,10 +56,12 @@ class Reply:
         self._turn = turn
         self._context = context
         self._clock_ms = clock_ms
+        self._apology = apology
         self._on_result = on_result
         self._effect: Effect | None = None
         self._tool_tasks = tool_tasks
         self.failed = False
+        self.unanswered = False
 
     async def run(self) -> None:
         """Think, speak and act to the end of the answer; the speech is then complete, and still being heard."""
@@ -67,7 +70,10 @@ class Reply:
         except ProviderError as error:
             log.warning("%s: no answer", error)
             self.failed = True
-            await self._say(TROUBLE)
+            self.unanswered = not self._speech.text.strip()
+            if self._apology:
+                self._history.said_aside(self._apology)
+                await self._speech.say(self._apology)
         await self._speech.end()
 
     async def _rounds(self) -> None:
@@ -99,9 +105,10 @@ class Reply:
                         calls.append(event)
             await self._speech.say(splitter.rest())
         except (asyncio.CancelledError, ProviderError):
-            # What was said so far is part of the conversation, also when it broke off; no tool was run of it.
-            if text:
-                self._history.agent_said(text)
+            # What was said so far is part of the conversation, also when it broke off; no tool was run of it, and a
+            # clause that was not whole was not said.
+            if said := text.removesuffix(splitter.rest()):
+                self._history.agent_said(said)
             raise
         if text or calls:
             self._history.agent_said(text, calls)

@@ -16,7 +16,7 @@ from agent.call.chronicle import Chronicle
 from agent.call.context import CompanyContext
 from agent.call.greeting import greeting_text
 from agent.call.history import History
-from agent.call.record import CallRecord
+from agent.call.record import CallRecord, TurnRecord
 from agent.call.reply import TROUBLE, Reply
 from agent.call.services import Preparation, Services
 from agent.call.speech import Speech
@@ -73,6 +73,7 @@ class Session:
         self._tool_context: ToolContext | None = None
         self._ending: Verdict | None = None
         self._failed = False
+        self._unanswered = 0  # times in a row that the LLM gave no answer
         self._speech_end_ms: int | None = None
         self._heard_ms: int | None = None
         self._listening_since: int | None = None  # the caller is to be heard, and the STT is not there yet
@@ -300,6 +301,10 @@ class Session:
         exchange.times.final_transcript = self._heard_ms
         exchange.times.speech_end = self._speech_end_ms
         self._history.caller_said(text)
+        self._answer(exchange)
+
+    def _answer(self, exchange: TurnRecord) -> None:
+        """Have the LLM answer what the history holds. It apologises once; a second failure in a row is the end."""
         speech = self._speech = Speech(self._call, self._services.tts, self._company.voice_id)
         assert self._tool_context is not None
         self._reply = Reply(
@@ -310,6 +315,7 @@ class Session:
             exchange,
             self._tool_context,
             clock_ms=self._log.now_ms,
+            apology="" if self._unanswered else TROUBLE,
             on_result=self._tool_has_run,
             tool_tasks=self._tool_tasks,
         )
@@ -383,7 +389,9 @@ class Session:
             with contextlib.suppress(TimeoutError):  # the speech ends with the reply; its last steps take no time
                 async with asyncio.timeout(1.0):
                     await asyncio.shield(task)
-        if self._reply is not None and self._reply.failed:
+        reply, self._reply = self._reply, None
+        self._unanswered = self._unanswered + 1 if reply is not None and reply.unanswered else 0
+        if reply is not None and reply.failed:
             self._services.counters["replies_failed"] += 1
         if self._ending is not None:
             self._hang_up(self._ending)
@@ -391,9 +399,13 @@ class Session:
             await self._trouble("no_tts")
         elif self._failed:
             self._call.hangup(TRAIL_MS)  # the apology has been heard; no verdict: the dialplan's fallback
+        elif self._unanswered > 1:
+            await self._trouble("no_llm")
         elif not done.played.flushed:
             self._log.end_exchange(done.speech)
             await self._do(self._turn.agent_finished(now_ms))
+            if self._unanswered:  # the caller was asked to bear with us, and has nothing to say again
+                self._answer(self._log.begin_exchange(""))
 
     # -- words of our own --------------------------------------------------------------------------------------------
 
@@ -423,7 +435,7 @@ class Session:
         if self._turn.state is State.ENDING:
             self._call.hangup(TRAIL_MS)
             return
-        if what == "no_tts":
+        if what != "no_stt":  # it cannot be said, or has been
             await self._stop_reply()
             self._begin_ending()
             self._call.hangup(TRAIL_MS)

@@ -155,14 +155,19 @@ async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
     try:
         error = orjson.loads(text)["error"]
         said = str(error.get("code") or error.get("type") or "")
+        if response.status not in (401, 403):  # some vendors repeat a part of the key there
+            said += f": {str(error.get('message') or '')[:200]}"
     except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError):
-        said = ""
+        said = " ".join(text.split())[:100]
     try:
         retry_after = float(response.headers.get("retry-after", "0"))
     except ValueError:
         retry_after = 0.0
     return ProviderError(
-        VENDOR, f"HTTP {response.status} {said}".strip(), status=response.status, retry_after_s=retry_after
+        VENDOR,
+        f"{response.url} answered HTTP {response.status} {said}".strip(),
+        status=response.status,
+        retry_after_s=retry_after,
     )
 
 
