@@ -117,14 +117,22 @@ def call(
     save: Annotated[Path | None, typer.Option(help="directory for a stereo WAV, a JSON document and a picture")] = None,
 ) -> None:
     """Call a running agent as Asterisk would, with a simulated caller; exit 1 when no conversation comes about."""
-    from agent.sandbox.caller.call import CallPlan
-    from agent.sandbox.caller.command import Engines, call_command, choose_script
-    from agent.sandbox.caller.script import ScriptError
+    try:
+        from agent.sandbox.caller.call import CallPlan
+        from agent.sandbox.caller.command import Engines, call_command, choose_script
+        from agent.sandbox.caller.script import ScriptError
+    except ImportError as error:
+        fail(f"the simulated caller needs the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
 
     try:
         lines = choose_script(script, say or (), wav or (), interrupt_after, dtmf)
     except ScriptError as error:
         fail(str(error))
+    try:
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)  # after the call it would be too late to say
+    except OSError as error:
+        fail(f"cannot make the directory {save}: {error.strerror}")
     plan = CallPlan(host=host, port=port, fastagi_port=fastagi_port or None, did=did, caller_id=caller_id)
     raise typer.Exit(run(call_command(plan, lines, Engines(engine, ears), save)))
 

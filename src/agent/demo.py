@@ -176,6 +176,7 @@ def _printer(console: Console) -> Any:
         if times.latency_ms is not None and times.speech_end is not None:
             parts = (
                 ("STT", times.speech_end, times.final_transcript),
+                ("wait", times.final_transcript, times.llm_request),
                 ("LLM", times.llm_request, times.first_token),
                 ("TTS", times.first_tts_text, times.first_audio),
             )

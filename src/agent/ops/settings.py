@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import ipaddress
 import os
 import stat
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
+import phonenumbers
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -70,7 +73,7 @@ class Settings(BaseSettings):
     listen_host: str = Field("127.0.0.1", description="address of AudioSocket, FastAGI and HTTP")
     listen_port: int = Field(9099, ge=0, le=65535, description="AudioSocket's TCP port")
     fastagi_port: int = Field(4573, ge=0, le=65535, description="FastAGI's TCP port")
-    http_port: int = Field(9098, ge=0, le=65535, description="port of health, metrics and back office")
+    http_port: int = Field(9098, ge=0, le=65535, description="port of health and back office")
     allowed_peers: Words = Field(("127.0.0.0/8", "::1/128"), description="networks that may connect, comma-separated")
     unknown_uuid: Literal["accept", "refuse"] = Field(
         "accept", description="what becomes of a call that neither FastAGI nor a metadata file announced"
@@ -120,6 +123,13 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(f"{network!r} is no network; write for example 10.0.0.5 or 10.0.0.0/24") from error
         return value
+
+    @field_validator("default_region")
+    @classmethod
+    def _region(cls, value: str) -> str:
+        if value.upper() not in phonenumbers.SUPPORTED_REGIONS:
+            raise ValueError(f"{value!r} is no region; write an ISO 3166 code such as GB")
+        return value.upper()
 
     @field_validator("default_timezone")
     @classmethod
@@ -205,6 +215,7 @@ def load_settings(env_file: Path | None = None, **overrides: object) -> Settings
                 f"the env file {env_file} holds keys and may be read by others "
                 f"(mode {stat.S_IMODE(mode):04o}): run chmod 600 {env_file}"
             )
+        _check_names(env_file)
     try:
         return Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
@@ -215,3 +226,15 @@ def load_settings(env_file: Path | None = None, **overrides: object) -> Settings
             about = f" ({field.description})" if field and field.description else ""
             lines.append(f"{name}{about}: {problem['msg']}")
         raise SettingsError("\n".join(lines)) from error
+
+
+def _check_names(env_file: Path) -> None:
+    """Refuse a misspelt setting: it would be left out in silence. Names that resemble none are somebody else's."""
+    known = [name.upper() for name in Settings.model_fields]
+    wrong = [
+        f"{name} in {env_file} is no setting; is {alike[0]} meant?"
+        for name in dotenv_values(env_file)
+        if name.upper() not in known and (alike := difflib.get_close_matches(name.upper(), known, 1, 0.8))
+    ]
+    if wrong:
+        raise SettingsError("\n".join(wrong))
