@@ -36,9 +36,21 @@ def run(main: Any) -> int:
         return 130
 
 
+def _say_version(asked: bool) -> None:
+    if asked:
+        from agent import __version__
+
+        typer.echo(f"voice-agent {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
-    """Keep the subcommand's name needed, however many subcommands there are."""
+def root(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="say the version and leave")
+    ] = False,
+) -> None:
+    """A voice agent that answers real phone calls on Asterisk."""
 
 
 @app.command()
@@ -80,9 +92,13 @@ def serve(
 def sandbox(
     config: Annotated[Path | None, typer.Option(help="JSON file of settings")] = None,
     engines: Annotated[str | None, typer.Option(help="speech engines: real, or tones")] = None,
-    deepgram_port: Annotated[int | None, typer.Option(help="port of the emulated Deepgram")] = None,
-    groq_port: Annotated[int | None, typer.Option(help="port of the emulated Groq")] = None,
-    cartesia_port: Annotated[int | None, typer.Option(help="port of the emulated Cartesia")] = None,
+    deepgram_port: Annotated[
+        int | None, typer.Option(help="port of the emulated Deepgram; any free one unless given")
+    ] = None,
+    groq_port: Annotated[int | None, typer.Option(help="port of the emulated Groq; any free one unless given")] = None,
+    cartesia_port: Annotated[
+        int | None, typer.Option(help="port of the emulated Cartesia; any free one unless given")
+    ] = None,
     published: Annotated[bool, typer.Option(help="with the vendors' published latencies")] = False,
 ) -> None:
     """Emulate Deepgram, Groq and Cartesia on this machine, without a key or a network."""
@@ -105,7 +121,7 @@ def call(
     host: Annotated[str, typer.Option(help="where the agent is")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="the agent's AudioSocket port")] = 9099,
     fastagi_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="the agent's FastAGI port; 0 calls without a word")
+        int, typer.Option(min=0, max=65535, help="the agent's FastAGI port; 0: do not announce the call")
     ] = 4573,
     engine: Annotated[
         Literal["hibari-low", "hibari", "pico", "tones"], typer.Option(help="the caller's voice")

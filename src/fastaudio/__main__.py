@@ -76,6 +76,8 @@ def main() -> int:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
     parser.add_argument("--port", type=int, default=9099, help="TCP port (default %(default)s)")
     arguments = parser.parse_args()
+    if not 0 <= arguments.port <= 65535:
+        parser.error(f"--port is 0 to 65535, not {arguments.port}")
     try:
         asyncio.run(serve(arguments.kind, arguments.host, arguments.port))
     except OSError as error:

@@ -283,7 +283,7 @@ class _Receptionist:
         if "create_booking" not in self._tools:
             self.step = "booked"
             return Answer("I've taken all that down and someone will ring you back, is there anything else?")
-        problem = self._slots.get("problem", "not said")
+        problem = self._slots.get("problem", "not said").rstrip(" ,;")
         arguments = {
             "customer_name": self._slots["name"],
             "postcode": self._slots["postcode"],
