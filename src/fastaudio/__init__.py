@@ -29,10 +29,11 @@ from fastaudio.call import Call, Event, EventKind, Played, Utterance
 from fastaudio.capture import Batch, CaptureStream
 from fastaudio.engine import Engine
 from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolError, StaleGeneration
-from fastaudio.options import BargeInOptions, CallOptions
+from fastaudio.options import TICK_MS, BargeInOptions, CallOptions
 
 __all__ = [
     "END_REASONS",
+    "TICK_MS",
     "BargeInOptions",
     "Batch",
     "Call",

@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from fastaudio.options import TICK_MS
+
 if TYPE_CHECKING:
     from fastaudio.call import Call
 
-TICK_MS = 20
 FILLED, HELD, SPEECH, SENT = 1, 2, 4, 8
 """Bits of a block's flags, as in capture.h: silence in place of frames that did not come; playback was held; the
 detector calls the caller's side speech; the sent side is audio."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from fastaudio import _core
 
 TICK_MS = 20
+"""A frame, a block of the capture and a tick of the clock: 20 ms."""
 
 
 @dataclass(frozen=True, slots=True)

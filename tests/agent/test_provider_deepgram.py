@@ -12,8 +12,8 @@ import pytest
 from aiohttp import web
 
 from agent.providers import deepgram
-from agent.providers.base import ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd
-from agent.providers.deepgram import BYTES_A_MS, DeepgramOptions, DeepgramStt
+from agent.providers.base import BYTES_A_MS, ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd
+from agent.providers.deepgram import DeepgramOptions, DeepgramStt
 from agent.sandbox import Sandbox
 from agent.sandbox.speech.tones import ToneVoice
 

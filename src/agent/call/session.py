@@ -17,7 +17,7 @@ from agent.call.context import CompanyContext
 from agent.call.greeting import greeting_text
 from agent.call.history import History
 from agent.call.record import CallRecord, TurnRecord
-from agent.call.reply import TROUBLE, Reply
+from agent.call.reply import TRANSFERRING, TROUBLE, Reply
 from agent.call.services import Preparation, Services
 from agent.call.speech import Speech
 from agent.call.turn import State, Turn
@@ -36,7 +36,6 @@ TRAIL_MS = 240  # the far end's jitter buffer plays the last word before the lin
 STILL_THERE = "Are you still there?"
 SILENT_GOODBYE = "I can't hear you, so I'll let you go. Please call again. Goodbye."
 TOO_LONG = "I'm sorry, I have to end the call here. Goodbye."
-TO_A_PERSON = "I'll put you through now."
 NOBODY = "Sorry, nobody can take the call just now, but I can book somebody in for you."
 
 
@@ -254,7 +253,7 @@ class Session:
         self._log.mark("dtmf", digit, at_ns=at_ns)
         targets = list(self._company.transfer_targets.values())
         if digit == "0" and targets and self._turn.state is not State.ENDING:
-            await self._last_words(TO_A_PERSON, Verdict("transfer", targets[0], "dtmf"))
+            await self._last_words(TRANSFERRING, Verdict("transfer", targets[0], "dtmf"))
         elif digit == "0" and self._turn.state is not State.ENDING:
             await self._interrupt()
             await self._say(NOBODY)

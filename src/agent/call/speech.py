@@ -9,11 +9,10 @@ import re
 import time
 
 import fastaudio
-from agent.providers.base import Audio, ProviderError, Synthesis, TextToSpeech, Words
+from agent.providers.base import BYTES_A_MS, Audio, ProviderError, Synthesis, TextToSpeech, Words
 
 log = logging.getLogger(__name__)
 
-BYTES_A_MS = 16
 LAST_WORD_MS = 300  # how long a word is taken to last that no other one follows
 STALE_NS = 800_000_000
 """An LLM that stalls for longer than this gets a new synthesis: a vendor's ends 1 s after its last audio (Cartesia,

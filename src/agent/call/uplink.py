@@ -8,7 +8,6 @@ import fastaudio
 from agent.providers.base import SpeechToText
 
 BATCH_MS = 80  # what Deepgram advises, and a quarter of the cost of single frames
-BLOCK_MS = 20
 
 
 class Uplink:
@@ -49,8 +48,8 @@ class Uplink:
                 if skip < blocks:
                     frame = len(batch.caller) // blocks
                     position = batch.position + skip
-                    self._stt.hear(position * BLOCK_MS, batch.caller[skip * frame :])
+                    self._stt.hear(position * fastaudio.TICK_MS, batch.caller[skip * frame :])
                     self._heard_to = batch.position + blocks
-            self.lost_ms += stream.lost * BLOCK_MS
+            self.lost_ms += stream.lost * fastaudio.TICK_MS
             if self._stream is stream:
                 self._stream = None

@@ -45,7 +45,7 @@ async def record(call: fastaudio.Call, path: Path) -> int:
         log.error("cannot record to %s: %s", path.parent, error.strerror)
     finally:
         stream.close()
-    return stream.lost * 20
+    return stream.lost * fastaudio.TICK_MS
 
 
 async def _write(stream: fastaudio.CaptureStream, writer: wave.Wave_write, rate: int) -> None:

@@ -8,6 +8,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+BYTES_A_MS = 16
+"""Audio in both directions is 16-bit mono PCM at 8000 samples a second."""
 Message: TypeAlias = dict[str, Any]
 """A message in OpenAI's chat format."""
 

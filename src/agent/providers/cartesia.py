@@ -24,12 +24,12 @@ import websockets
 from websockets.asyncio.client import ClientConnection
 
 from agent.providers.base import Audio, ProviderError, TtsEvent, Words
+from agent.providers.websocket import connect
 
 log = logging.getLogger(__name__)
 
 VENDOR = "Cartesia"
 CONTEXTS_A_SOCKET = 8
-CONNECT_S = 3.0
 RETRY_S = 0.2
 HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a moment
 IDLE_S = 240.0  # the vendor closes after 300
@@ -330,21 +330,8 @@ class CartesiaTts:
                 await socket.close()
 
     async def _connect(self) -> ClientConnection:
-        try:
-            return await websockets.connect(
-                f"{self._options.url}/tts/websocket",
-                additional_headers={
-                    "Authorization": f"Bearer {self._options.api_key}",
-                    "Cartesia-Version": self._options.version,
-                },
-                compression=None,
-                open_timeout=CONNECT_S,
-                close_timeout=1.0,
-                max_size=4 << 20,
-                max_queue=64,
-            )
-        except websockets.InvalidStatus as error:
-            status = error.response.status_code
-            raise ProviderError(VENDOR, f"refused the connection with HTTP {status}", status=status) from error
-        except (OSError, TimeoutError, websockets.WebSocketException) as error:
-            raise ProviderError(VENDOR, f"no connection to {self._options.url}: {type(error).__name__}") from error
+        headers = {
+            "Authorization": f"Bearer {self._options.api_key}",
+            "Cartesia-Version": self._options.version,
+        }
+        return await connect(VENDOR, f"{self._options.url}/tts/websocket", headers, max_message_bytes=4 << 20)

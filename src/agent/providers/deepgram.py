@@ -21,15 +21,14 @@ import orjson
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from agent.providers.base import ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd
+from agent.providers.base import BYTES_A_MS, ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd
 from agent.providers.timeline import Timeline
+from agent.providers.websocket import connect
 
 log = logging.getLogger(__name__)
 
 VENDOR = "Deepgram"
 KEEP_ALIVE_S = 4.0  # the vendor advises 3 to 5
-CONNECT_S = 3.0
-BYTES_A_MS = 16  # 8000 samples a second, 2 bytes each
 KEPT_BYTES = 30_000 * BYTES_A_MS  # what is kept while there is no connection: 30 s
 REPLAYED_BYTES = 15_000 * BYTES_A_MS  # of what was sent and is not final yet, the last 15 s are kept
 RECONNECT_S = (0.0, 0.2, 0.5, 1.0, 2.0)
@@ -150,24 +149,8 @@ class DeepgramStt:
     # -- the connection ----------------------------------------------------------------------------------------------
 
     async def _open(self) -> ClientConnection:
-        try:
-            return await websockets.connect(
-                self._options.listen_url(),
-                additional_headers={"Authorization": f"Token {self._options.api_key}"},
-                compression=None,  # audio does not compress
-                open_timeout=CONNECT_S,
-                close_timeout=1.0,
-                max_size=1 << 20,
-                max_queue=64,
-            )
-        except websockets.InvalidStatus as error:
-            response = error.response
-            said = response.headers.get("dg-error", "") or (response.body or b"").decode("utf-8", "replace")[:300]
-            raise ProviderError(
-                VENDOR, f"refused the stream with HTTP {response.status_code}: {said}", status=response.status_code
-            ) from error
-        except (OSError, TimeoutError, websockets.WebSocketException) as error:
-            raise ProviderError(VENDOR, f"no connection to {self._options.url}: {type(error).__name__}") from error
+        headers = {"Authorization": f"Token {self._options.api_key}"}
+        return await connect(VENDOR, self._options.listen_url(), headers, max_message_bytes=1 << 20)
 
     async def _run(self, socket: ClientConnection) -> None:
         """Stream until `close`; connect again when the connection is lost."""
