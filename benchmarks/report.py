@@ -1,4 +1,4 @@
-"""What every benchmark prints and writes: a table, how it was made, the machine, and the same as JSON in build/bench."""
+"""What every benchmark prints and writes: a table, how it was made, the machine; the same as JSON in build/bench."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in [headings, *rows]
     )
