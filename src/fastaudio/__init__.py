@@ -29,6 +29,7 @@ from fastaudio.call import Call, Event, EventKind, Played, Utterance
 from fastaudio.capture import Batch, CaptureStream
 from fastaudio.engine import Engine
 from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolError, StaleGeneration
+from fastaudio.lateness import Lateness
 from fastaudio.options import TICK_MS, BargeInOptions, CallOptions
 
 __all__ = [
@@ -45,6 +46,7 @@ __all__ = [
     "Event",
     "EventKind",
     "FastAudioError",
+    "Lateness",
     "Played",
     "ProtocolError",
     "StaleGeneration",

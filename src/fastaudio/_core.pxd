@@ -161,6 +161,7 @@ cdef extern from "call.h" nogil:
     ctypedef struct fa_call_t:
         uint32_t id
         uint32_t frame_bytes
+        uint32_t early
         uint8_t uuid[16]
         sockaddr_storage peer
         fa_producer_t producer
@@ -174,6 +175,7 @@ cdef extern from "call.h" nogil:
                                const fa_webrtc_t *webrtc)
     void fa_call_free(fa_call_t *call)
     void fa_call_start(fa_call_t *call, fa_events_t *events, const uint8_t *uuid, int64_t now_ns)
+    void fa_call_late(fa_call_t *call, fa_due_t due)
     void fa_call_input(fa_call_t *call, const uint8_t *data, size_t length, int64_t now_ns)
     size_t fa_call_tick(fa_call_t *call, fa_due_t due, bint can_send, uint8_t *out, int64_t now_ns)
     void fa_call_flush(fa_call_t *call, uint32_t generation, int64_t now_ns)
@@ -183,9 +185,17 @@ cdef extern from "call.h" nogil:
     enum: FA_OUT_BYTES
 
 
+cdef extern from "histogram.h" nogil:
+    enum: FA_HISTOGRAM_BUCKETS
+    ctypedef struct fa_histogram_t:
+        uint64_t max_ns
+    void fa_histogram_add(fa_histogram_t *histogram, int64_t ns)
+    void fa_histogram_read(fa_histogram_t *histogram, uint64_t *counts, uint64_t *max_ns)
+    uint64_t fa_histogram_bound_us(uint32_t bucket)
+
+
 cdef extern from "engine.h" nogil:
     enum: FA_NETWORKS_MAX
-    enum: FA_LATENESS_BUCKETS
     ctypedef struct fa_network_t:
         uint8_t address[16]
         uint32_t prefix
@@ -196,10 +206,10 @@ cdef extern from "engine.h" nogil:
         fa_network_t networks[64]
     ctypedef struct fa_engine_counters_t:
         uint64_t accepted, started, live, pending, wakeups, ticks, frames_in, frames_out
-        uint64_t stalls, late_max_ns
+        uint64_t stalls, caught_up, skipped
         uint64_t ended[16]
-        uint64_t lateness[32]
         int32_t fifo_priority
+        fa_histogram_t lateness
     ctypedef struct fa_engine_t:
         pass
     fa_result_t fa_engine_create(fa_engine_t **engine, const fa_engine_config_t *config)

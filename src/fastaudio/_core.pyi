@@ -18,6 +18,8 @@ DETECTORS: Final[dict[str, int]]
 """The detectors by name."""
 END_REASONS: Final[tuple[str, ...]]
 """Why a connection or call ends, by the number that the ENDED and REFUSED events carry."""
+HISTOGRAM_BOUNDS_US: Final[tuple[int, ...]]
+"""Upper bounds of a histogram's buckets in microseconds, not in the bucket any more: 1..8, then eight an octave."""
 
 # ---- pure units
 
@@ -84,6 +86,16 @@ class Clock:
         `periods` is 0 before the deadline (late is negative then), 1 in time, more when periods are owed. `stalled`
         from 80 ms late on, where Asterisk's RTP timestamps jump (main/rtp, MAX_TIMESTAMP_SKEW).
         """
+
+@final
+class Histogram:
+    """How often which lateness came (histogram.h). Never reset: what came in between is the difference of two reads."""
+
+    def __new__(cls) -> Self: ...
+    def add(self, ns: int) -> None:
+        """One value in nanoseconds; below 0 counts as 0. One thread at a time."""
+    def read(self) -> tuple[tuple[int, ...], int]:
+        """Counts by bucket (`HISTOGRAM_BOUNDS_US`), and the greatest value ever in ns. Any thread, at any time."""
 
 @final
 class Gate:
@@ -221,10 +233,18 @@ class Call:
         """
     def input(self, data: _Buffer, now_ns: int = 0) -> str | None:
         """By hand: bytes of the peer. Returns one of `END_REASONS` once they end the call, else None."""
+    def late(self, periods: int) -> None:
+        """By hand, before the input of a tick of so many periods: those before the last have passed already.
+
+        What came in them is then no surplus. Raises ValueError when it was told since the last tick.
+        """
     def tick(
         self, periods: int = 1, stalled: bool = False, late_ns: int = 0, can_send: bool = True, now_ns: int = 0
     ) -> bytes:
-        """By hand: a tick, with what `Clock.take` said; returns the bytes for the peer."""
+        """By hand: a tick, with what `Clock.take` said; returns the bytes for the peer.
+
+        Raises ValueError when `late` told of more periods.
+        """
     def do_flush(self, generation: int) -> None:
         """By hand: throws generations up to this one away; always answered by a FLUSHED event."""
     def do_hold(self) -> None:
@@ -313,5 +333,7 @@ class Engine:
         """Changes the rules of barge-in; options and errors of `BargeIn`."""
     def accepting(self, on: bool) -> None:
         """Accepts connections, or leaves them to others: a full or draining process."""
+    def lateness(self) -> tuple[tuple[int, ...], int]:
+        """How late the ticks of all calls were since the engine was made; what `Histogram.read` returns. Any thread."""
     def counters(self) -> dict[str, Any]:
-        """What was counted; `ended` by reason, `lateness_us` as {upper bound in us: ticks}."""
+        """What was counted; `ended` by reason, `lateness_us` as {upper bound in us, powers of two: ticks}."""

@@ -14,6 +14,7 @@ from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolE
 
 DETECTORS = {"rms": FA_DETECT_RMS, "webrtc": FA_DETECT_WEBRTC, "rms+webrtc": FA_DETECT_RMS_WEBRTC}
 END_REASONS = tuple(fa_end_text(<fa_end_t>i).decode() for i in range(FA_END_REASONS))
+HISTOGRAM_BOUNDS_US = tuple(fa_histogram_bound_us(i) for i in range(FA_HISTOGRAM_BUCKETS))
 
 cdef fa_webrtc_t webrtc_functions
 cdef const fa_webrtc_t *webrtc = NULL
@@ -185,6 +186,25 @@ cdef class Clock:
     def take(self, int64_t now_ns):
         cdef fa_due_t due = fa_clock_take(&self.clock, now_ns)
         return due.periods, bool(due.stalled), due.late_ns
+
+
+cdef tuple histogram(fa_histogram_t *of):
+    cdef uint64_t counts[FA_HISTOGRAM_BUCKETS]
+    cdef uint64_t max_ns = 0
+    fa_histogram_read(of, counts, &max_ns)
+    return tuple([counts[i] for i in range(FA_HISTOGRAM_BUCKETS)]), max_ns
+
+
+cdef class Histogram:
+    """How often which lateness came."""
+
+    cdef fa_histogram_t histogram
+
+    def add(self, int64_t ns):
+        fa_histogram_add(&self.histogram, ns)
+
+    def read(self):
+        return histogram(&self.histogram)
 
 
 cdef class Gate:
@@ -422,8 +442,16 @@ cdef class Call:
             fa_call_input(self.call, &data[0], data.shape[0], now_ns)
         return None if self.call.end == FA_END_NONE else fa_end_text(self.call.end).decode()
 
+    def late(self, uint32_t periods):
+        self.by_hand()
+        if self.call.early:
+            raise ValueError("late() once before a tick")
+        fa_call_late(self.call, fa_due_t(periods, False, 0))
+
     def tick(self, uint32_t periods=1, bint stalled=False, int64_t late_ns=0, bint can_send=True, int64_t now_ns=0):
         self.by_hand()
+        if periods < self.call.early:
+            raise ValueError(f"late() told {self.call.early + 1} periods, not {periods}")
         cdef uint8_t out[FA_OUT_BYTES]
         cdef fa_due_t due
         due.periods = periods
@@ -665,15 +693,24 @@ cdef class Engine:
         self.usable()
         self.commanded(fa_engine_accepting(self.engine, on))
 
+    def lateness(self):
+        return histogram(&fa_engine_counters(self.engine).lateness)
+
     def counters(self):
         cdef fa_engine_counters_t *c = fa_engine_counters(self.engine)
+        counts, late_max_ns = self.lateness()
+        octaves = {}  # by powers of two, for who needs no more
+        for bound, count in zip(HISTOGRAM_BOUNDS_US, counts):
+            octave = 1 << (bound - 1).bit_length()
+            octaves[octave] = octaves.get(octave, 0) + count
         return {
             "accepted": fa_load64(&c.accepted), "started": fa_load64(&c.started), "live": fa_load64(&c.live),
             "pending": fa_load64(&c.pending), "wakeups": fa_load64(&c.wakeups), "ticks": fa_load64(&c.ticks),
             "frames_in": fa_load64(&c.frames_in), "frames_out": fa_load64(&c.frames_out),
-            "stalls": fa_load64(&c.stalls), "late_max_ns": fa_load64(&c.late_max_ns),
+            "stalls": fa_load64(&c.stalls), "caught_up": fa_load64(&c.caught_up), "skipped": fa_load64(&c.skipped),
+            "late_max_ns": late_max_ns,
             "events_lost": self.events_lost,
             "fifo_priority": <int32_t>fa_load32(&c.fifo_priority),
             "ended": {END_REASONS[i]: fa_load64(&c.ended[i]) for i in range(1, FA_END_REASONS)},
-            "lateness_us": {2**i: fa_load64(&c.lateness[i]) for i in range(FA_LATENESS_BUCKETS)},
+            "lateness_us": octaves,
         }

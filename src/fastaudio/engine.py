@@ -14,6 +14,7 @@ from typing import Any
 from fastaudio import _core
 from fastaudio.call import Call, EventKind
 from fastaudio.errors import EngineClosed
+from fastaudio.lateness import Lateness
 from fastaudio.options import CallOptions
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,7 @@ class Engine:
         self._address = (host, port)
         self._waiting: asyncio.Queue[Call | None] = asyncio.Queue(max_calls + 1)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._asked: Lateness | None = None
         self.on_refused: Callable[[str, str], None] | None = None
         """Called with the reason and the peer's IPv4 address (or "") of a connection that was turned away."""
 
@@ -130,8 +132,21 @@ class Engine:
         self.core.accepting(on)
 
     def counters(self) -> dict[str, Any]:
-        """Counters of the engine since its start, lateness as a histogram of microseconds."""
+        """Counters of the engine since it was made; `lateness_us` is a coarse `lateness` by powers of two."""
         return self.core.counters()
+
+    def lateness(self) -> Lateness:
+        """How late the ticks of all calls were since the engine was made. Any thread may ask, at any time.
+
+        Who wants to know of a stretch of time keeps the first answer and says `engine.lateness().since(first)`.
+        """
+        counts, max_ns = self.core.lateness()
+        return Lateness(counts, max_ns / 1000)
+
+    def recent_lateness(self) -> Lateness:
+        """The same since this was last asked: for one who asks regularly, such as a display."""
+        before, self._asked = self._asked, self.lateness()
+        return self._asked if before is None else self._asked.since(before)
 
     # -- the media thread's word -------------------------------------------------------------------------------------
 

@@ -213,13 +213,33 @@ class Twins(RuleBasedStateMachine):
                 self.receive(_core.message(self.kind, frame))
             self.tick(1, stalled=False)
 
-    @rule(periods=st.integers(2, 4))
-    def run_late(self, periods: int) -> None:
-        self.tick(periods, stalled=False)
+    @rule(periods=st.integers(0, 4), frames=st.integers(0, 6), loud=st.booleans(), twice=st.booleans())
+    def run_late(self, periods: int, frames: int, loud: bool, twice: bool) -> None:
+        self.late_tick(periods, frames, loud, twice)
 
-    @rule(periods=st.integers(5, 60))
-    def stall(self, periods: int) -> None:
-        self.tick(periods, stalled=True)
+    @rule(periods=st.integers(5, 60), behind=st.integers(-3, 40), loud=st.booleans())
+    def stall(self, periods: int, behind: int, loud: bool) -> None:
+        """What the caller said in the meantime waits in the socket: about as much as has passed, or less."""
+        self.late_tick(periods, max(0, periods - behind), loud, twice=False)
+
+    @rule(periods=st.integers(2, 60))
+    def tick_late(self, periods: int) -> None:
+        """Without input before it, nobody needs to know that it is late."""
+        self.tick(periods, stalled=periods > 4)
+
+    def late_tick(self, periods: int, frames: int, loud: bool, twice: bool) -> None:
+        """As the engine does it: the time that has passed is told first, then comes what the socket holds."""
+        self.both("late", periods)
+        if twice:
+            self.both("late", 2)
+        if frames and not self.ended:
+            self.speak(periods, frames, loud)
+        if periods > 2:
+            self.both("tick", periods - 2)  # less than was told: refused
+        if periods:
+            self.tick(periods, stalled=periods > 4)
+        else:
+            self.both("late", 1)
 
     @rule(ticks=st.integers(1, 3))
     def peer_takes_nothing(self, ticks: int) -> None:

@@ -8,11 +8,13 @@ at run time imports it. Where the two disagree, this one says what is meant.
 from fastaudio._reference.call import Call, EventKind
 from fastaudio._reference.capture import Capture, Reader
 from fastaudio._reference.clock import Clock
+from fastaudio._reference.histogram import HISTOGRAM_BOUNDS_US, Histogram
 from fastaudio._reference.playout import Playout, Producer
 from fastaudio._reference.voice import BargeIn, Gate, Vad, rms, rms_batch
 from fastaudio._reference.wire import FrameParser, Rechunker, message
 
 __all__ = [
+    "HISTOGRAM_BOUNDS_US",
     "BargeIn",
     "Call",
     "Capture",
@@ -20,6 +22,7 @@ __all__ = [
     "EventKind",
     "FrameParser",
     "Gate",
+    "Histogram",
     "Playout",
     "Producer",
     "Reader",

@@ -95,6 +95,7 @@ class Call:
         self._bargein = BargeIn(**(bargein or {}))
         self._gate = Gate(stop_ms // 20)
         self._listen_rms = listen_rms
+        self._early = 0  # periods of the tick to come that have passed already
         self._gaps_seen = 0  # filled blocks that the detector has been told of
         self._stage = b""  # a frame of the caller that is not whole yet
         self._counters = dict.fromkeys(COUNTERS, 0)
@@ -309,16 +310,29 @@ class Call:
 
     # ---- the tick
 
+    def late(self, periods: int) -> None:
+        """Before the input of a tick of so many periods: those before the last have passed already.
+
+        What came in them is then no surplus. Raises ValueError when it was told since the last tick.
+        """
+        if self._early:
+            raise ValueError("late() once before a tick")
+        self._early = max(0, periods - 1)
+        self._capture.tick(self._early)
+
     def tick(
         self, periods: int = 1, stalled: bool = False, late_ns: int = 0, can_send: bool = True, now_ns: int = 0
     ) -> bytes:
         """One tick of the clock; returns the bytes for the peer.
 
         `periods`, `stalled` and `late_ns` are what `Clock.take` said; without `can_send` the peer takes nothing:
-        speech waits and time goes on.
+        speech waits and time goes on. Raises ValueError when `late` told of more periods.
         """
+        if periods < self._early:
+            raise ValueError(f"late() told {self._early + 1} periods, not {periods}")
         count = self._counters
-        self._capture.tick(periods)
+        self._capture.tick(periods - self._early)
+        self._early = 0
         count["late_max_ns"] = max(count["late_max_ns"], late_ns)
         if stalled:
             count["stalls"] += 1

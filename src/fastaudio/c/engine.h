@@ -18,10 +18,10 @@
 #include <pthread.h>
 
 #include "call.h"
+#include "histogram.h"
 
 #define FA_SLOTS 20
 #define FA_NETWORKS_MAX 64
-#define FA_LATENESS_BUCKETS 32       /* bucket b: below 2^b us */
 #define FA_NOT_READING_TICKS 250     /* 5 s without a byte taken: the peer is gone */
 #define FA_DRAIN_TICKS 50            /* 1 s for the peer to close after the hangup */
 #define FA_STOP_DRAIN_MS 200         /* the same when the engine stops */
@@ -43,10 +43,11 @@ typedef struct {
 
 typedef struct {
   _Atomic uint64_t accepted, started, live, pending, wakeups, ticks, frames_in, frames_out;
-  _Atomic uint64_t stalls, late_max_ns;
+  _Atomic uint64_t stalls;             /* of slots */
+  _Atomic uint64_t caught_up, skipped; /* frames, periods: of all calls */
   _Atomic uint64_t ended[FA_END_REASONS];
-  _Atomic uint64_t lateness[FA_LATENESS_BUCKETS]; /* ticks of calls by how late they were */
-  _Atomic int32_t fifo_priority;                  /* what was granted, 0 for SCHED_OTHER */
+  _Atomic int32_t fifo_priority; /* what was granted, 0 for SCHED_OTHER */
+  fa_histogram_t lateness;       /* of each tick of each call: from its deadline to its turn */
 } fa_engine_counters_t;
 
 typedef struct fa_engine fa_engine_t;

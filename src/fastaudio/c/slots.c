@@ -189,6 +189,7 @@ static void tick_call(fa_engine_t *engine, fa_call_t *call, fa_due_t due, int64_
     call->ticked = true;
   }
   uint64_t in = count_of(&call->counters.frames_in), out = count_of(&call->counters.frames_out);
+  uint64_t caught_up = count_of(&call->counters.caught_up), skipped = count_of(&call->counters.skipped);
   if (call->end == FA_END_NONE) {
     if (!call->start_told) tell_started(call, now_ns);
     fa_call_late(call, due);
@@ -202,16 +203,11 @@ static void tick_call(fa_engine_t *engine, fa_call_t *call, fa_due_t due, int64_
   }
   fa_count(&engine->counters.frames_in, count_of(&call->counters.frames_in) - in);
   fa_count(&engine->counters.frames_out, count_of(&call->counters.frames_out) - out);
+  if (due.periods > 1) {
+    fa_count(&engine->counters.caught_up, count_of(&call->counters.caught_up) - caught_up);
+    fa_count(&engine->counters.skipped, count_of(&call->counters.skipped) - skipped);
+  }
   if (call->end != FA_END_NONE) finish(engine, call, now_ns);
-}
-
-static void record_lateness(fa_engine_t *engine, int64_t late_ns, uint32_t calls) {
-  uint64_t us = (uint64_t)late_ns / 1000;
-  uint32_t bucket = us == 0 ? 0 : 64 - (uint32_t)__builtin_clzll(us);
-  if (bucket >= FA_LATENESS_BUCKETS) bucket = FA_LATENESS_BUCKETS - 1;
-  fa_count(&engine->counters.lateness[bucket], calls);
-  if ((uint64_t)late_ns > count_of(&engine->counters.late_max_ns))
-    atomic_store_explicit(&engine->counters.late_max_ns, (uint64_t)late_ns, memory_order_relaxed);
 }
 
 void fa_slots_run(fa_engine_t *engine) {
@@ -224,12 +220,14 @@ void fa_slots_run(fa_engine_t *engine) {
     int64_t now = fa_now_ns();
     if (slot == NULL || slot->clock.due_ns > now) return;
     fa_due_t due = fa_clock_take(&slot->clock, now);
-    record_lateness(engine, due.late_ns, slot->count);
+    int64_t due_ns = now - due.late_ns;
     fa_count(&engine->counters.ticks, slot->count);
     if (due.stalled) fa_count(&engine->counters.stalls, 1);
     for (fa_call_t *call = slot->first, *next; call != NULL; call = next) {
       next = call->next; /* a call that ends leaves the list */
+      fa_histogram_add(&engine->counters.lateness, now - due_ns);
       tick_call(engine, call, due, now);
+      now = fa_now_ns(); /* the next call's turn */
     }
   }
 }
