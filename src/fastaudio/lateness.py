@@ -43,4 +43,3 @@ class Lateness:
         counts = tuple(now - then for now, then in zip(self.counts, earlier.counts, strict=True))
         highest = max((bound for bound, count in zip(BOUNDS_US, counts, strict=True) if count), default=0)
         return Lateness(counts, min(float(highest), self.max_us))
-
