@@ -30,7 +30,7 @@ from fastaudio.capture import Batch, CaptureStream
 from fastaudio.engine import Engine
 from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolError, StaleGeneration
 from fastaudio.lateness import Lateness
-from fastaudio.options import TICK_MS, BargeInOptions, CallOptions
+from fastaudio.options import TICK_MS, BargeInOptions, CallOptions, Rate
 
 __all__ = [
     "END_REASONS",
@@ -49,6 +49,7 @@ __all__ = [
     "Lateness",
     "Played",
     "ProtocolError",
+    "Rate",
     "StaleGeneration",
     "Utterance",
     "rms",

@@ -19,7 +19,7 @@ TONE_PEAK = 8000  # -12 dBFS
 async def echo(call: fastaudio.Call) -> None:
     """Play the caller back, one frame after it came."""
     with contextlib.suppress(fastaudio.EngineClosed):  # the caller has hung up, and a batch was left
-        async for batch in call.capture(batch_ms=20):
+        async for batch in call.capture(batch_ms=20, preroll_ms=200):  # what told the rate had come before
             await call.play(batch.caller)
 
 
@@ -38,9 +38,9 @@ async def tone(call: fastaudio.Call) -> None:
 
 
 async def serve(kind: str, host: str, port: int) -> None:
-    """Answer every call with `kind`, until a signal."""
+    """Answer every call with `kind`, at the rate of its caller, until a signal."""
     barge_in = fastaudio.BargeInOptions(enabled=False)
-    options = fastaudio.CallOptions(detector="rms", barge_in=barge_in)
+    options = fastaudio.CallOptions(rate=None, detector="rms", barge_in=barge_in)
     handler = echo if kind == "echo" else tone
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -53,7 +53,7 @@ async def serve(kind: str, host: str, port: int) -> None:
         async with asyncio.TaskGroup() as group:
 
             async def answer(call: fastaudio.Call) -> None:
-                print(f"call {call.uuid} from {call.peer[0]}", flush=True)
+                print(f"call {call.uuid} from {call.peer[0]}, {call.rate} Hz", flush=True)
                 await handler(call)
                 reason = await call.wait_ended()
                 seconds = call.counters()["frames_out"] / 50

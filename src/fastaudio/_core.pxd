@@ -20,6 +20,7 @@ cdef extern from "fa.h" nogil:
     const char *fa_result_text(fa_result_t result)
     const char *fa_end_text(fa_end_t reason)
     enum: FA_FRAME_BYTES_MAX
+    enum: FA_FRAME_SAMPLES_MAX
 
 
 cdef extern from "frame.h" nogil:
@@ -41,7 +42,7 @@ cdef extern from "rechunk.h" nogil:
     ctypedef struct fa_rechunk_t:
         uint32_t have
         uint32_t frame_bytes
-    void fa_rechunk_init(fa_rechunk_t *rechunk, uint32_t frame_bytes)
+    void fa_rechunk_init(fa_rechunk_t *rechunk, uint8_t *carry, uint32_t frame_bytes)
     bint fa_rechunk_push(fa_rechunk_t *rechunk, const uint8_t *data, size_t length, size_t *used, uint8_t *frame)
     uint32_t fa_rechunk_finish(fa_rechunk_t *rechunk, uint8_t *frame)
 
@@ -154,7 +155,7 @@ cdef extern from "call.h" nogil:
         fa_vad_config_t vad
         fa_bargein_config_t bargein
     ctypedef struct fa_call_counters_t:
-        uint64_t frames_in, frames_out, audio_out, lost_in, other_format
+        uint64_t frames_in, frames_out, audio_out, lost_in, odd_in, other_format, rate_guessed
         uint64_t caught_up, skipped, stalls, late_max_ns
         uint64_t underruns, filled, left_out, overrun
         uint64_t holds, resumes, barge_ins, flushes, dtmf, blocked, events_lost

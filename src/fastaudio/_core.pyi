@@ -1,7 +1,7 @@
 """The compiled core: the units of the media core, one call, and the engine with its media thread.
 
 Each unit has a twin in `fastaudio._reference`, which says in plain Python what it means. Audio is signed 16-bit
-little-endian PCM, one channel; a frame is 20 ms (320 bytes at 8000 samples a second, 640 at 16000); times are
+little-endian PCM, one channel; a frame is 20 ms (320 bytes at 8000 samples a second, 1764 at 44100); times are
 nanoseconds of CLOCK_MONOTONIC; positions are samples since the call's UUID. Numbers that do not fit their C type
 raise OverflowError.
 """
@@ -62,7 +62,7 @@ class Rechunker:
     """PCM of any size into frames of one size; the odd tail is carried over to the next chunk."""
 
     def __new__(cls, frame_bytes: int = 320) -> Self:
-        """`frame_bytes` is even, 2..640; raises ValueError when it is not."""
+        """`frame_bytes` is even, 2..7680; raises ValueError when it is not."""
     def push(self, pcm: _Buffer) -> list[bytes]:
         """The frames that are whole with `pcm`."""
     def finish(self) -> tuple[bytes, int]:
@@ -110,7 +110,7 @@ class Vad:
     """Is a frame of 20 ms speech: by level, by WebRTC's detector (package webrtcvad-wheels), or by both."""
 
     def __new__(cls, detector: _Detector | str = "rms+webrtc", rate: int = 8000, webrtc_mode: int = 2) -> Self:
-        """`rate` is 8000 or 16000; `webrtc_mode` is 0..3, 3 the most reluctant to call a frame speech.
+        """`rate` is 8000 or 16000, for "rms" that of any audio kind; `webrtc_mode` is 0..3, 3 the most reluctant.
 
         Raises ValueError when an argument is out of range, FastAudioError when webrtcvad-wheels is needed and missing.
         """
@@ -182,10 +182,11 @@ class Call:
     ) -> Self:
         """Allocates all that the call will ever need.
 
-        `id`: the number in its events, not 0. `rate`: 8000 or 16000. `playback_slots`: frames of the playback ring, a
-        power of two, 32..65536. `capture_blocks`: blocks of 20 ms of the capture, a power of two, 128..65536. `lead`:
-        frames sent ahead while speaking, 0..3. `listen_rms`: level of speech while the agent listens. `stop_ms`:
-        silence after which local speech has ended, 20..2000. `bargein`: options of `BargeIn`.
+        `id`: the number in its events, not 0. `rate`: 8000 or 16000, with the detector "rms" that of any audio kind,
+        or 0 for the rate of the caller's first audio (8000 when none comes for 200 ms). `playback_slots`: frames of the
+        playback ring, a power of two, 32..65536. `capture_blocks`: blocks of 20 ms of the capture, a power of two,
+        128..65536. `lead`: frames sent ahead while speaking, 0..3. `listen_rms`: level of speech while the agent
+        listens. `stop_ms`: silence after which local speech has ended, 20..2000. `bargein`: options of `BargeIn`.
 
         Raises ValueError when a value is out of range, MemoryError, and FastAudioError as `Vad` does.
         """
@@ -194,7 +195,7 @@ class Call:
         """The call's number."""
     @property
     def frame_bytes(self) -> int:
-        """Bytes of a frame: 320 or 640."""
+        """Bytes of a frame, 320 to 7680; of a call that follows its caller once STARTED is told."""
     @property
     def uuid(self) -> bytes:
         """The 16 bytes of the UUID; zeros before it is known."""

@@ -145,11 +145,12 @@ cdef class Rechunker:
     """PCM of any size into frames of one size."""
 
     cdef fa_rechunk_t rechunk
+    cdef uint8_t carry[FA_FRAME_BYTES_MAX]
 
     def __cinit__(self, uint32_t frame_bytes=320):
         if frame_bytes < 2 or frame_bytes > FA_FRAME_BYTES_MAX or frame_bytes % 2:
             raise ValueError(f"frame_bytes must be even, 2..{FA_FRAME_BYTES_MAX}, not {frame_bytes}")
-        fa_rechunk_init(&self.rechunk, frame_bytes)
+        fa_rechunk_init(&self.rechunk, self.carry, frame_bytes)
 
     def push(self, const uint8_t[::1] pcm not None):
         cdef uint8_t frame[FA_FRAME_BYTES_MAX]
@@ -246,7 +247,7 @@ cdef class Vad:
     def frame(self, const uint8_t[::1] pcm not None, uint32_t loud_rms, uint32_t quiet_rms):
         if <uint32_t>pcm.shape[0] != self.frame_bytes:
             raise ValueError(f"a frame has {self.frame_bytes} bytes, not {pcm.shape[0]}")
-        cdef int16_t samples[320]
+        cdef int16_t samples[FA_FRAME_SAMPLES_MAX]
         cdef fa_vad_frame_t frame
         memcpy(samples, &pcm[0], self.frame_bytes)
         with nogil:
@@ -407,7 +408,8 @@ cdef class Call:
         return {
             "frames_in": fa_load64(&c.frames_in), "frames_out": fa_load64(&c.frames_out),
             "audio_out": fa_load64(&c.audio_out), "lost_in": fa_load64(&c.lost_in),
-            "other_format": fa_load64(&c.other_format), "caught_up": fa_load64(&c.caught_up),
+            "odd_in": fa_load64(&c.odd_in), "other_format": fa_load64(&c.other_format),
+            "rate_guessed": fa_load64(&c.rate_guessed), "caught_up": fa_load64(&c.caught_up),
             "skipped": fa_load64(&c.skipped), "stalls": fa_load64(&c.stalls),
             "late_max_ns": fa_load64(&c.late_max_ns), "underruns": fa_load64(&c.underruns),
             "filled": fa_load64(&c.filled), "left_out": fa_load64(&c.left_out), "overrun": fa_load64(&c.overrun),

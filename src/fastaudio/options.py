@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fastaudio import _core
+
+Rate = Literal[8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000]
+"""Samples a second of AudioSocket's audio kinds 0x10 to 0x18 (Asterisk: include/asterisk/res_audiosocket.h)."""
 
 TICK_MS = 20
 """A frame, a block of the capture and a tick of the clock: 20 ms."""
@@ -45,12 +48,14 @@ class BargeInOptions:
 class CallOptions:
     """How calls are set up.
 
-    `rate`: 8000 or 16000 samples a second. `lead_frames`: 0..3 frames sent ahead while speaking. `playback_ms` and
+    `rate`: samples a second, the same both ways; None takes that of the caller's first audio, and 8000 when none comes
+    within 200 ms. Every detector hears 8000 and 16000; at other rates, and with None, there is `rms` alone, whose level
+    means the same at any rate. `lead_frames`: 0..3 frames sent ahead while speaking. `playback_ms` and
     `capture_ms`: what the rings hold at least, rounded up to a power of two of frames. `listen_rms`: level of speech
     while the agent listens; `stop_ms`: silence after which local speech has ended, 20..2000.
     """
 
-    rate: Literal[8000, 16000] = 8000
+    rate: Rate | None = 8000
     lead_frames: int = 2
     playback_ms: int = 2560
     capture_ms: int = 2560
@@ -62,9 +67,15 @@ class CallOptions:
 
     def create(self, number: int) -> _core.Call:
         """Allocate a call; raises ValueError when an option is out of range."""
+        if self.rate is not None and self.rate not in get_args(Rate):
+            rates = ", ".join(str(rate) for rate in get_args(Rate))
+            raise ValueError(f"rate is {self.rate}; AudioSocket has {rates} (or None: the caller's)")
+        if self.detector != "rms" and self.rate not in (8000, 16000):
+            at = "the caller's rate (None)" if self.rate is None else f"a rate of {self.rate}"
+            raise ValueError(f'detector {self.detector!r} hears 8000 and 16000; with {at}, use detector="rms"')
         return _core.Call(
             number,
-            rate=self.rate,
+            rate=self.rate or 0,
             playback_slots=_frames(self.playback_ms, 32),
             capture_blocks=_frames(self.capture_ms, 128),
             lead=self.lead_frames,

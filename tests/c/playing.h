@@ -14,7 +14,9 @@ static void *memory;
 static fa_producer_t producer;
 static fa_playout_t playout;
 static fa_played_t played;
-static int16_t out[FA_FRAME_SAMPLES_MAX];
+static uint8_t carry[2 * N];
+static int16_t tail[RAMP];
+static int16_t out[N];
 
 static inline void set_up(uint32_t lead) {
   if (ring == NULL) {
@@ -22,8 +24,8 @@ static inline void set_up(uint32_t lead) {
     memory = calloc(SLOTS, fa_ring_stride(2 * N));
   }
   CHECK_EQ(fa_ring_init(ring, memory, SLOTS, 2 * N, UINT32_MAX - 5), FA_OK);
-  fa_producer_init(&producer, ring, 2 * N);
-  fa_playout_init(&playout, ring, 8000, lead);
+  fa_producer_init(&producer, ring, carry, 2 * N);
+  fa_playout_init(&playout, ring, tail, 8000, lead);
 }
 
 /* Sample i of a generation: never 0, so that silence shows. */

@@ -9,7 +9,7 @@ static void test_arguments(void) {
   bad.field = value;          \
   CHECK_EQ(fa_call_create(&none, 1, &bad, NULL), FA_ERR_ARG); \
   CHECK(none == NULL)
-  REFUSED(rate, 44100);
+  REFUSED(rate, 11025);
   REFUSED(playback_slots, 16);
   REFUSED(playback_slots, 100);
   REFUSED(capture_blocks, 64);

@@ -184,6 +184,45 @@ static void test_a_peer_that_breaks_the_protocol(void) {
   finish();
 }
 
+/* The media thread lays the call's memory out; the event loop reads it behind STARTED. */
+static void test_the_rate_of_the_caller(void) {
+  start();
+  fa_call_config_t with = {.rate = FA_RATE_OF_CALLER, .playback_slots = 128, .capture_blocks = 128, .lead = 2,
+                           .listen_rms = 300, .stop_ms = 200, .bargein = fa_bargein_defaults(800, 300, false)};
+  for (uint32_t id = 1; id <= 2; id++) {
+    CHECK_EQ(fa_call_create(&calls[call_count], id, &with, NULL), FA_OK);
+    CHECK_EQ(fa_engine_spare(engine, calls[call_count++]), FA_OK);
+  }
+  obeyed();
+  int leaving = dial();
+  tell_uuid(leaving, 1);
+  close(leaving); /* before its rate was known: it is told all the same, so that it can be freed */
+  uint32_t left = wait_event(FA_EVENT_STARTED).call;
+  CHECK_EQ(wait_event(FA_EVENT_ENDED).call, left);
+  int fd = dial();
+  tell_uuid(fd, 2);
+  uint8_t message[FA_HEADER_BYTES + 1764] = {0};
+  fa_frame_header(message, fa_frame_kind(44100), 1764);
+  tell(fd, message, sizeof message);
+  uint32_t id = wait_event(FA_EVENT_STARTED).call;
+  CHECK_EQ(id, 3 - left);
+  fa_call_t *call = calls[id - 1];
+  CHECK_EQ(call->rate, 44100);
+  size_t used;
+  memset(message, 1, sizeof message);
+  CHECK_EQ(fa_producer_write(&call->producer, 1, message, 1764, &used), FA_OK);
+  for (bool heard = false; !heard;) {
+    CHECK_EQ(recv(fd, message, FA_HEADER_BYTES, MSG_WAITALL), FA_HEADER_BYTES);
+    size_t length = (size_t)message[1] << 8 | message[2];
+    CHECK_EQ(length, message[0] == FA_KIND_AUDIO ? 320 : 1764);
+    CHECK_EQ(recv(fd, message, length, MSG_WAITALL), length);
+    heard = message[length - 1] == 1;
+  }
+  close(fd);
+  (void)wait_event(FA_EVENT_ENDED);
+  finish();
+}
+
 int main(void) {
   check_time_limit(60);
   RUN(test_frames_every_20_ms_from_the_uuid_on);
@@ -194,5 +233,6 @@ int main(void) {
   RUN(test_hangup_half_close_drain);
   RUN(test_caller_resets);
   RUN(test_a_peer_that_breaks_the_protocol);
+  RUN(test_the_rate_of_the_caller);
   return 0;
 }

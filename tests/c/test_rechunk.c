@@ -7,7 +7,8 @@ static void round_trip(uint32_t frame_bytes, size_t total, uint64_t seed) {
   CHECK(in != NULL && out != NULL);
   for (size_t i = 0; i < total; i++) in[i] = (uint8_t)check_random(&seed);
   fa_rechunk_t rechunk;
-  fa_rechunk_init(&rechunk, frame_bytes);
+  static uint8_t carry[FA_FRAME_BYTES_MAX];
+  fa_rechunk_init(&rechunk, carry, frame_bytes);
   uint8_t frame[FA_FRAME_BYTES_MAX];
   size_t have = 0;
   for (size_t at = 0; at < total;) {

@@ -1,5 +1,6 @@
 """A call is driven at random, and the compiled core and the reference say the same: each byte, event and counter."""
 
+import functools
 import random
 from typing import Any
 
@@ -14,31 +15,41 @@ UUID = bytes(range(16))
 TICK_NS = 20_000_000
 
 
+@functools.cache
+def noise(seed: int, peak: int) -> bytes:
+    """A prime number of samples: repeated, it is not the same in two frames of any rate."""
+    source = random.Random(seed)
+    return b"".join(source.randint(-peak, peak).to_bytes(2, "little", signed=True) for _ in range(997))
+
+
 def pcm(seed: int, samples: int, peak: int) -> bytes:
     """Noise of so many samples."""
-    noise = random.Random(seed)
-    return b"".join(noise.randint(-peak, peak).to_bytes(2, "little", signed=True) for _ in range(samples))
+    return (noise(seed, peak) * (samples // 997 + 1))[: 2 * samples]
 
 
 class Twins(RuleBasedStateMachine):
     """One compiled call and one of the reference, side by side."""
 
     @initialize(
-        rate=st.sampled_from([8000, 16000]),
+        rate=st.sampled_from([8000, 16000, *_reference.AUDIO_KINDS]),
         lead=st.integers(0, 3),
         rewind_ms=st.sampled_from([0, 35, 200]),
         rms_only=st.booleans(),
+        follow=st.booleans(),
+        wait=st.integers(0, 12),
         events=st.sampled_from([4, 1024, 1024]),
         barge_ms=st.sampled_from([60, 300]),
         limit_ticks=st.sampled_from([3, 75]),
         decide_ticks=st.sampled_from([0, 8, 50]),
     )
     def begin(
-        self, rate: int, lead: int, rewind_ms: int, rms_only: bool, events: int, barge_ms: int, limit_ticks: int,
-        decide_ticks: int,
+        self, rate: int, lead: int, rewind_ms: int, rms_only: bool, follow: bool, wait: int, events: int,
+        barge_ms: int, limit_ticks: int, decide_ticks: int,
     ) -> None:  # fmt: skip
+        rms_only = rms_only or rate not in (8000, 16000)
+        follow = follow and rms_only
         options: dict[str, Any] = {
-            "rate": rate,
+            "rate": 0 if follow else rate,
             "lead": lead,
             "playback_slots": 32,
             "capture_blocks": 128,
@@ -56,20 +67,40 @@ class Twins(RuleBasedStateMachine):
             call.start(UUID, events)
         self.readers = [[call.reader()] for call in self.calls]
         self.lead = lead
-        self.frame_samples = rate // 50
-        self.kind = 0x10 if rate == 8000 else 0x12
         self.generation = 1
         self.now_ns = 0
         self.ticks = 0
         self.ended = False
         self.closed = False
+        self.at_rate(rate)
+        if follow:
+            self.follow(rate, wait)
+
+    def at_rate(self, rate: int) -> None:
+        self.frame_samples = rate // 50
+        self.scale = rate // 8000
+        self.kind = _reference.AUDIO_KINDS[rate]
+
+    def follow(self, rate: int, wait: int) -> None:
+        """The rate is known by the caller's first audio, or not within 200 ms."""
+        self.at_rate(8000)
+        for n in range(wait):
+            assert self.both("frame_bytes") == 320
+            self.receive(b"\x03\x00\x01" + b"%d" % (n % 10) if n % 3 == 1 else b"\x12\x00\x00")
+            self.tick(1, stalled=False)
+        if wait < _reference.RATE_TICKS:
+            self.at_rate(rate)
+        self.receive(_core.message(self.kind, pcm(1, self.frame_samples, 99)))
+        assert self.both("frame_bytes") == 2 * self.frame_samples
+        self.readers = [[call.reader()] for call in self.calls]  # of now: nobody could read before
 
     def both(self, method: str, *args: Any, **options: Any) -> Any:
         """Does the same to both and checks that both answer the same, exceptions included."""
         answers = []
         for call in self.calls:
             try:
-                answers.append(getattr(call, method)(*args, **options))
+                member = getattr(call, method)
+                answers.append(member(*args, **options) if callable(member) else member)
             except (StaleGeneration, ValueError) as error:
                 answers.append(type(error))
         assert answers[0] == answers[1]
@@ -80,7 +111,7 @@ class Twins(RuleBasedStateMachine):
     @rule(seed=st.integers(0, 99), samples=st.integers(0, 5000), cut=st.booleans(), newer=st.integers(0, 9))
     def write(self, seed: int, samples: int, cut: bool, newer: int) -> None:
         self.generation += newer == 0
-        self.both("write", self.generation, pcm(seed, samples, 9000)[int(cut) :])
+        self.both("write", self.generation, pcm(seed, samples * self.scale, 9000)[int(cut) :])
 
     @rule(older=st.integers(1, 3), end=st.booleans())
     def write_too_late(self, older: int, end: bool) -> None:
@@ -114,7 +145,7 @@ class Twins(RuleBasedStateMachine):
     )
     def say(self, seed: int, samples: int, tail: int, end: bool, ticks: int, late: int) -> None:
         """An utterance, often of nearly whole frames, and some of its playing."""
-        samples = samples // self.frame_samples * self.frame_samples + tail
+        samples = samples * self.scale // self.frame_samples * self.frame_samples + tail
         self.both("write", self.generation, pcm(seed, samples, 9000))
         if end:
             self.end()
@@ -180,18 +211,23 @@ class Twins(RuleBasedStateMachine):
     @precondition(lambda self: not self.ended)
     @rule(
         messages=st.lists(
-            st.tuples(st.sampled_from([0x03, 0x10, 0x11, 0x12]), st.integers(0, 700), st.integers(0, 99)), max_size=4
+            st.tuples(
+                st.sampled_from([0x03, 0, 0, 0x10, 0x12, 0x18]),  # 0: the call's own kind
+                st.one_of(st.integers(0, 700), st.sampled_from([160, 320, 480, 640, 960])),
+                st.integers(0, 99),
+            ),
+            max_size=4,
         ),
         cut=st.integers(1, 400),
     )
     def receive_odd(self, messages: list[tuple[int, int, int]], cut: int) -> None:
         """Digits, other rates, odd lengths, and any split."""
-        stream = b"".join(
-            _core.message(kind, b"5" if kind == 0x03 else pcm(seed, length, 3000)[:length])
-            for kind, length, seed in messages
-        )
-        for at in range(0, len(stream), cut):
-            self.receive(stream[at : at + cut])
+        stream = b""
+        for kind, length, seed in messages:
+            size = max(0, length * self.scale - seed % 2)
+            stream += _core.message(kind or self.kind, b"5" if kind == 0x03 else pcm(seed, size, 3000)[:size])
+        for at in range(0, len(stream), cut * self.scale):
+            self.receive(stream[at : at + cut * self.scale])
 
     @precondition(lambda self: not self.ended and self.ticks > 60)
     @rule(bad=st.sampled_from([b"\x00\x00\x00", b"\xff\x00\x01\x02", b"\x42\x00\x00", b"\x01\x00\x10" + UUID]))
@@ -254,6 +290,7 @@ class Twins(RuleBasedStateMachine):
         size = 3 + 2 * self.frame_samples
         frames, rest = divmod(len(out), size)
         assert rest in (0, 3)
+        assert all(out[at] == self.kind for at in range(0, frames * size, size))
         assert frames <= (1 if stalled else periods) + self.lead
 
     # ---- what holds at any time

@@ -86,7 +86,7 @@ def test_message(kind: int, payload: bytes) -> None:
 
 
 @pytest.mark.parametrize("module", [_core, _reference], ids=["compiled", "reference"])
-@given(frame_bytes=st.integers(1, 320).map(lambda n: 2 * n), chunks=st.lists(st.binary(max_size=1500), max_size=10))
+@given(frame_bytes=st.integers(1, 3840).map(lambda n: 2 * n), chunks=st.lists(st.binary(max_size=1500), max_size=10))
 def test_rechunking_loses_and_adds_nothing(module: Any, frame_bytes: int, chunks: list[bytes]) -> None:
     rechunk = module.Rechunker(frame_bytes)
     frames = [frame for chunk in chunks for frame in rechunk.push(chunk)]

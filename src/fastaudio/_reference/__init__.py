@@ -5,16 +5,18 @@ them event by event and byte by byte. It is slow on purpose (no cleverness), has
 at run time imports it. Where the two disagree, this one says what is meant.
 """
 
-from fastaudio._reference.call import Call, EventKind
+from fastaudio._reference.call import RATE_TICKS, Call, EventKind
 from fastaudio._reference.capture import Capture, Reader
 from fastaudio._reference.clock import Clock
 from fastaudio._reference.histogram import HISTOGRAM_BOUNDS_US, Histogram
 from fastaudio._reference.playout import Playout, Producer
 from fastaudio._reference.voice import BargeIn, Gate, Vad, rms, rms_batch
-from fastaudio._reference.wire import FrameParser, Rechunker, message
+from fastaudio._reference.wire import AUDIO_KINDS, FrameParser, Rechunker, message
 
 __all__ = [
+    "AUDIO_KINDS",
     "HISTOGRAM_BOUNDS_US",
+    "RATE_TICKS",
     "BargeIn",
     "Call",
     "Capture",

@@ -10,6 +10,7 @@ from fastaudio._reference.playout import LEAD_MAX, Played, Playout, Producer, Ri
 from fastaudio._reference.types import Buffer
 from fastaudio._reference.voice import BargeIn, Gate, Vad
 from fastaudio._reference.wire import (
+    AUDIO_KINDS,
     AUDIO_RATES,
     KIND_DTMF,
     KIND_ERROR,
@@ -21,13 +22,19 @@ from fastaudio._reference.wire import (
 CATCH_UP = 3
 """Owed frames of speech that are sent back to back; owed silence is never sent."""
 
+RATE_OF_CALLER = 0
+"""As the rate of a call: that of the caller's first audio."""
+RATE_UNTIL_KNOWN = 8000
+RATE_TICKS = 10
+"""200 ms: how long a call waits for audio to tell its rate."""
+
 Event = tuple[int, int, int, int, int, int]
 """(kind, call, generation, value, position in samples since the UUID, time in ns)."""
 
 COUNTERS = (
-    "frames_in", "frames_out", "audio_out", "lost_in", "other_format", "caught_up", "skipped", "stalls",
-    "late_max_ns", "underruns", "filled", "left_out", "overrun", "holds", "resumes", "barge_ins", "flushes", "dtmf",
-    "blocked", "events_lost",
+    "frames_in", "frames_out", "audio_out", "lost_in", "odd_in", "other_format", "rate_guessed", "caught_up",
+    "skipped", "stalls", "late_max_ns", "underruns", "filled", "left_out", "overrun", "holds", "resumes", "barge_ins",
+    "flushes", "dtmf", "blocked", "events_lost",
 )  # fmt: skip
 
 
@@ -78,20 +85,17 @@ class Call:
             ValueError: An argument is out of range.
 
         """
-        if id == 0 or rate not in (8000, 16000) or lead > LEAD_MAX or not 20 <= stop_ms <= 2000:
+        if id == 0 or lead > LEAD_MAX or not 20 <= stop_ms <= 2000 or (rate == RATE_OF_CALLER and detector != "rms"):
             raise ValueError("argument out of range")
         if not _power_of_two(playback_slots, 32) or not _power_of_two(capture_blocks, 128):
             raise ValueError("argument out of range")
         self.id = id
-        self.rate = rate
-        self.frame_bytes = rate // 50 * 2
         self.uuid = bytes(16)
-        self._ring = Ring(playback_slots)
-        self._producer = Producer(self._ring, self.frame_bytes)
-        self._playout = Playout(self._ring, rate, lead)
-        self._capture = Capture(capture_blocks, self.frame_bytes)
+        self._slots, self._blocks, self._lead = playback_slots, capture_blocks, lead
+        self._detector, self._webrtc_mode = detector, webrtc_mode
+        self._rate_known = rate != RATE_OF_CALLER
+        self._lay_out(rate if self._rate_known else RATE_UNTIL_KNOWN)
         self._parser = FrameParser()
-        self._vad = Vad(detector, rate, webrtc_mode)
         self._bargein = BargeIn(**(bargein or {}))
         self._gate = Gate(stop_ms // 20)
         self._listen_rms = listen_rms
@@ -108,6 +112,16 @@ class Call:
         self._closing = False
         self._trail = 0
         self._hung_up = False
+        self._started_ns = 0
+
+    def _lay_out(self, rate: int) -> None:
+        self.rate = rate
+        self.frame_bytes = rate // 50 * 2
+        self._ring = Ring(self._slots)
+        self._producer = Producer(self._ring, self.frame_bytes)
+        self._playout = Playout(self._ring, rate, self._lead)
+        self._capture = Capture(self._blocks, self.frame_bytes)
+        self._vad = Vad(self._detector, rate, self._webrtc_mode)
 
     # ---- the agent's side
 
@@ -160,7 +174,7 @@ class Call:
         return told
 
     def _emit(self, kind: EventKind, generation: int, value: int, position: int, now_ns: int) -> bool:
-        if len(self._events) >= self._events_most:
+        if not self._rate_known or len(self._events) >= self._events_most:  # nobody knows of the call, or no room
             self._counters["events_lost"] += 1
             return False
         self._events.append((kind, self.id, generation, value, position, now_ns))
@@ -186,12 +200,26 @@ class Call:
     # ---- the caller's side
 
     def start(self, uuid: Buffer, events: int = 4096) -> None:
-        """The call is live: its clock starts. `events`: how many wait for `events()` at the most."""
+        """The call is live: its clock starts. `events`: how many wait for `events()` at the most.
+
+        STARTED is told when the rate of a call that follows its caller is known; of others by who runs the call.
+        """
         if self._events_most or len(uuid) != 16:
             raise ValueError("start() once, with the 16 bytes of a UUID, on a call without an engine")
         self.uuid = bytes(uuid)
         self._events_most = events
         self._parser.feed(message(0x01, self.uuid))
+
+    def _settle_rate(self, rate: int) -> None:
+        """The rate is known: the time line stands as if it had been known from the start."""
+        if rate != self.rate:
+            passed = self._capture.now - self._early
+            self._lay_out(rate)
+            self._capture.tick(passed)
+            self._capture.publish()
+            self._capture.tick(self._early)
+        self._rate_known = True
+        self._emit(EventKind.STARTED, 0, 0, 0, self._started_ns)
 
     def input(self, data: Buffer, now_ns: int = 0) -> str | None:
         """Bytes of the peer. Returns why the call has ended, None while it goes on."""
@@ -213,7 +241,10 @@ class Call:
         """A piece of the caller's audio with `rest` bytes of the same input behind it."""
         if not payload:
             self._counters["lost_in"] += 1  # an empty message stands for a lost frame: the clock fills it
-        elif rate != self.rate:
+            return
+        if not self._rate_known:
+            self._settle_rate(rate)
+        if rate != self.rate:
             if not self._counters["other_format"]:
                 self._emit(EventKind.FORMAT, 0, rate, self._position, now_ns)
             self._counters["other_format"] += 1
@@ -333,6 +364,9 @@ class Call:
         count = self._counters
         self._capture.tick(periods - self._early)
         self._early = 0
+        if not self._rate_known and self._capture.now >= RATE_TICKS:
+            count["rate_guessed"] += 1
+            self._settle_rate(self.rate)
         count["late_max_ns"] = max(count["late_max_ns"], late_ns)
         if stalled:
             count["stalls"] += 1
@@ -354,6 +388,7 @@ class Call:
         self._capture.publish()
         self._caller_gaps(now_ns)
         self._heard = (self._playout.generation, self._playout.heard)
+        count["odd_in"] = self._parser.odd
         count["underruns"] = self._playout.underruns
         for name in ("filled", "left_out", "overrun"):
             count[name] = getattr(self._capture, name)
@@ -385,8 +420,7 @@ class Call:
         self._capture.sent(frame, cap.HELD if self._playout.paused else 0)
         self._counters["frames_out"] += 1
         self._counters["audio_out"] += frame is not None
-        kind = 0x10 if self.rate == 8000 else 0x12
-        return message(kind, frame if frame is not None else bytes(self.frame_bytes))
+        return message(AUDIO_KINDS[self.rate], frame if frame is not None else bytes(self.frame_bytes))
 
     def _notify(self, now_ns: int) -> None:
         """The agent is told once of what it asked for."""

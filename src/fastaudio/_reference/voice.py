@@ -10,12 +10,16 @@ from typing import Literal
 import webrtcvad
 
 from fastaudio._reference.types import Buffer
+from fastaudio._reference.wire import AUDIO_KINDS
 
 Detector = Literal["rms", "webrtc", "rms+webrtc"]
 DETECTORS: tuple[Detector, ...] = ("rms", "webrtc", "rms+webrtc")
 
 START_WINDOW, START_NEED = 5, 3
 """Local speech starts when 3 of the last 5 frames are voiced."""
+
+NATIVE_RATES = (8000, 16000)
+"""Samples a second at which every detector hears; elsewhere there is the level alone."""
 
 HISTORY = 64
 """Frames that windowed rules look back on."""
@@ -95,7 +99,9 @@ class Vad:
     """Is a frame of 20 ms speech: by its level, by WebRTC's detector (package `webrtcvad`), or by both."""
 
     def __init__(self, detector: str = "rms+webrtc", rate: int = 8000, webrtc_mode: int = 2) -> None:
-        """`rate` is 8000 or 16000 samples a second; `webrtc_mode` 0..3, 3 the most reluctant to call it speech.
+        """`rate` is 8000 or 16000 samples a second, for "rms" that of any audio kind.
+
+        `webrtc_mode`: 0..3, 3 the most reluctant to call a frame speech.
 
         Raises:
             ValueError: An argument is out of range.
@@ -103,7 +109,7 @@ class Vad:
         """
         if detector not in DETECTORS:
             raise ValueError(f"no detector {detector!r}; there are {', '.join(DETECTORS)}")
-        if rate not in (8000, 16000) or not 0 <= webrtc_mode <= 3:
+        if rate not in (AUDIO_KINDS if detector == "rms" else NATIVE_RATES) or not 0 <= webrtc_mode <= 3:
             raise ValueError("argument out of range")
         self._detector = detector
         self._rate = rate

@@ -19,8 +19,10 @@ AUDIO_RATES = {
     0x18: 192000,
 }
 """Samples a second of each audio kind (Asterisk: include/asterisk/res_audiosocket.h)."""
+AUDIO_KINDS = {rate: kind for kind, rate in AUDIO_RATES.items()}
 
-FRAME_BYTES_MAX = 640
+FRAME_BYTES_MAX = 7680
+"""20 ms at 192 kHz."""
 
 Piece = tuple[int, bytes, bool]
 """(kind, payload, last piece of its message)."""
@@ -48,6 +50,8 @@ class FrameParser:
 
     def __init__(self) -> None:
         self.error: str | None = None
+        self.odd = 0
+        """Audio messages so far whose odd last byte was left out."""
         self._offset = 0
         self._header = b""
         self._gathered = b""  # of a UUID or DTMF message; of audio, the first byte of a sample that was cut
@@ -136,6 +140,7 @@ class FrameParser:
         audio, self._gathered = audio[:whole], audio[whole:]
         last = self._remaining == 0
         lost = last and not audio and not self._delivered
+        self.odd += last and bool(self._gathered)
         self._delivered = self._delivered or bool(audio)
         return rest, (kind, audio, last) if audio or lost else None
 
@@ -144,7 +149,7 @@ class Rechunker:
     """PCM of any size into frames of `frame_bytes`; the odd tail is carried over to the next chunk."""
 
     def __init__(self, frame_bytes: int = 320) -> None:
-        """`frame_bytes` is even, 2..640.
+        """`frame_bytes` is even, 2..7680.
 
         Raises:
             ValueError: It is not.

@@ -1,70 +1,15 @@
 #include "call.h"
 
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-
-/* ---- set-up, on the event loop thread ---- */
-
-static bool power_of_two(uint32_t n) { return n != 0 && (n & (n - 1)) == 0; }
-
-fa_result_t fa_call_create(fa_call_t **out, uint32_t id, const fa_call_config_t *config,
-                           const fa_webrtc_t *webrtc) {
-  *out = NULL;
-  if (id == 0 || (config->rate != 8000 && config->rate != 16000) || config->lead > FA_LEAD_MAX) return FA_ERR_ARG;
-  if (!power_of_two(config->playback_slots) || config->playback_slots < 32 || config->playback_slots > 65536)
-    return FA_ERR_ARG;
-  if (!power_of_two(config->capture_blocks) || config->capture_blocks < 128 || config->capture_blocks > 65536)
-    return FA_ERR_ARG;
-  if (config->stop_ms < FA_TICK_MS || config->stop_ms > 2000) return FA_ERR_ARG;
-  fa_call_t *call = aligned_alloc(FA_CACHE_LINE, (sizeof *call + FA_CACHE_LINE - 1) & ~(size_t)(FA_CACHE_LINE - 1));
-  if (call == NULL) return FA_ERR_NOMEM;
-  memset(call, 0, sizeof *call);
-  call->id = id;
-  call->config = *config;
-  call->config.vad.rate = config->rate;
-  call->frame_bytes = config->rate / 50 * 2;
-  call->fd = -1;
-  fa_result_t result = fa_vad_init(&call->vad, &call->config.vad, webrtc);
-  if (result == FA_OK) result = fa_bargein_init(&call->bargein, &config->bargein);
-  if (result == FA_OK) {
-    /* Zeroed pages that cost nothing until they are touched: a quiet call never touches its playback. */
-    size_t capture = fa_capture_bytes(config->capture_blocks, call->frame_bytes);
-    call->memory_bytes = capture + (size_t)config->playback_slots * fa_ring_stride(call->frame_bytes);
-    call->memory = mmap(NULL, call->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (call->memory == MAP_FAILED) {
-      call->memory = NULL;
-      result = FA_ERR_NOMEM;
-    } else {
-      (void)fa_capture_init(&call->capture, call->memory, config->capture_blocks, call->frame_bytes);
-      (void)fa_ring_init(&call->ring, (uint8_t *)call->memory + capture, config->playback_slots,
-                         call->frame_bytes, 0);
-    }
-  }
-  if (result != FA_OK) {
-    fa_call_free(call);
-    return result;
-  }
-  fa_producer_init(&call->producer, &call->ring, call->frame_bytes);
-  fa_playout_init(&call->playout, &call->ring, config->rate, config->lead);
-  fa_frame_parser_init(&call->parser);
-  fa_gate_init(&call->gate, config->stop_ms / FA_TICK_MS);
-  atomic_init(&call->capture_target, UINT64_MAX);
-  *out = call;
-  return FA_OK;
-}
-
-void fa_call_free(fa_call_t *call) {
-  if (call == NULL) return;
-  fa_vad_close(&call->vad);
-  if (call->memory != NULL) munmap(call->memory, call->memory_bytes);
-  free(call);
-}
 
 /* ---- events ---- */
 
 bool fa_call_emit(fa_call_t *call, fa_event_kind_t kind, uint32_t generation, uint32_t value, uint64_t position,
                   int64_t now_ns) {
+  if (!call->rate_known) { /* nobody knows of this call yet */
+    fa_count(&call->counters.events_lost, 1);
+    return false;
+  }
   fa_event_t event = {.kind = kind,
                       .call = call->id,
                       .generation = generation,
@@ -94,6 +39,32 @@ static void tell_played(fa_call_t *call, const fa_played_t *played, int64_t now_
 static void publish_heard(fa_call_t *call) {
   uint64_t heard = (uint64_t)call->playout.generation << 32 | call->playout.heard;
   atomic_store_explicit(&call->heard, heard, memory_order_relaxed); /* one word: no order with anything else */
+}
+
+/* ---- the rate ---- */
+
+void fa_call_tell_started(fa_call_t *call) {
+  if (call->start_told || !call->rate_known) return;
+  call->start_told = fa_call_emit(call, FA_EVENT_STARTED, 0, 0, 0, call->started_ns);
+}
+
+/* No one has read or written what is laid out anew: the event loop does not know of the call. */
+static void settle_rate(fa_call_t *call, uint32_t rate) {
+  if (rate != call->rate) {
+    uint64_t passed = call->capture.now - call->early;
+    fa_call_lay_out(call, rate);
+    fa_capture_tick(&call->capture, (uint32_t)passed);
+    fa_capture_publish(&call->capture);
+    fa_capture_tick(&call->capture, call->early);
+  }
+  call->rate_known = true;
+  fa_call_tell_started(call);
+}
+
+void fa_call_guess_rate(fa_call_t *call) {
+  if (call->rate_known) return;
+  fa_count(&call->counters.rate_guessed, 1);
+  settle_rate(call, call->rate);
 }
 
 /* ---- the caller's side ---- */
@@ -139,7 +110,8 @@ static void caller_audio(fa_call_t *call, const fa_piece_t *piece, size_t rest, 
     fa_count(&call->counters.lost_in, 1); /* an empty message stands for a lost frame: the clock fills it */
     return;
   }
-  if (piece->rate != call->config.rate) {
+  if (!call->rate_known) settle_rate(call, piece->rate);
+  if (piece->rate != call->rate) {
     if (atomic_load_explicit(&call->counters.other_format, memory_order_relaxed) == 0)
       (void)fa_call_emit(call, FA_EVENT_FORMAT, 0, piece->rate, clock_position(call), now_ns);
     fa_count(&call->counters.other_format, 1);
@@ -172,7 +144,7 @@ static void end_with(fa_call_t *call, fa_end_t reason) {
 }
 
 void fa_call_start(fa_call_t *call, fa_events_t *events, const uint8_t uuid[FA_UUID_BYTES], int64_t now_ns) {
-  (void)now_ns;
+  call->started_ns = now_ns;
   call->events = events;
   memcpy(call->uuid, uuid, FA_UUID_BYTES);
   call->parser.seen_uuid = true;
@@ -287,7 +259,7 @@ fa_result_t fa_call_set_bargein(fa_call_t *call, const fa_bargein_config_t *conf
 /* ---- the agent's side ---- */
 
 static size_t put_frame(fa_call_t *call, uint8_t *out, const int16_t *samples, bool audio) {
-  fa_frame_header(out, fa_frame_kind(call->config.rate), (uint16_t)call->frame_bytes);
+  fa_frame_header(out, call->kind, (uint16_t)call->frame_bytes);
   memcpy(out + FA_HEADER_BYTES, samples, call->frame_bytes);
   fa_capture_sent(&call->capture, audio ? samples : NULL, call->playout.paused ? FA_BLOCK_HELD : 0);
   fa_count(&call->counters.frames_out, 1);
@@ -343,6 +315,7 @@ static void notify(fa_call_t *call, int64_t now_ns) {
 }
 
 static void copy_counters(fa_call_t *call) {
+  atomic_store_explicit(&call->counters.odd_in, call->parser.odd, memory_order_relaxed);
   atomic_store_explicit(&call->counters.underruns, call->playout.underruns, memory_order_relaxed);
   atomic_store_explicit(&call->counters.filled, call->capture.filled, memory_order_relaxed);
   atomic_store_explicit(&call->counters.left_out, call->capture.left_out, memory_order_relaxed);
@@ -359,6 +332,7 @@ size_t fa_call_tick(fa_call_t *call, fa_due_t due, bool can_send, uint8_t *out, 
   size_t length = 0;
   fa_capture_tick(&call->capture, due.periods - call->early);
   call->early = 0;
+  if (call->capture.now >= FA_RATE_TICKS) fa_call_guess_rate(call);
   if ((uint64_t)due.late_ns > atomic_load_explicit(&call->counters.late_max_ns, memory_order_relaxed))
     atomic_store_explicit(&call->counters.late_max_ns, (uint64_t)due.late_ns, memory_order_relaxed);
   if (due.stalled) {

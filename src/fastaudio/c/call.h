@@ -3,6 +3,13 @@
  * Bytes of the peer go in with `fa_call_input`, a tick of the clock goes in with `fa_call_tick`, and out come the
  * bytes for the peer and events. The engine adds the socket.
  *
+ * Rate: fixed by the configuration, or that of the caller's first audio. A call that follows its caller sends silence
+ * of 8 kHz until then and is told to the event loop (STARTED) only when its rate is known, FA_RATE_TICKS after its UUID
+ * at the latest; then its time line stands as if the rate had been known from the start. What happens before (a digit)
+ * has nobody to be told, and is counted in `events_lost`.
+ *
+ * Files: call_setup.c has what runs where a call is created, and its memory by rate; call.c everything else.
+ *
  * Threads and ownership: a call is created and freed by the event loop thread. Between `attach` and its ENDED event the
  * media thread owns everything in it but the producer and the capture readers. Atomics are named with their reader.
  * Nothing below `fa_call_create` allocates or blocks.
@@ -20,8 +27,13 @@
 #include "playout.h"
 #include "vad.h"
 
+#define FA_RATE_OF_CALLER 0
+#define FA_RATE_UNTIL_KNOWN 8000
+#define FA_RATE_TICKS 10 /* 200 ms: how long a call waits for audio to tell its rate */
+
 typedef struct {
-  uint32_t rate;           /* 8000 or 16000 */
+  uint32_t rate;           /* of one of AudioSocket's kinds, other than 8000 and 16000 with FA_DETECT_RMS alone; or
+                              FA_RATE_OF_CALLER, with FA_DETECT_RMS too */
   uint32_t playback_slots; /* frames, a power of two, 32..65536 */
   uint32_t capture_blocks; /* blocks, a power of two, 128..65536 */
   uint32_t lead;           /* frames, 0..3 */
@@ -33,7 +45,7 @@ typedef struct {
 
 /* Counters: written by the media thread alone, read by any thread at any time. */
 typedef struct {
-  _Atomic uint64_t frames_in, frames_out, audio_out, lost_in, other_format;
+  _Atomic uint64_t frames_in, frames_out, audio_out, lost_in, odd_in, other_format, rate_guessed;
   _Atomic uint64_t caught_up, skipped, stalls, late_max_ns;
   _Atomic uint64_t underruns, filled, left_out, overrun;
   _Atomic uint64_t holds, resumes, barge_ins, flushes, dtmf, blocked, events_lost;
@@ -51,14 +63,17 @@ typedef enum {
   FA_CALL_DRAINING /* hung up and half-closed: what comes is thrown away until EOF */
 } fa_call_state_t;
 
-/* The most a tick can send: the frame, what is caught up, the lead, a falling ramp, and the hangup. */
+/* The most a tick can send at any rate: the frame, what is caught up, the lead, a falling ramp, and the hangup. */
 #define FA_OUT_FRAMES (1 + FA_CATCH_UP + FA_LEAD_MAX + 1)
 #define FA_OUT_BYTES (FA_OUT_FRAMES * (FA_HEADER_BYTES + FA_FRAME_BYTES_MAX) + FA_HEADER_BYTES)
 
 typedef struct fa_call {
   uint32_t id; /* given by the event loop, never 0 */
   fa_call_config_t config;
+  uint32_t rate; /* samples a second; settled before STARTED */
   uint32_t frame_bytes;
+  uint8_t kind; /* of the messages sent */
+  bool rate_known;
   fa_events_t *events;
   uint8_t uuid[FA_UUID_BYTES];
   struct sockaddr_storage peer;
@@ -71,11 +86,13 @@ typedef struct fa_call {
   fa_vad_t vad;
   fa_bargein_t bargein;
   fa_gate_t gate;
-  uint8_t stage[FA_FRAME_BYTES_MAX]; /* a frame of the caller that is not whole yet */
+  uint8_t *stage; /* a frame of the caller that is not whole yet */
   uint32_t staged;
   uint64_t gaps_seen; /* filled blocks that the detector has been told of */
 
   fa_call_state_t state;
+  int64_t started_ns; /* when the UUID came */
+  bool start_told;    /* the event loop knows of it */
   uint32_t early; /* periods of the tick to come that `fa_call_late` has told the capture */
   uint32_t trail; /* ticks of silence before the hangup */
   fa_end_t end;   /* set once; the engine then closes */
@@ -87,13 +104,12 @@ typedef struct fa_call {
 
   /* the engine's */
   int fd;
-  uint8_t out[FA_OUT_BYTES]; /* bytes that the socket did not take at once */
+  uint8_t *out; /* bytes that the socket did not take at once */
   uint32_t out_have, out_sent;
   uint32_t blocked_ticks;
   uint32_t draining_ticks;
   bool watching;   /* EPOLLOUT is on */
   bool ticked;     /* its first tick has come */
-  bool start_told; /* the event loop knows of it */
   uint32_t slot;
   struct fa_call *prev, *next;
 
@@ -107,8 +123,15 @@ fa_result_t fa_call_create(fa_call_t **call, uint32_t id, const fa_call_config_t
                            const fa_webrtc_t *webrtc);
 void fa_call_free(fa_call_t *call);
 
+/* Cuts the call's memory up for `rate` and begins its time line and its playback anew. */
+void fa_call_lay_out(fa_call_t *call, uint32_t rate);
+
 /* Media thread: the call is live; its clock starts. */
 void fa_call_start(fa_call_t *call, fa_events_t *events, const uint8_t uuid[FA_UUID_BYTES], int64_t now_ns);
+/* Media thread: STARTED, once, when the rate is known; again at the next tick while the event ring is full. */
+void fa_call_tell_started(fa_call_t *call);
+/* Media thread: a call that is about to end waits for its rate no longer. */
+void fa_call_guess_rate(fa_call_t *call);
 /* Media thread: before the input of a late tick. The periods before the last have passed, so that what has come in
  * them is not taken for a surplus. */
 void fa_call_late(fa_call_t *call, fa_due_t due);

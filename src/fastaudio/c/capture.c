@@ -2,22 +2,25 @@
 
 #include <string.h>
 
+static uint32_t words_of(uint32_t frame_bytes) { return (frame_bytes + 7) / 8; }
+
 size_t fa_capture_bytes(uint32_t capacity, uint32_t frame_bytes) {
-  return (size_t)capacity * (2 * (size_t)frame_bytes + sizeof(uint64_t));
+  return (size_t)capacity * (2 * 8 * (size_t)words_of(frame_bytes) + sizeof(uint32_t));
 }
 
 fa_result_t fa_capture_init(fa_capture_t *capture, void *memory, uint32_t capacity, uint32_t frame_bytes) {
   if (memory == NULL || capacity <= 2 * FA_WRITE_WINDOW || (capacity & (capacity - 1)) != 0) return FA_ERR_ARG;
-  if (frame_bytes == 0 || frame_bytes % 8 != 0) return FA_ERR_ARG;
+  if (frame_bytes == 0 || frame_bytes % 2 != 0) return FA_ERR_ARG;
   memset(capture, 0, sizeof *capture);
   atomic_init(&capture->ready, 0);
   atomic_init(&capture->claim, FA_WRITE_WINDOW);
-  size_t plane = (size_t)capacity * frame_bytes;
+  size_t plane = (size_t)capacity * 8 * words_of(frame_bytes);
   capture->caller = (_Atomic uint64_t *)memory;
   capture->sent = (_Atomic uint64_t *)(void *)((uint8_t *)memory + plane);
   capture->flags = (_Atomic uint32_t *)(void *)((uint8_t *)memory + 2 * plane);
   capture->mask = capacity - 1;
-  capture->words = frame_bytes / 8;
+  capture->frame_bytes = frame_bytes;
+  capture->words = words_of(frame_bytes);
   return FA_OK;
 }
 
@@ -25,11 +28,16 @@ fa_result_t fa_capture_init(fa_capture_t *capture, void *memory, uint32_t capaci
 
 static void put(fa_capture_t *capture, _Atomic uint64_t *plane, uint64_t position, const void *frame) {
   _Atomic uint64_t *words = plane + (position & capture->mask) * capture->words;
-  for (uint32_t i = 0; i < capture->words; i++) {
+  uint32_t at = 0;
+  for (; at + 8 <= capture->frame_bytes; at += 8) {
     uint64_t word = 0;
-    if (frame != NULL) memcpy(&word, (const uint8_t *)frame + 8 * (size_t)i, 8);
-    atomic_store_explicit(words + i, word, memory_order_release); /* pairs with get: carries the claim along */
+    if (frame != NULL) memcpy(&word, (const uint8_t *)frame + at, 8);
+    atomic_store_explicit(words++, word, memory_order_release); /* pairs with get: carries the claim along */
   }
+  if (at == capture->frame_bytes) return;
+  uint64_t word = 0;
+  if (frame != NULL) memcpy(&word, (const uint8_t *)frame + at, capture->frame_bytes - at);
+  atomic_store_explicit(words, word, memory_order_release); /* as above */
 }
 
 /* Before a block is written: readers must be able to see that it may change. */
@@ -129,10 +137,14 @@ void fa_capture_open(fa_capture_t *capture, fa_capture_reader_t *reader, uint32_
 
 static void get(fa_capture_t *capture, _Atomic uint64_t *plane, uint64_t position, void *frame) {
   _Atomic uint64_t *words = plane + (position & capture->mask) * capture->words;
-  for (uint32_t i = 0; i < capture->words; i++) {
-    uint64_t word = atomic_load_explicit(words + i, memory_order_acquire); /* pairs with put */
-    memcpy((uint8_t *)frame + 8 * (size_t)i, &word, 8);
+  uint32_t at = 0;
+  for (; at + 8 <= capture->frame_bytes; at += 8) {
+    uint64_t word = atomic_load_explicit(words++, memory_order_acquire); /* pairs with put */
+    memcpy((uint8_t *)frame + at, &word, 8);
   }
+  if (at == capture->frame_bytes) return;
+  uint64_t word = atomic_load_explicit(words, memory_order_acquire); /* pairs with put */
+  memcpy((uint8_t *)frame + at, &word, capture->frame_bytes - at);
 }
 
 fa_result_t fa_capture_read(fa_capture_t *capture, fa_capture_reader_t *reader, void *caller, void *sent,
@@ -146,7 +158,7 @@ fa_result_t fa_capture_read(fa_capture_t *capture, fa_capture_reader_t *reader, 
       if (*flags & FA_BLOCK_SENT)
         get(capture, capture->sent, at, sent);
       else
-        memset(sent, 0, 8 * (size_t)capture->words);
+        memset(sent, 0, capture->frame_bytes);
     }
     uint64_t first = oldest(capture);
     if (at >= first) {

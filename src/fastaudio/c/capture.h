@@ -43,7 +43,8 @@ typedef struct {
   _Atomic uint64_t *sent;
   _Atomic uint32_t *flags;
   uint32_t mask;
-  uint32_t words; /* of 8 bytes, a side of a block */
+  uint32_t frame_bytes;
+  uint32_t words; /* of 8 bytes, a side of a block; the last is not full at 44.1 kHz */
   /* the writer's own */
   uint64_t now;        /* ticks: positions below it are due */
   uint64_t caller_at;  /* next position of the caller's side */
@@ -59,7 +60,7 @@ typedef struct {
 
 /* Bytes that `fa_capture_init` needs: three planes, so that a quiet call never touches the sent one. */
 size_t fa_capture_bytes(uint32_t capacity, uint32_t frame_bytes);
-/* `capacity` is a power of two above 2 * FA_WRITE_WINDOW; `memory` is zeroed and aligned to 8. */
+/* `capacity` is a power of two above 2 * FA_WRITE_WINDOW; `frame_bytes` is even; `memory` is aligned to 8. */
 fa_result_t fa_capture_init(fa_capture_t *capture, void *memory, uint32_t capacity, uint32_t frame_bytes);
 
 /* ---- writer ---- */

@@ -12,7 +12,7 @@
 
 #define FA_TICK_MS 20
 #define FA_TICK_NS 20000000LL
-#define FA_FRAME_SAMPLES_MAX 320 /* 20 ms at 16 kHz: the fastest rate at which the agent converses */
+#define FA_FRAME_SAMPLES_MAX 3840 /* 20 ms at 192 kHz, the fastest kind of AudioSocket */
 #define FA_FRAME_BYTES_MAX (2 * FA_FRAME_SAMPLES_MAX)
 
 typedef enum {

@@ -101,6 +101,7 @@ static fa_result_t take_audio(fa_frame_parser_t *parser, const uint8_t **cursor,
   if (piece->length > 0) parser->delivered = true;
   if (piece->last) {
     bool lost = !parser->delivered;
+    parser->odd += parser->small_have;
     end_message(parser);
     return piece->length > 0 || lost ? FA_OK : FA_AGAIN;
   }

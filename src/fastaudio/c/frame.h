@@ -44,6 +44,7 @@ typedef struct {
   uint8_t small[FA_UUID_BYTES];
   uint8_t small_have;
   uint32_t remaining; /* payload bytes of the current message still to come */
+  uint64_t odd;       /* audio messages so far whose odd last byte was left out */
   fa_end_t error;
 } fa_frame_parser_t;
 

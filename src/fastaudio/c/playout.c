@@ -4,9 +4,9 @@
 
 /* ---- producer ---- */
 
-void fa_producer_init(fa_producer_t *producer, fa_ring_t *ring, uint32_t frame_bytes) {
+void fa_producer_init(fa_producer_t *producer, fa_ring_t *ring, uint8_t *carry, uint32_t frame_bytes) {
   *producer = (fa_producer_t){.ring = ring};
-  fa_rechunk_init(&producer->rechunk, frame_bytes);
+  fa_rechunk_init(&producer->rechunk, carry, frame_bytes);
 }
 
 static fa_result_t push_last(fa_producer_t *producer) {
@@ -71,9 +71,10 @@ void fa_producer_flush(fa_producer_t *producer, uint32_t generation) {
 
 /* ---- consumer ---- */
 
-void fa_playout_init(fa_playout_t *playout, fa_ring_t *ring, uint32_t rate, uint32_t lead) {
+void fa_playout_init(fa_playout_t *playout, fa_ring_t *ring, int16_t *tail, uint32_t rate, uint32_t lead) {
   uint32_t start = atomic_load_explicit(&ring->read, memory_order_relaxed); /* neither side runs yet */
   *playout = (fa_playout_t){.ring = ring,
+                            .tail = tail,
                             .rate = rate,
                             .frame_samples = rate / 50,
                             .lead = lead > FA_LEAD_MAX ? FA_LEAD_MAX : lead,
@@ -150,7 +151,7 @@ static void ramp(int16_t *samples, uint32_t count, bool up) {
   }
 }
 
-static uint32_t ramp_samples(const fa_playout_t *playout) { return playout->rate / 200; }
+static uint32_t ramp_samples(const fa_playout_t *playout) { return fa_playout_ramp(playout->rate); }
 
 static void begin(fa_playout_t *playout, uint32_t generation, fa_played_t *played) {
   playout->generation = generation;

@@ -36,7 +36,8 @@ typedef struct {
   uint32_t ended;      /* the last generation that was ended: it cannot be opened again */
 } fa_producer_t;
 
-void fa_producer_init(fa_producer_t *producer, fa_ring_t *ring, uint32_t frame_bytes);
+/* `carry` has room for frame_bytes and lives as long as the producer. */
+void fa_producer_init(fa_producer_t *producer, fa_ring_t *ring, uint8_t *carry, uint32_t frame_bytes);
 /* Writes PCM of `generation` (>= the open one; a newer one ends the open one first). *used is what was taken, which
  * is less than `length` when the ring is full: FA_AGAIN then. FA_ERR_STALE when the generation was flushed or ended. */
 fa_result_t fa_producer_write(fa_producer_t *producer, uint32_t generation, const uint8_t *data, size_t length,
@@ -68,7 +69,7 @@ typedef struct {
   uint32_t flushed;     /* generations up to it are dropped */
   uint32_t position;    /* samples of the generation sent, rewound by a resume */
   uint32_t heard;       /* the furthest position */
-  int16_t tail[FA_FRAME_SAMPLES_MAX]; /* a falling ramp that still has to go out */
+  int16_t *tail;        /* a falling ramp that still has to go out: up to 5 ms */
   uint32_t tail_samples;
   uint64_t underruns;   /* times an open utterance ran dry */
 } fa_playout_t;
@@ -82,7 +83,10 @@ typedef struct {
   uint32_t heard;
 } fa_played_t;
 
-void fa_playout_init(fa_playout_t *playout, fa_ring_t *ring, uint32_t rate, uint32_t lead);
+/* `rate` is a multiple of 50; `tail` has room for fa_playout_ramp(rate) samples and lives as long as the playout. */
+void fa_playout_init(fa_playout_t *playout, fa_ring_t *ring, int16_t *tail, uint32_t rate, uint32_t lead);
+/* Samples of a ramp of 5 ms. */
+static inline uint32_t fa_playout_ramp(uint32_t rate) { return rate / 200; }
 /* True while an utterance is open or audio waits. */
 bool fa_playout_active(fa_playout_t *playout);
 /* The generation under way, or else the one that waits, or else the last one. `*heard` is how much of it went out. */

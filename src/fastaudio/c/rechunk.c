@@ -2,7 +2,8 @@
 
 #include <string.h>
 
-void fa_rechunk_init(fa_rechunk_t *rechunk, uint32_t frame_bytes) {
+void fa_rechunk_init(fa_rechunk_t *rechunk, uint8_t *carry, uint32_t frame_bytes) {
+  rechunk->carry = carry;
   rechunk->have = 0;
   rechunk->frame_bytes = frame_bytes;
 }

@@ -9,13 +9,13 @@
 #include "fa.h"
 
 typedef struct {
-  uint8_t carry[FA_FRAME_BYTES_MAX];
+  uint8_t *carry;       /* frame_bytes bytes of the caller's */
   uint32_t have;        /* bytes carried, 0..frame_bytes-1 between calls */
   uint32_t frame_bytes; /* 320 at 8 kHz, 640 at 16 kHz */
 } fa_rechunk_t;
 
-/* `frame_bytes` is even, 2..FA_FRAME_BYTES_MAX. */
-void fa_rechunk_init(fa_rechunk_t *rechunk, uint32_t frame_bytes);
+/* `frame_bytes` is even, 2..FA_FRAME_BYTES_MAX; `carry` has room for so many and lives as long as the rechunker. */
+void fa_rechunk_init(fa_rechunk_t *rechunk, uint8_t *carry, uint32_t frame_bytes);
 
 /* Copies from [data, data+length) until a frame is whole. Returns true with the frame in `frame`
  * (frame_bytes bytes), false when all bytes are carried; *used is what was taken of `data`. */

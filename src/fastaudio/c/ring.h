@@ -48,14 +48,17 @@ typedef struct {
   uint32_t stride; /* bytes from slot to slot */
 } fa_ring_t;
 
-static inline size_t fa_ring_stride(uint32_t frame_bytes) { return sizeof(fa_slot_head_t) + frame_bytes; }
+/* A frame is rounded up to 8 bytes: one of 44.1 kHz has 1764. */
+static inline size_t fa_ring_stride(uint32_t frame_bytes) {
+  return sizeof(fa_slot_head_t) + ((size_t)frame_bytes + 7) / 8 * 8;
+}
 
 /* `capacity` is a power of two, 2..65536; `slots` holds capacity * fa_ring_stride(frame_bytes) bytes, aligned to 8;
  * `start` is the first index (0; tests start near the wrap). */
 static inline fa_result_t fa_ring_init(fa_ring_t *ring, void *slots, uint32_t capacity, uint32_t frame_bytes,
                                        uint32_t start) {
   if (slots == NULL || capacity < 2 || capacity > 65536 || (capacity & (capacity - 1)) != 0) return FA_ERR_ARG;
-  if (frame_bytes == 0 || frame_bytes % 8 != 0) return FA_ERR_ARG;
+  if (frame_bytes == 0 || frame_bytes % 2 != 0) return FA_ERR_ARG;
   atomic_init(&ring->write, start);
   atomic_init(&ring->read, start);
   ring->read_seen = ring->write_seen = start;

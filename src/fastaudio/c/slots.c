@@ -47,8 +47,11 @@ int64_t fa_slots_next_ns(const fa_engine_t *engine) {
 
 /* ---- begin and end of a call ---- */
 
-static void tell_started(fa_call_t *call, int64_t now_ns) {
-  call->start_told = fa_call_emit(call, FA_EVENT_STARTED, 0, 0, 0, now_ns);
+/* About a second of frames, as pending.c gives a connection for 8 kHz: a peer that does not read is noticed, not fed. */
+static void size_send_buffer(const fa_call_t *call) {
+  if (call->rate <= FA_RATE_UNTIL_KNOWN) return;
+  int bytes = (int)call->rate * 2;
+  (void)setsockopt(call->fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 }
 
 bool fa_slots_admit(fa_engine_t *engine, int fd, const struct sockaddr_storage *peer, const uint8_t *uuid) {
@@ -62,7 +65,8 @@ bool fa_slots_admit(fa_engine_t *engine, int fd, const struct sockaddr_storage *
   fa_count(&engine->counters.started, 1);
   fa_count(&engine->counters.live, 1);
   link_call(engine, call);
-  tell_started(call, now);
+  size_send_buffer(call);
+  fa_call_tell_started(call);
   return true;
 }
 
@@ -93,7 +97,9 @@ static void finish(fa_engine_t *engine, fa_call_t *call, int64_t now_ns) {
   close_socket(engine, call);
   /* Unlinked first: once it is told, the event loop may free the call. */
   unlink_call(engine, call);
-  if (!tell_ended(call, now_ns)) link_call(engine, call);
+  fa_call_guess_rate(call);
+  fa_call_tell_started(call);
+  if (!call->start_told || !tell_ended(call, now_ns)) link_call(engine, call);
 }
 
 /* ---- sockets ---- */
@@ -191,9 +197,11 @@ static void tick_call(fa_engine_t *engine, fa_call_t *call, fa_due_t due, int64_
   uint64_t in = count_of(&call->counters.frames_in), out = count_of(&call->counters.frames_out);
   uint64_t caught_up = count_of(&call->counters.caught_up), skipped = count_of(&call->counters.skipped);
   if (call->end == FA_END_NONE) {
-    if (!call->start_told) tell_started(call, now_ns);
+    fa_call_tell_started(call);
     fa_call_late(call, due);
+    bool settled = call->rate_known;
     take_in(engine, call, now_ns);
+    if (!settled) size_send_buffer(call);
   }
   if (call->end == FA_END_NONE) {
     if (call->state != FA_CALL_DRAINING)

@@ -1,5 +1,6 @@
 #include "vad.h"
 
+#include "frame.h"
 #include "level.h"
 
 #define START_WINDOW 5
@@ -7,7 +8,8 @@
 
 fa_result_t fa_vad_init(fa_vad_t *vad, const fa_vad_config_t *config, const fa_webrtc_t *webrtc) {
   *vad = (fa_vad_t){.config = *config, .webrtc = webrtc};
-  if (config->rate != 8000 && config->rate != 16000) return FA_ERR_ARG;
+  bool native = config->rate == 8000 || config->rate == 16000;
+  if (!native && (config->detector != FA_DETECT_RMS || fa_frame_kind(config->rate) == 0)) return FA_ERR_ARG;
   if (config->webrtc_mode > 3 || (unsigned)config->detector > FA_DETECT_RMS_WEBRTC) return FA_ERR_ARG;
   if (config->detector == FA_DETECT_RMS) return FA_OK;
   if (webrtc == NULL) return FA_ERR_NO_VAD;

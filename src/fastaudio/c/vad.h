@@ -25,7 +25,7 @@ typedef enum { FA_DETECT_RMS = 0, FA_DETECT_WEBRTC = 1, FA_DETECT_RMS_WEBRTC = 2
 
 typedef struct {
   fa_detector_t detector;
-  uint32_t rate;        /* 8000 or 16000 samples a second */
+  uint32_t rate;        /* 8000 or 16000 samples a second; that of any other audio kind with FA_DETECT_RMS */
   uint32_t webrtc_mode; /* 0..3 */
 } fa_vad_config_t;
 
