@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -139,10 +138,8 @@ async def test_a_slow_peer_gets_whole_messages_or_none() -> None:
     A tail that was cut off follows at once, as epoll tells of the room. That helps from 22.9 on alone: OLD forgives no
     cut at all, MID none in a header, and where the kernel cuts is not in the sender's hand.
     """
-    listener = socket.create_server(("127.0.0.1", 0))
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4608)  # its connections inherit it
     async with (
-        fastaudio.Engine(sock=listener) as engine,
+        fastaudio.Engine(port=0) as engine,
         calling(NEW, engine, receive_bytes=2048) as (call, fake),
         calling(NEW, engine) as (_, neighbour),
     ):
