@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-c test-asterisk bench fuzz build clean
+.PHONY: help demo test lint test-c test-asterisk bench fuzz chaos build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -30,6 +30,11 @@ test-c: $(VENV)/.tools ## The C core by itself: gcc, clang, sanitizers, planted 
 
 fuzz: $(VENV)/.tools ## The fuzzers for ten minutes each
 	@FUZZ_SECONDS=600 tests/c/run.sh fuzz
+
+MINUTES ?= 5
+chaos: $(VENV)/.tools ## Calls on a network that cuts, delays and resets, for MINUTES=5
+	@CHAOS_SECONDS=$$(($(MINUTES) * 60)) CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
+		$(BIN)/python -m pytest -s tests/integration/test_fastaudio_chaos.py -k schedules $(PYTEST_ARGS)
 
 test-asterisk: $(VENV)/.tools ## Calls through a real Asterisk 22 (needs root; makes its own root directory once)
 	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 2; }
