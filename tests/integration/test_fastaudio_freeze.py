@@ -30,6 +30,7 @@ LEADS = (0, 2)
 
 SERVER = """
 import asyncio, json, sys, fastaudio
+from fastaudio._core import HISTOGRAM_BOUNDS_US
 
 async def serve(engine, pcm):
     call = await engine.accept()
@@ -45,7 +46,7 @@ async def serve(engine, pcm):
     await utterance.play(pcm)
     await utterance.end()
     played = await utterance.finished()
-    spoken = call.counters()
+    spoken, spoken_max_us = call.counters(), engine.recent_lateness().max_us
     asked_at = call.core.captured()
     streams["asked"] = call.capture(preroll_ms=600)
     read["asked"] = []
@@ -53,15 +54,19 @@ async def serve(engine, pcm):
     await call.wait_ended()
     await asyncio.gather(hearing, asking, hear("slow"))
     lateness = engine.lateness()
+    over = [count for bound, count in zip(HISTOGRAM_BOUNDS_US, lateness.counts) if 20_000 < bound <= 90_112]
     return {
         "samples": played.samples, "spoken": spoken, "counters": call.counters(), "asked_at": asked_at,
         "lost": {name: stream.lost for name, stream in streams.items()}, "read": read,
         "engine": engine.counters(), "ticks": lateness.ticks, "late_max_us": lateness.max_us,
+        "spoken_max_us": spoken_max_us,
+        "rest_max_us": engine.recent_lateness().max_us, "a_little_late": sum(over),
     }
 
 async def main():
     pcm = open(sys.argv[1], "rb").read()
-    async with fastaudio.Engine(port=0, options=options(0)) as none, fastaudio.Engine(port=0, options=options(2)) as two:
+    engines = [fastaudio.Engine(port=0, options=options(lead)) for lead in (0, 2)]
+    async with engines[0] as none, engines[1] as two:
         print(none.port, two.port, flush=True)
         print(json.dumps(await asyncio.gather(serve(none, pcm), serve(two, pcm))), flush=True)
 
@@ -144,11 +149,14 @@ def test_no_sample_is_lost_repeated_or_out_of_order(frozen: Frozen) -> None:
 
 def test_the_counters_tell_what_happened(frozen: Frozen) -> None:
     freezes, _, _ = frozen
-    (start, end), _ = freezes
+    (start, end), (again, again_end) = freezes
     for lead, _, told in each(frozen):
         spoken, engine = told["spoken"], told["engine"]
         assert spoken["late_max_ns"] >= (end - start - 0.02) * 1e9
         assert told["late_max_us"] * 1000 >= told["counters"]["late_max_ns"]
+        # Two freezes, and in each stretch of time between two answers there is one.
+        assert told["spoken_max_us"] >= (end - start - 0.02) * 1e6
+        assert told["rest_max_us"] >= (again_end - again - 0.02) * 1e6
         assert told["ticks"] == engine["ticks"]
         assert engine["caught_up"] == told["counters"]["caught_up"]
         assert engine["skipped"] == told["counters"]["skipped"]
@@ -158,6 +166,7 @@ def test_the_counters_tell_what_happened(frozen: Frozen) -> None:
         else:
             assert spoken["stalls"] >= 1
             assert spoken["skipped"] >= (end - start) / 0.02 - 2
+        assert told["counters"]["caught_up"] <= 3 * told["a_little_late"]  # nothing is caught up after a stall
         if spoken["stalls"] == 1:
             # The time line has the stall as silence between what was sent, less what had been sent ahead of it.
             flags = [bool(flag & 8) for *_, flag in blocks(told["read"]["fast"])]
