@@ -68,14 +68,17 @@ class Heard:
 class Caller:
     """One call, in a thread that talks on an absolute schedule and listens.
 
-    `says` goes out in frames of 20 ms from the start on, then silence. `late` has each step of the thread that came
-    late, as (when, seconds): what the host, or the interpreter, did to the caller itself.
+    `says` goes out in frames of 20 ms from the start on, then silence until `say`. `late` has each step of the thread
+    that came late, as (when, seconds): what the host, or the interpreter, did to the caller itself.
     """
 
     def __init__(self, port: int, says: bytes = b"") -> None:
         self.heard = Heard()
         self.late: list[tuple[float, float]] = []
+        self.said_at = 0.0
+        """When the first frame of what was said last went out (`time.monotonic`), 0.0 before."""
         self._says = says
+        self._mouth = threading.Lock()
         self._over = threading.Event()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -91,6 +94,12 @@ class Caller:
     ) -> None:
         self.hang_up()
 
+    def say(self, pcm: bytes) -> None:
+        """Speaks from the next frame on; what was still to be said is given up."""
+        with self._mouth:
+            self.said_at = 0.0
+            self._says = pcm
+
     def hang_up(self) -> None:
         """Ends the call."""
         self._over.set()
@@ -103,7 +112,7 @@ class Caller:
 
     def _run(self) -> None:
         """Talks and listens in one thread: a delay of its own is seen where it could pass for one of the server."""
-        due, step, at, buffer = time.monotonic(), 0, 0, b""
+        due, step, buffer = time.monotonic(), 0, b""
         while not self._over.is_set():
             readable, _, _ = select.select([self._socket], [], [], max(0.0, due - time.monotonic()))
             now = time.monotonic()
@@ -117,13 +126,18 @@ class Caller:
                     buffer = self._take(now, buffer + data)
                 while due <= now:
                     if step % round(FRAME_S / STEP_S) == 0:
-                        pcm = self._says[at : at + FRAME_BYTES].ljust(FRAME_BYTES, b"\0")
-                        at += FRAME_BYTES
-                        self._socket.sendall(b"\x10\x01\x40" + pcm)
+                        self._speak(now)
                     step += 1
                     due += STEP_S
             except OSError:
                 return  # the server has hung up
+
+    def _speak(self, now: float) -> None:
+        with self._mouth:
+            pcm, self._says = self._says[:FRAME_BYTES], self._says[FRAME_BYTES:]
+            if pcm and not self.said_at:
+                self.said_at = now
+        self._socket.sendall(b"\x10\x01\x40" + pcm.ljust(FRAME_BYTES, b"\0"))
 
     def _take(self, now: float, buffer: bytes) -> bytes:
         """Notes the messages that are whole; returns what is left."""
