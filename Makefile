@@ -23,7 +23,7 @@ lint: $(VENV)/.tools ## Style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m mypy.stubtest fastaudio._core --allowlist tests/unit/stubtest_allowlist.txt
+	$(BIN)/python -m mypy.stubtest fastaudio._core fastaudio._load --allowlist tests/unit/stubtest_allowlist.txt
 
 test-c: $(VENV)/.tools ## The C core by itself: gcc, clang, sanitizers, planted faults, a few seconds of fuzzing
 	@tests/c/run.sh

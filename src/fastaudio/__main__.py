@@ -1,4 +1,4 @@
-"""Test servers for an administrator's dialplan: `python -m fastaudio echo` and `python -m fastaudio tone`."""
+"""Tools for an administrator: the test servers `echo` and `tone` for a dialplan, and `load`, many callers at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import sys
 
 import fastaudio
+from fastaudio import load_command
 
 TONE_HZ = 440
 TONE_PEAK = 8000  # -12 dBFS
@@ -72,14 +73,20 @@ async def serve(kind: str, host: str, port: int) -> None:
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python -m fastaudio", description=__doc__)
-    parser.add_argument("kind", choices=("echo", "tone"), help="play the caller back, or play a sine of 440 Hz")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
-    parser.add_argument("--port", type=int, default=9099, help="TCP port (default %(default)s)")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for kind, what in (("echo", "play the caller back"), ("tone", "play a sine of 440 Hz")):
+        server = commands.add_parser(kind, help=what, description=f"A server for a dialplan: {what}.")
+        server.add_argument("--host", default="127.0.0.1", help="address to listen on (default %(default)s)")
+        server.add_argument("--port", type=int, default=9099, help="TCP port (default %(default)s)")
+    caller = commands.add_parser("load", help="call a server many times at once, and time what it sends")
+    load_command.add_options(caller)
     arguments = parser.parse_args()
+    if arguments.command == "load":
+        return load_command.main(arguments)
     if not 0 <= arguments.port <= 65535:
         parser.error(f"--port is 0 to 65535, not {arguments.port}")
     try:
-        asyncio.run(serve(arguments.kind, arguments.host, arguments.port))
+        asyncio.run(serve(arguments.command, arguments.host, arguments.port))
     except OSError as error:
         print(f"cannot listen on {arguments.host}:{arguments.port}: {error.strerror}", file=sys.stderr)
         return 2
