@@ -6,6 +6,7 @@ import argparse
 import array
 import asyncio
 import contextlib
+import functools
 import math
 import signal
 import sys
@@ -24,6 +25,7 @@ async def echo(call: fastaudio.Call) -> None:
             await call.play(batch.caller)
 
 
+@functools.cache  # at 192 kHz it takes a while, and each call wants it
 def tone_second(rate: int) -> bytes:
     """One second of a sine of 440 Hz: a whole number of periods, so that seconds join without a click."""
     samples = (round(TONE_PEAK * math.sin(2 * math.pi * TONE_HZ * i / rate)) for i in range(rate))

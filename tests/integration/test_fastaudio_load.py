@@ -95,7 +95,7 @@ def expect_status(outcome: Outcome, status: int) -> None:
 async def test_load_on_the_media_core(rate: int, packet_ms: int, sent: float) -> None:
     async with tone() as port:
         outcome = await run_load(
-            port, "--calls=20", "--seconds=1", "--warmup=0.3", f"--rate={rate}", f"--packet-ms={packet_ms}"
+            port, "--calls=20", "--seconds=1", "--warmup=1", f"--rate={rate}", f"--packet-ms={packet_ms}"
         )
     report = outcome.report
     expect_status(outcome, 0)
