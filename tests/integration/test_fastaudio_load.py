@@ -107,7 +107,7 @@ async def test_load_on_the_media_core(rate: int, packet_ms: int, sent: float) ->
     assert report["merged"] <= report["frames"] // 5
     assert report["untimed"] == 0
     if report["gap_max_ms"] < 25 and report["lag_max_ms"] < 25:
-        assert abs(report["rate_ppm_median"]) < 5000
+        assert abs(report["rate_ppm_median"]) < 30_000  # a second is short, and a tick may be 20 ms late
         assert report["slip_worst_ms"] <= 25
 
 
