@@ -1,22 +1,16 @@
 /* A call driven by any bytes: input of the peer, what the agent says and asks for, late ticks and blocked peers. What must
  * hold: output within its bound and made of whole messages, an account that never exceeds what was said, a capture
  * that never goes back. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "call.h"
-
-static void need(bool holds) {
-  if (!holds) abort();
-}
+#include "fuzz.h"
 
 static void check_output(const uint8_t *out, size_t length, uint32_t frame_bytes) {
-  need(length <= FA_OUT_BYTES);
+  NEED(length <= FA_OUT_BYTES);
   while (length > 0) {
-    need(length >= FA_HEADER_BYTES);
+    NEED(length >= FA_HEADER_BYTES);
     size_t payload = (size_t)out[1] << 8 | out[2];
-    need(out[0] == FA_KIND_HANGUP ? payload == 0 : payload == frame_bytes);
-    need(length >= FA_HEADER_BYTES + payload);
+    NEED(out[0] == FA_KIND_HANGUP ? payload == 0 : payload == frame_bytes);
+    NEED(length >= FA_HEADER_BYTES + payload);
     out += FA_HEADER_BYTES + payload;
     length -= FA_HEADER_BYTES + payload;
   }
@@ -36,7 +30,7 @@ static void say(fuzz_t *f, uint8_t amount) {
   for (size_t i = 0; i < sizeof samples / 2; i++) samples[i] = (int16_t)(i * 131 + 1);
   if (length > sizeof samples) length = sizeof samples;
   (void)fa_producer_write(&f->call->producer, f->generation, (const uint8_t *)samples, length, &used);
-  need(used <= length);
+  NEED(used <= length);
   f->said[f->generation] += used;
 }
 
@@ -46,14 +40,14 @@ static void tick(fuzz_t *f, uint32_t periods, bool can_send) {
   if (periods & 1) fa_call_late(f->call, due);
   check_output(out, fa_call_tick(f->call, due, can_send, out, 0), f->call->frame_bytes);
   uint64_t heard = atomic_load(&f->call->heard);
-  need((heard & UINT32_MAX) * 2 <= f->said[heard >> 32 & 255]);
-  need(f->call->playout.ahead <= FA_LEAD_MAX);
+  NEED((heard & UINT32_MAX) * 2 <= f->said[heard >> 32 & 255]);
+  NEED(f->call->playout.ahead <= FA_LEAD_MAX);
   uint8_t caller[FA_FRAME_BYTES_MAX], sent[FA_FRAME_BYTES_MAX];
   uint32_t flags;
   uint64_t position;
   while (fa_capture_read(&f->call->capture, &f->reader, caller, sent, &flags, &position) == FA_OK) {
-    need(position >= f->position && position < f->call->capture.now);
-    need(position == f->read++ + f->reader.lost); /* read or counted as lost, nothing else */
+    NEED(position >= f->position && position < f->call->capture.now);
+    NEED(position == f->read++ + f->reader.lost); /* read or counted as lost, nothing else */
     f->position = position + 1;
   }
 }
@@ -76,17 +70,18 @@ static void command(fuzz_t *f, uint8_t kind, uint8_t value) {
   }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   static fa_events_t events;
   static const uint8_t uuid[FA_UUID_BYTES];
   if (size < 1) return 0;
-  if (events.slots == NULL) need(fa_events_init(&events, 16) == FA_OK);
-  fa_call_config_t config = {.rate = data[0] & 1 ? 16000 : 8000, .playback_slots = 32, .capture_blocks = 128,
+  if (events.slots == NULL) NEED(fa_events_init(&events, 16) == FA_OK);
+  static const uint32_t rates[] = {8000, FA_RATE_OF_CALLER, 44100, 48000};
+  uint32_t rate = data[0] & 1 ? 16000 : rates[data[0] >> 6];
+  fa_call_config_t config = {.rate = rate, .playback_slots = 32, .capture_blocks = 128,
                              .lead = data[0] >> 1 & 3, .listen_rms = 100, .stop_ms = 100,
-                             .bargein = fa_bargein_defaults(200, 100 + (data[0] >> 3) * 20u, false)};
+                             .bargein = fa_bargein_defaults(200, 100 + (data[0] >> 3 & 7) * 60u, false)};
   fuzz_t f = {.generation = 1};
-  need(fa_call_create(&f.call, 1, &config, NULL) == FA_OK);
+  NEED(fa_call_create(&f.call, 1, &config, NULL) == FA_OK);
   fa_call_start(f.call, &events, uuid, 0);
   fa_capture_open(&f.call->capture, &f.reader, 0);
   for (size_t at = 1; at + 1 < size && f.call->end == FA_END_NONE;) {

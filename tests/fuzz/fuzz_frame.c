@@ -1,8 +1,6 @@
 /* The parser on any bytes: whole and split at a place that the input chooses, it must see the same. */
-#include <stdlib.h>
-#include <string.h>
-
 #include "frame.h"
+#include "fuzz.h"
 
 typedef struct {
   uint64_t hash, bytes;
@@ -12,27 +10,26 @@ typedef struct {
 
 static void feed(fa_frame_parser_t *parser, seen_t *seen, const uint8_t *data, size_t length) {
   uint8_t *copy = malloc(length + 1); /* of just this size: a read past the end is seen */
-  if (copy == NULL) abort();
+  NEED(copy != NULL);
   uint8_t *exact = length == 0 ? copy : realloc(copy, length);
-  if (exact == NULL) abort();
+  NEED(exact != NULL);
   if (length > 0) memcpy(exact, data, length);
   const uint8_t *cursor = exact, *end = exact + length;
   fa_piece_t piece;
   fa_result_t result;
   while ((result = fa_frame_next(parser, &cursor, end, &piece)) == FA_OK) {
-    if (cursor > end || (piece.rate != 0 && piece.length % 2 != 0)) abort();
+    NEED(cursor <= end && (piece.rate == 0 || piece.length % 2 == 0));
     for (size_t i = 0; i < piece.length; i++) seen->hash = (seen->hash ^ piece.data[i]) * UINT64_C(0x100000001b3);
     seen->bytes += piece.length;
     if (piece.rate == 0) seen->small++;
     if (piece.rate != 0 && piece.length == 0) seen->lost++;
   }
-  if (result == FA_AGAIN && cursor != end) abort();
-  if ((result == FA_ERR_PROTO) != (parser->error != FA_END_NONE)) abort();
+  NEED(result != FA_AGAIN || cursor == end);
+  NEED((result == FA_ERR_PROTO) == (parser->error != FA_END_NONE));
   seen->error = parser->error;
   free(exact);
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   if (size < 2) return 0;
   size_t cut = ((size_t)data[0] << 8 | data[1]) % (size - 1);
@@ -45,8 +42,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   fa_frame_parser_init(&parser);
   feed(&parser, &split, data, cut);
   feed(&parser, &split, data + cut, size - cut);
-  if (whole.hash != split.hash || whole.bytes != split.bytes || whole.small != split.small ||
-      whole.lost != split.lost || whole.error != split.error)
-    abort();
+  NEED(whole.hash == split.hash && whole.bytes == split.bytes && whole.small == split.small);
+  NEED(whole.lost == split.lost && whole.error == split.error);
   return 0;
 }
