@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-c test-asterisk bench fuzz chaos build clean
+.PHONY: help demo test lint test-c test-asterisk bench fuzz gates chaos build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -28,8 +28,12 @@ lint: $(VENV)/.tools ## Style and types
 test-c: $(VENV)/.tools ## The C core by itself: gcc, clang, sanitizers, planted faults, a few seconds of fuzzing
 	@tests/c/run.sh
 
-fuzz: $(VENV)/.tools ## The fuzzers for ten minutes each
-	@FUZZ_SECONDS=600 tests/c/run.sh fuzz
+fuzz: FUZZ_SECONDS ?= 600
+fuzz: $(VENV)/.tools ## The fuzzers for ten minutes each (FUZZ_SECONDS=600)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/c/run.sh fuzz
+
+gates: $(VENV)/.tools ## Instructions a frame of each unit of the C core, against committed limits
+	@$(BIN)/python tests/gates/run.py
 
 MINUTES ?= 5
 chaos: $(VENV)/.tools ## Calls on a network that cuts, delays and resets, for MINUTES=5
