@@ -142,8 +142,10 @@ static void resume(fuzz_t *f, uint32_t rewind_ms) {
   bool paused = f->playout.paused;
   fa_playout_resume(&f->playout, rewind_ms);
   NEED(!f->playout.paused && f->playout.position <= position);
-  /* 200 ms are kept, so that it goes back as far as it was asked to, or to the beginning. */
-  if (paused && f->open != 0) NEED(position - f->playout.position == (back < position ? back : position));
+  /* It goes back as far as it was asked to, or to the beginning, or to what is kept: 200 ms behind the furthest. */
+  uint32_t kept = FA_HISTORY_SLOTS * f->rate / 50;
+  if (paused && f->open != 0 && f->heard - f->playout.position < kept)
+    NEED(position - f->playout.position == (back < position ? back : position));
   NEED(paused || f->playout.position == position);
 }
 
