@@ -144,6 +144,7 @@ class RigConfig:
             "VOICE_AGENT_AUDIO_PORT": str(self.audio_port),
             "VOICE_AGENT_AGI_PORT": str(self.agi_port),
             "VOICE_AGENT_SCRIPT": "",
+            "VOICE_AGENT_CODEC": "",
             "VOICE_AGENT_METADATA": str(self.metadata),
             "VOICE_AGENT_PEOPLE": self.people,
             "VOICE_AGENT_RING": "2",
@@ -175,9 +176,10 @@ def write_config(root: Path, directory: Path, config: RigConfig, *, sample: bool
             "pjsip": (etc / "pjsip.conf").read_text().replace("0.0.0.0:5060", f"127.0.0.1:{config.sip_port}"),
         }
     else:
-        # What the rig's own phones answer with.
+        # What the rig's own phones answer with, and calls that Asterisk itself makes over AudioSocket.
         with (etc / "modules.conf").open("a") as modules:
-            modules.write("load=app_playtones.so\n")
+            for name in ("app_playtones", "app_echo", "res_clioriginate"):
+                modules.write(f"load={name}.so\n")
         files = _files(directories, config)
     for name, text in (files | {"indications": INDICATIONS, "logger": LOGGER}).items():
         (etc / f"{name}.conf").write_text(text.lstrip())

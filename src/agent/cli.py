@@ -22,10 +22,18 @@ EnvFile = Annotated[
 ]
 
 
+Rate = Annotated[int, typer.Option(help="samples a second: 8000, or 16000 as with SAMPLE_RATE=16000")]
+
+
 def fail(message: str) -> NoReturn:
     """Say what is wrong and leave with status 2."""
     typer.secho(message, fg=typer.colors.RED, err=True)
     raise typer.Exit(2)
+
+
+def _check_rate(rate: int) -> None:
+    if rate not in (8000, 16000):
+        fail(f"--rate is 8000 or 16000, not {rate}")
 
 
 def run(main: Any) -> int:
@@ -130,6 +138,7 @@ def call(
         Literal["moonshine", "tones", "none", ""],
         typer.Option(help="what understands the agent; empty: what suits the voice", show_choices=True),
     ] = "",
+    rate: Rate = 8000,
     save: Annotated[Path | None, typer.Option(help="directory for a stereo WAV, a JSON document and a picture")] = None,
 ) -> None:
     """Call a running agent as Asterisk would, with a simulated caller; exit 1 when no conversation comes about."""
@@ -140,6 +149,7 @@ def call(
     except ImportError as error:
         fail(f"the simulated caller needs the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
 
+    _check_rate(rate)
     try:
         lines = choose_script(script, say or (), wav or (), interrupt_after, dtmf)
     except ScriptError as error:
@@ -149,7 +159,8 @@ def call(
             save.mkdir(parents=True, exist_ok=True)  # after the call it would be too late to say
     except OSError as error:
         fail(f"cannot make the directory {save}: {error.strerror}")
-    plan = CallPlan(host=host, port=port, fastagi_port=fastagi_port or None, did=did, caller_id=caller_id)
+    agi = fastagi_port or None
+    plan = CallPlan(host=host, port=port, fastagi_port=agi, did=did, caller_id=caller_id, rate=rate)
     raise typer.Exit(run(call_command(plan, lines, Engines(engine, ears), save)))
 
 
@@ -157,6 +168,7 @@ def call(
 def demo(
     out: Annotated[Path, typer.Option(help="where recording, picture and record go")] = Path("demo-out"),
     tones: Annotated[bool, typer.Option("--tones", help="words in tones instead of speech: quick")] = False,
+    rate: Rate = 8000,
 ) -> None:
     """Make a whole call on this machine, without a key or a network, and show what came of it."""
     try:
@@ -165,7 +177,8 @@ def demo(
         from agent.demo import Demo, run_demo
     except ImportError as error:
         fail(f"the demo needs the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
-    raise typer.Exit(run(run_demo(Demo(out, "tones" if tones else "real"), Console())))
+    _check_rate(rate)
+    raise typer.Exit(run(run_demo(Demo(out, "tones" if tones else "real", rate), Console())))
 
 
 def main() -> None:

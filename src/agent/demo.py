@@ -41,10 +41,14 @@ class DemoError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Demo:
-    """What the demo is to do. `engines`: real speech, or words in tones (quick, for tests)."""
+    """What the demo is to do.
+
+    `engines`: real speech, or words in tones (quick, for tests). `rate`: samples a second, from end to end.
+    """
 
     out: Path
     engines: Literal["real", "tones"] = "real"
+    rate: int = 8000
 
 
 async def run_demo(demo: Demo, console: Console) -> int:
@@ -138,6 +142,7 @@ async def _sandbox(demo: Demo) -> AsyncIterator[dict[str, str]]:
 def _settings(demo: Demo, vendors: dict[str, str]) -> Settings:
     values: dict[str, Any] = {name.lower(): value for name, value in vendors.items()}
     values |= {"data_dir": demo.out / "data", "listen_port": 0, "fastagi_port": 0, "http_port": 0}
+    values["sample_rate"] = demo.rate
     # What the user has set for a real agent must not leak in: everything else has its default.
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)
@@ -148,7 +153,7 @@ async def _call(demo: Demo, agent: Agent) -> None:
     """The simulated caller, in a process of its own so that its speech engines do not disturb the agent."""
     arguments = ["call", "--script", "leaking_tap", "--engine", "hibari-low" if demo.engines == "real" else "tones"]
     arguments += ["--did", LONDON_PLUMBER.numbers[0], "--caller-id", CALLER_ID, "--save", str(demo.out / "caller")]
-    arguments += ["--port", str(agent.audio_port), "--fastagi-port", str(agent.fastagi_port)]
+    arguments += ["--rate", str(demo.rate), "--port", str(agent.audio_port), "--fastagi-port", str(agent.fastagi_port)]
     log = demo.out / "caller.log"
     async with _process(log, *arguments) as process:
         assert process.stdout is not None

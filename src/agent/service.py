@@ -116,6 +116,7 @@ class Agent:
                 settings.cartesia_voice_id,
                 settings.language.partition("-")[0],
                 settings.cartesia_version,
+                settings.sample_rate,
             )
         )
         self._stack.push_async_callback(tts.close)
@@ -200,6 +201,7 @@ class Agent:
     def _call_options(self) -> fastaudio.CallOptions:
         settings = self.settings
         return fastaudio.CallOptions(
+            rate=settings.sample_rate,
             lead_frames=settings.playback_lead_frames,
             detector=settings.barge_in_detector,
             barge_in=fastaudio.BargeInOptions(
@@ -221,6 +223,7 @@ class Agent:
                 settings.deepgram_endpointing_ms,
                 settings.deepgram_utterance_end_ms,
                 (*settings.deepgram_keyterms, *company.keyterms),
+                settings.sample_rate,
             )
         )
 

@@ -86,6 +86,18 @@ async def test_clauses_are_one_flow_of_speech(tts: CartesiaTts, sandbox: Sandbox
     assert tts.counters["garbage"] == tts.counters["late"] == 0
 
 
+async def test_wideband_speech_has_twice_the_samples_and_the_same_times(options: CartesiaOptions) -> None:
+    text = "within the hour"
+    spoken = []
+    for rate in (8000, 16000):
+        tts = CartesiaTts(replace(options, sample_rate=rate))
+        spoken.append(await speak(tts, text))
+        await tts.close()
+    narrow, wide = spoken
+    assert len(wide.pcm) == 2 * len(narrow.pcm)
+    assert wide.words == narrow.words
+
+
 async def test_nothing_to_say_asks_for_nothing(tts: CartesiaTts, sandbox: Sandbox) -> None:
     assert (await speak(tts, "")).pcm == b""
     assert sandbox.cartesia.counters["messages"] == 0
@@ -412,7 +424,7 @@ async def test_messages_of_any_shape_are_survived(wire: Wire) -> None:
 
 
 async def test_more_audio_than_anybody_takes_is_an_error(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cartesia, "LIMIT_BYTES", 3000)
+    monkeypatch.setattr(cartesia, "LIMIT_MS", 187)  # 3 chunks
     chunk = {"type": "chunk", "data": base64.b64encode(bytes(1000)).decode()}
     wire.answers = [chunk] * 8
     tts = CartesiaTts(CartesiaOptions(wire.url, KEY))

@@ -12,12 +12,13 @@ import pytest
 from aiohttp import web
 
 from agent.providers import deepgram
-from agent.providers.base import BYTES_A_MS, ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd
+from agent.providers.base import ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd, bytes_a_ms
 from agent.providers.deepgram import DeepgramOptions, DeepgramStt
 from agent.sandbox import Sandbox
 from agent.sandbox.speech.tones import ToneVoice
 
 KEY = "dg-secret-key"
+BYTES_A_MS = bytes_a_ms(8000)
 QUIET = bytes(80 * BYTES_A_MS)
 
 
@@ -125,6 +126,19 @@ async def test_an_utterance(sandbox: Sandbox) -> None:
     assert counters["unknown"] == counters["garbage"] == 0
     assert sandbox.deepgram.counters["received_CloseStream"] == 1
     assert sandbox.deepgram.counters["text_sent_as_audio"] == sandbox.deepgram.counters["empty_frames"] == 0
+
+
+async def test_an_utterance_at_16_khz(sandbox: Sandbox) -> None:
+    async with line(DeepgramStt(replace(options(sandbox), sample_rate=16000))) as call:
+        pcm = bytes(2 * 16000) + ToneVoice().speak("my tap is leaking", 16000).samples.tobytes() + bytes(2 * 16000)
+        for start in range(0, len(pcm), 2560):
+            call.stt.hear(5000 + start // 32, pcm[start : start + 2560])
+        await call.until(call.finals)
+        (final,) = call.finals()
+    assert final.text == "my tap is leaking"
+    assert 6000 <= final.start_ms <= 6160
+    assert 6850 <= final.end_ms <= 7100
+    assert call.stt._timeline.sent_ms == pytest.approx(len(pcm) / 32)
 
 
 async def test_finalize_brings_the_words_at_once(sandbox: Sandbox) -> None:

@@ -12,11 +12,14 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from agent.sandbox.caller.wire import FRAME_BYTES, AudioSocketCaller, ConnectError
+from agent.sandbox.caller.wire import AudioSocketCaller, ConnectError, frame_bytes
 
 CALL = uuid.uuid4()
 FRAME = b"\x10\x01\x40" + b"\x01\x00" * 160
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+FRAME_BYTES = frame_bytes(8000)
 
 
 def silent(tick: int) -> bytes:

@@ -31,6 +31,16 @@ def test_defaults_are_those_of_a_host_of_its_own() -> None:
     assert settings.deepgram_model == "nova-3"
 
 
+def test_the_rate_is_one_that_the_agent_converses_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().sample_rate == 8000
+    monkeypatch.setenv("SAMPLE_RATE", "16000")
+    assert load_settings().sample_rate == 16000
+    for wrong in ("44100", "16k"):
+        monkeypatch.setenv("SAMPLE_RATE", wrong)
+        with pytest.raises(SettingsError, match=r"SAMPLE_RATE .* 8000 or 16000"):
+            load_settings()
+
+
 def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAX_CALLS", "7")
     settings = load_settings(env_file(tmp_path, f"{KEYS}MAX_CALLS=5\nDEEPGRAM_KEYTERMS=tap, boiler\n"))

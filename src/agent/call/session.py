@@ -246,6 +246,13 @@ class Session:
                     if event.value:  # else the caller has heard nothing of it: a reply that was withdrawn
                         self._log.mark("flush", at_ns=event.time_ns)
                     await self._do(self._turn.flushed(now_ms))
+            case EventKind.FORMAT:
+                self._log.mark("other_format", f"{event.value} Hz", at_ns=event.time_ns)
+                log.error(
+                    "call %s: the caller's audio has %d samples a second and SAMPLE_RATE is %d, so it is not heard; "
+                    'make the two agree (docs/install-asterisk.md, "Wideband")',
+                    *(self._call.uuid, event.value, self._call.rate),
+                )
             case EventKind.DTMF:
                 await self._dtmf(chr(event.value), event.time_ns)
 

@@ -9,7 +9,7 @@ import re
 import time
 
 import fastaudio
-from agent.providers.base import BYTES_A_MS, Audio, ProviderError, Synthesis, TextToSpeech, Words
+from agent.providers.base import Audio, ProviderError, Synthesis, TextToSpeech, Words, bytes_a_ms
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ class Speech:
     def __init__(self, call: fastaudio.Call, tts: TextToSpeech, voice_id: str = "") -> None:
         self._tts = tts
         self._voice_id = voice_id
+        self._bytes_a_ms = bytes_a_ms(call.rate)
         self.utterance = call.begin()
         self.text = ""
         self.failed = False
@@ -112,7 +113,7 @@ class Speech:
         heard_ms = self.utterance.heard_ms
         if self._words:
             return " ".join(word for word, start_ms in self._words if start_ms < heard_ms)
-        total_ms = self._audio_bytes / BYTES_A_MS
+        total_ms = self._audio_bytes / self._bytes_a_ms
         share = min(1.0, heard_ms / total_ms) if total_ms else 0.0
         cut = self.text[: round(len(self.text) * share)]
         return cut.rsplit(" ", 1)[0].strip() if share < 1.0 else cut.strip()
@@ -120,7 +121,7 @@ class Speech:
     @property
     def audio_ms(self) -> int:
         """How much audio was made so far, ms."""
-        return self._audio_bytes // BYTES_A_MS
+        return self._audio_bytes // self._bytes_a_ms
 
     def _complete(self) -> bool:
         return not self._cancelled and self.utterance.heard_ms >= self.audio_ms - 1

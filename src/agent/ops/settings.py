@@ -62,6 +62,9 @@ class Settings(BaseSettings):
     )
     cartesia_version: str = Field("2026-08-14", description="version of Cartesia's API that is asked for")
     language: str = Field("en-GB", description="the language that is spoken")
+    sample_rate: Literal[8000, 16000] = Field(
+        8000, description="samples a second, both ways; for 16000 see Wideband in install-asterisk.md"
+    )
 
     # Business APIs: whole endpoints. Empty means the built-in back office.
     context_api_url: str = Field("", description="POST did_context; empty: the built-in back office")
@@ -113,6 +116,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(word.strip() for word in value.split(",") if word.strip())
         return value
+
+    @field_validator("sample_rate", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @field_validator("allowed_peers")
     @classmethod

@@ -8,10 +8,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
-BYTES_A_MS = 16
-"""Audio in both directions is 16-bit mono PCM at 8000 samples a second."""
 Message: TypeAlias = dict[str, Any]
 """A message in OpenAI's chat format."""
+
+
+def bytes_a_ms(sample_rate: int) -> int:
+    """Audio in both directions is 16-bit mono PCM, of one rate in all of a call: 8000 or 16000 samples a second."""
+    return 2 * sample_rate // 1000
 
 
 class ProviderError(Exception):
@@ -118,7 +121,7 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """16-bit PCM at 8000 samples a second."""
+    """16-bit PCM at the call's rate."""
 
     pcm: bytes
 

@@ -23,7 +23,7 @@ import orjson
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from agent.providers.base import Audio, ProviderError, TtsEvent, Words
+from agent.providers.base import Audio, ProviderError, TtsEvent, Words, bytes_a_ms
 from agent.providers.websocket import connect
 
 log = logging.getLogger(__name__)
@@ -35,8 +35,7 @@ HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a moment
 IDLE_S = 240.0  # the vendor closes after 300
 SILENT_S = 5.0  # text was sent and no audio comes
 EXPIRY_S = 0.6  # a context ends 1 s after its last audio has left the vendor; this one left it a while ago
-RATE = 8000
-LIMIT_BYTES = 90 * RATE * 2  # a context's audio that waits to be taken: 90 s
+LIMIT_MS = 90_000  # a context's audio that waits to be taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +48,8 @@ class CartesiaOptions:
     voice_id: str = ""
     language: str = "en"
     version: str = "2026-08-14"
+    sample_rate: int = 8000
+    """Samples a second of what is spoken; the vendor has 8000, 16000, 22050, 24000, 44100 and 48000."""
 
 
 class CartesiaSynthesis:
@@ -61,13 +62,14 @@ class CartesiaSynthesis:
             "model_id": options.model,
             "voice": {"id": voice_id or options.voice_id},
             "language": options.language,
-            "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": RATE},
+            "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": options.sample_rate},
             "context_id": self.id,
             "max_buffer_delay_ms": 0,
             "add_timestamps": True,
         }
-        self._queue: asyncio.Queue[TtsEvent | ProviderError | None] = asyncio.Queue()  # bounded by LIMIT_BYTES
+        self._queue: asyncio.Queue[TtsEvent | ProviderError | None] = asyncio.Queue()  # bounded by LIMIT_MS
         self._queued_bytes = 0
+        self._bytes_a_ms = bytes_a_ms(options.sample_rate)
         self._over = False
         self._begun = self._finishing = False
         self._owed = 0  # submissions that no flush_done has answered yet
@@ -137,7 +139,7 @@ class CartesiaSynthesis:
         self._socket.forget(self)
         self._owed = 0
         self.id = self._fields["context_id"] = uuid.uuid4().hex
-        self._base_ms = self._heard_bytes * 1000 // (2 * RATE)
+        self._base_ms = self._heard_bytes // self._bytes_a_ms
         self._socket.add(self)
 
     def answered(self) -> None:
@@ -156,8 +158,8 @@ class CartesiaSynthesis:
         if isinstance(event, Audio):
             self._heard_bytes += len(event.pcm)
             self._queued_bytes += len(event.pcm)
-            if self._queued_bytes > LIMIT_BYTES:
-                event = ProviderError(VENDOR, f"more than {LIMIT_BYTES // (2 * RATE)} s of audio in one context")
+            if self._queued_bytes > LIMIT_MS * self._bytes_a_ms:
+                event = ProviderError(VENDOR, f"more than {LIMIT_MS // 1000} s of audio in one context")
         if not isinstance(event, Audio | Words):
             self._over = True
             self._socket.forget(self)

@@ -21,7 +21,7 @@ import orjson
 import websockets
 from websockets.asyncio.client import ClientConnection
 
-from agent.providers.base import BYTES_A_MS, ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd
+from agent.providers.base import ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd, bytes_a_ms
 from agent.providers.timeline import Timeline
 from agent.providers.websocket import connect
 
@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 
 VENDOR = "Deepgram"
 KEEP_ALIVE_S = 4.0  # the vendor advises 3 to 5
-KEPT_BYTES = 30_000 * BYTES_A_MS  # what is kept while there is no connection: 30 s
-REPLAYED_BYTES = 15_000 * BYTES_A_MS  # of what was sent and is not final yet, the last 15 s are kept
+KEPT_MS = 30_000  # what is kept while there is no connection
+REPLAYED_MS = 15_000  # of what was sent and is not final yet, the last of it is kept
 RECONNECT_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 RETRY_S = 0.3
 HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a second
@@ -50,6 +50,8 @@ class DeepgramOptions:
     endpointing_ms: int = 300
     utterance_end_ms: int = 1000
     keyterms: tuple[str, ...] = ()
+    sample_rate: int = 8000
+    """Samples a second of what is heard; the vendor takes 8000 to 48000 ("Encoding")."""
 
     def listen_url(self) -> str:
         """The address with its query. Terms boost by `keyterm` on Nova-3, by `keywords` on what came before."""
@@ -58,7 +60,7 @@ class DeepgramOptions:
             ("model", self.model),
             ("language", self.language),
             ("encoding", "linear16"),
-            ("sample_rate", "8000"),
+            ("sample_rate", str(self.sample_rate)),
             ("channels", "1"),
             ("smart_format", "true"),
             ("interim_results", "true"),
@@ -75,6 +77,7 @@ class DeepgramStt:
 
     def __init__(self, options: DeepgramOptions) -> None:
         self._options = options
+        self._bytes_a_ms = bytes_a_ms(options.sample_rate)
         self._socket: ClientConnection | None = None
         self._waiting: deque[tuple[int, bytes]] = deque()
         self._waiting_bytes = 0
@@ -197,7 +200,7 @@ class DeepgramStt:
             while self._waiting:
                 position_ms, pcm = self._waiting.popleft()
                 self._waiting_bytes -= len(pcm)
-                self._timeline.sent(position_ms, len(pcm) / BYTES_A_MS)
+                self._timeline.sent(position_ms, len(pcm) / self._bytes_a_ms)
                 self._keep(position_ms, pcm)
                 await socket.send(pcm)
                 if self._stalled():
@@ -234,7 +237,7 @@ class DeepgramStt:
         """Remember what was sent until it is final; the oldest beyond the limit is left to its fate."""
         self._unfinal.append((self._timeline.sent_ms, position_ms, pcm))
         self._unfinal_bytes += len(pcm)
-        while self._unfinal_bytes > REPLAYED_BYTES:
+        while self._unfinal_bytes > REPLAYED_MS * self._bytes_a_ms:
             self._unfinal_bytes -= len(self._unfinal.popleft()[2])
 
     def _settle(self, stream_ms: float) -> None:
@@ -247,16 +250,16 @@ class DeepgramStt:
         for _, position_ms, pcm in reversed(self._unfinal):
             self._waiting.appendleft((position_ms, pcm))
         self._waiting_bytes += self._unfinal_bytes
-        self.counters["replayed_ms"] += self._unfinal_bytes // BYTES_A_MS
+        self.counters["replayed_ms"] += self._unfinal_bytes // self._bytes_a_ms
         self._unfinal.clear()
         self._unfinal_bytes = 0
         self._bound()
 
     def _bound(self) -> None:
-        while self._waiting_bytes > KEPT_BYTES:
+        while self._waiting_bytes > KEPT_MS * self._bytes_a_ms:
             _, old = self._waiting.popleft()
             self._waiting_bytes -= len(old)
-            self.counters["dropped_ms"] += len(old) // BYTES_A_MS
+            self.counters["dropped_ms"] += len(old) // self._bytes_a_ms
 
     def _understand(self, document: dict[str, Any]) -> None:
         kind = document.get("type")

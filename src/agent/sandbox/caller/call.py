@@ -46,6 +46,8 @@ class CallPlan:
     """How long the caller stays on a silent line once the script is at its end, before it hangs up."""
     longest_s: float = 300.0
     noise_rms: float = NOISE_RMS
+    rate: int = 8000
+    """Samples a second of what the caller says and of what is kept of the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +86,9 @@ class SimulatedCaller:
         self._voice = voice
         self._recogniser = recogniser
         self._on_heard = on_heard
-        self._result = CallResult(plan.call)
-        self._mouth = Mouth(plan.noise_rms)
-        self._ear = Ear(plan.quiet_s, self._utterance_ended)
+        self._result = CallResult(plan.call, plan.rate)
+        self._mouth = Mouth(plan.noise_rms, plan.rate)
+        self._ear = Ear(plan.quiet_s, self._utterance_ended, plan.rate)
         self._sounds: dict[str, Samples] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="caller-speech")
         self._understanding: list[asyncio.Task[None]] = []
@@ -105,7 +107,7 @@ class SimulatedCaller:
             else None
         )
         try:
-            self._sounds = await loop.run_in_executor(self._worker, prepare, self._script, self._voice)
+            self._sounds = await loop.run_in_executor(self._worker, prepare, self._script, self._voice, plan.rate)
             if dialplan is not None:
                 answer = await dialplan.start(plan.call)
                 status = answer.get("VOICE_AGENT_STATUS", "")
@@ -127,7 +129,7 @@ class SimulatedCaller:
 
     async def _talk(self) -> None:
         plan, result = self._plan, self._result
-        wire = AudioSocketCaller(plan.call, self._mouth.next_frame, self._ear.hear)
+        wire = AudioSocketCaller(plan.call, self._mouth.next_frame, self._ear.hear, plan.rate)
         await wire.connect(plan.host, plan.port)
         wire.start()
         conversation = asyncio.create_task(self._converse(wire), name="caller-converse")
@@ -307,13 +309,15 @@ class SimulatedCaller:
         if self._recogniser is not None:
             samples = np.frombuffer(self._ear.audio_of(utterance), "<i2")
             loop = asyncio.get_running_loop()
-            utterance.text = await loop.run_in_executor(self._worker, _transcribe, self._recogniser, samples)
+            utterance.text = await loop.run_in_executor(
+                self._worker, _transcribe, self._recogniser, samples, self._plan.rate
+            )
         self._tell(utterance.start_s, "agent", utterance.text, utterance)
 
     def _tell(self, at_s: float, who: str, text: str, utterance: Utterance | None = None) -> None:
         self._on_heard(Heard(at_s, who, text, utterance))
 
 
-def _transcribe(recogniser: Recogniser, samples: Samples) -> str:
-    wanted = to_int16(resample(to_float(samples), 8000, recogniser.sample_rate))
+def _transcribe(recogniser: Recogniser, samples: Samples, rate: int) -> str:
+    wanted = to_int16(resample(to_float(samples), rate, recogniser.sample_rate))
     return " ".join(word.text for word in recogniser.transcribe(wanted))

@@ -11,7 +11,6 @@ from typing import Literal
 
 from agent.ops.picture import CallPicture, PictureError, PictureMark, PictureTurn, draw_call
 from agent.sandbox.caller.call import CallPlan, Heard, SimulatedCaller
-from agent.sandbox.caller.listen import RATE
 from agent.sandbox.caller.result import CallResult, Interruption
 from agent.sandbox.caller.script import Script, ScriptError, parse_script, read_script, script_of
 from agent.sandbox.speech import (
@@ -116,9 +115,8 @@ def draw(result: CallResult, folder: Path) -> list[Path]:
         for i in result.interruptions
     ]
     try:
-        draw_call(
-            path, CallPicture(RATE, result.caller_track, result.agent_track, turns, marks, "As the caller heard it")
-        )
+        tracks = result.caller_track, result.agent_track
+        draw_call(path, CallPicture(result.rate, *tracks, turns, marks, "As the caller heard it"))
     except PictureError as error:
         print(error, file=sys.stderr)
         return []

@@ -9,7 +9,6 @@ import numpy as np
 
 from agent.sandbox.speech.audio import resample, to_float, to_int16
 
-RATE = 8000
 LOUD_RMS = 60.0
 """A frame above this level (of 32768) is sound: well above a telephone line's noise, well below quiet speech."""
 JITTER_SECONDS = 0.1
@@ -67,13 +66,17 @@ def stopped_after_ms(loud_times: Sequence[float], since: float) -> float | None:
 class Ear:
     """Hears the agent. An utterance ends when it has been quiet for `quiet_s`."""
 
-    def __init__(self, quiet_s: float, on_utterance: Callable[[Utterance], None]) -> None:
-        """Tell `on_utterance` of each utterance when it has ended; its text is still empty then."""
+    def __init__(self, quiet_s: float, on_utterance: Callable[[Utterance], None], rate: int = 8000) -> None:
+        """Tell `on_utterance` of each utterance when it has ended; its text is still empty then.
+
+        `rate`: samples a second of the track; what comes at another one is brought to it.
+        """
+        self._rate = rate
         self._quiet_s = quiet_s
         self._on_utterance = on_utterance
         self._end_s = 0.0
         self.track = bytearray()
-        """The agent's audio on the call's time line: 16 bits, 8000 Hz, silence where nothing came."""
+        """The agent's audio on the call's time line: 16 bits, silence where nothing came."""
         self.speaking_since: float | None = None
         """Where on the time line the present utterance begins; None while the agent is quiet."""
         self.loud_at = 0.0
@@ -85,19 +88,19 @@ class Ear:
 
     def hear(self, at: float, samples: bytes, rate: int) -> None:
         """Take in one message of audio that came at second `at`."""
-        if rate != RATE:
-            samples = to_int16(resample(to_float(np.frombuffer(samples, "<i2")), rate, RATE)).tobytes()
-        place = len(self.track) / 2 / RATE
+        if rate != self._rate:
+            samples = to_int16(resample(to_float(np.frombuffer(samples, "<i2")), rate, self._rate)).tobytes()
+        place = self._length_s
         if at - place > (JITTER_SECONDS if self.track else 0.0):
-            self.track += bytes(2 * round((at - place) * RATE))
-            place = len(self.track) / 2 / RATE
+            self.track += bytes(2 * round((at - place) * self._rate))
+            place = self._length_s
         self.track += samples
         self.lead_ms = max(self.lead_ms, (place - at) * 1000)
         if rms(samples) <= LOUD_RMS:
             return
         self.loud_at = at
         self.loud_times.append(at)
-        self._end_s = len(self.track) / 2 / RATE
+        self._end_s = self._length_s
         if self.speaking_since is None:
             self.speaking_since = place
 
@@ -116,5 +119,9 @@ class Ear:
 
     def audio_of(self, utterance: Utterance) -> bytes:
         """Return the samples of an utterance, with 100 ms of what is around it."""
-        first = max(0, round((utterance.start_s - 0.1) * RATE))
-        return bytes(self.track[2 * first : 2 * round((utterance.end_s + 0.1) * RATE)])
+        first = max(0, round((utterance.start_s - 0.1) * self._rate))
+        return bytes(self.track[2 * first : 2 * round((utterance.end_s + 0.1) * self._rate)])
+
+    @property
+    def _length_s(self) -> float:
+        return len(self.track) / 2 / self._rate

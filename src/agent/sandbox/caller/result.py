@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.sandbox.caller.listen import RATE, Utterance
+from agent.sandbox.caller.listen import Utterance
 from agent.sandbox.caller.wire import WireCounters
 
 
@@ -30,6 +30,8 @@ class CallResult:
     """A call as the caller saw it. Times are seconds since the UUID."""
 
     call: uuid.UUID
+    rate: int = 8000
+    """Samples a second of the tracks."""
     utterances: list[Utterance] = field(default_factory=list)
     """In the order of their beginnings."""
     interruptions: list[Interruption] = field(default_factory=list)
@@ -47,7 +49,7 @@ class CallResult:
     agent_lead_ms: float = 0.0
     """The most that the agent's audio was ahead of the clock."""
     caller_track: bytes = b""
-    """What the caller sent: 16 bits, 8000 Hz, on the call's time line; as long as `agent_track`."""
+    """What the caller sent: 16 bits, on the call's time line; as long as `agent_track`."""
     agent_track: bytes = b""
 
     @property
@@ -92,7 +94,7 @@ class CallResult:
         with wave.open(str(sound), "wb") as file:
             file.setnchannels(2)
             file.setsampwidth(2)
-            file.setframerate(RATE)
+            file.setframerate(self.rate)
             file.writeframes(self.stereo())
         document = folder / f"{self.call}.json"
         document.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

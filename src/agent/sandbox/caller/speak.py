@@ -7,25 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.sandbox.caller.listen import LOUD_RMS, RATE, rms
+from agent.sandbox.caller.listen import LOUD_RMS, rms
 from agent.sandbox.caller.script import Script, ScriptError
-from agent.sandbox.caller.wire import FRAME_BYTES, FRAME_SECONDS
+from agent.sandbox.caller.wire import FRAME_SECONDS, frame_bytes
 from agent.sandbox.speech import Samples, Voice
 from agent.sandbox.speech.audio import resample, to_float, to_int16, trim_silence
 
 NOISE_RMS = 8.0
 """A quiet telephone line: -72 dBFS."""
-_FRAME = FRAME_BYTES // 2
 
 
 class Mouth:
     """Gives the wire a frame for each tick: speech while there is some, noise otherwise."""
 
-    def __init__(self, noise_rms: float = NOISE_RMS) -> None:
-        """Make a caller on a line with so much noise (RMS of 32768)."""
-        noise = np.random.default_rng(8000).normal(0.0, noise_rms, 100 * _FRAME)
-        self._noise = np.rint(noise).astype(np.int16).reshape(100, _FRAME)
-        self._speech = np.zeros((0, _FRAME), np.int16)
+    def __init__(self, noise_rms: float = NOISE_RMS, rate: int = 8000) -> None:
+        """Make a caller on a line with so much noise (RMS of 32768), at so many samples a second."""
+        self._frame = frame_bytes(rate) // 2
+        noise = np.random.default_rng(8000).normal(0.0, noise_rms, 100 * self._frame)
+        self._noise = np.rint(noise).astype(np.int16).reshape(100, self._frame)
+        self._speech = np.zeros((0, self._frame), np.int16)
         self._next = 0
         self.track = bytearray()
         """The caller's audio on the call's time line, as it was sent; silence where nothing was."""
@@ -35,8 +35,8 @@ class Mouth:
         """When its last loud frame so far had been sent."""
 
     def say(self, speech: Samples) -> None:
-        """Begin to say `speech` (8000 Hz) with the next frame, instead of anything being said."""
-        self._speech = np.pad(speech, (0, -len(speech) % _FRAME)).reshape(-1, _FRAME)
+        """Begin to say `speech` (at the line's rate) with the next frame, instead of anything being said."""
+        self._speech = np.pad(speech, (0, -len(speech) % self._frame)).reshape(-1, self._frame)
         self._next = 0
         self.began_s = None
 
@@ -57,29 +57,29 @@ class Mouth:
                 self.ended_s = (tick + 1) * FRAME_SECONDS
             frame = np.clip(spoken.astype(np.int32) + frame, -32768, 32767).astype(np.int16)
         sent: bytes = frame.astype("<i2").tobytes()
-        self.track += bytes(tick * FRAME_BYTES - len(self.track)) + sent
+        self.track += bytes(tick * 2 * self._frame - len(self.track)) + sent
         return sent
 
 
-def prepare(script: Script, voice: Voice) -> dict[str, Samples]:
-    """Speak and read everything that the script may need, at 8000 Hz; by text, and by path for files. Blocks.
+def prepare(script: Script, voice: Voice, rate: int = 8000) -> dict[str, Samples]:
+    """Speak and read everything that the script may need, at `rate` Hz; by text, and by path for files. Blocks.
 
     Raises `ScriptError` for a file that cannot be used, and for a text that the voice makes no sound of.
     """
     sounds = {}
     for text in script.texts():
-        samples = voice.speak(text, RATE).samples
-        sounds[text] = to_int16(trim_silence(to_float(samples), RATE))
+        samples = voice.speak(text, rate).samples
+        sounds[text] = to_int16(trim_silence(to_float(samples), rate))
         if not len(sounds[text]):
             raise ScriptError(f"the voice {voice.name!r} makes no sound of {text!r}")
     for line in script.lines:
         if line.action == "play":
-            sounds[line.text] = read_wav(Path(line.text))
+            sounds[line.text] = read_wav(Path(line.text), rate)
     return sounds
 
 
-def read_wav(path: Path) -> Samples:
-    """Read a WAV file of 16 bits, its first channel, at 8000 Hz. Raises `ScriptError`."""
+def read_wav(path: Path, wanted: int = 8000) -> Samples:
+    """Read a WAV file of 16 bits, its first channel, at `wanted` Hz. Raises `ScriptError`."""
     try:
         with wave.open(str(path), "rb") as file:
             if file.getsampwidth() != 2:
@@ -88,4 +88,4 @@ def read_wav(path: Path) -> Samples:
             samples, rate = data[:: file.getnchannels()], file.getframerate()
     except (OSError, EOFError, wave.Error) as error:
         raise ScriptError(f"cannot read {path} as a WAV file: {error}") from error
-    return to_int16(resample(to_float(samples), rate, RATE))
+    return to_int16(resample(to_float(samples), rate, wanted))

@@ -1,6 +1,6 @@
 """Asterisk's side of an AudioSocket, as strict as `res_audiosocket.c` and `app_audiosocket.c` of 22.10.1.
 
-The UUID goes first, then a message of 320 bytes (20 ms at 8000 Hz) each 20 ms. What Asterisk would end the call
+The UUID goes first, then a message of 20 ms (320 bytes at 8000 Hz) each 20 ms. What Asterisk would end the call
 over ends it here, with the reason: a kind other than hangup and audio, audio of length 0, a pause of more than 5 ms
 inside a payload, the end of the stream inside one, a reset, and 2 s without anything. Asterisk itself hangs for
 ever on a header that is begun and not finished (asterisk/asterisk#2089); here that is 2 s without anything.
@@ -18,7 +18,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-FRAME_BYTES = 320
 FRAME_SECONDS = 0.02
 CONNECT_SECONDS = 2.0
 """`MAX_CONNECT_TIMEOUT_MSEC` of `res_audiosocket.c`."""
@@ -30,7 +29,7 @@ KEY_DOWN_FRAMES = 5
 MAX_OWED_FRAMES = 50
 """After a stall of this host the frames owed go out at once; after one of a second, ticks are skipped, counted."""
 
-HANGUP, UUID, DTMF, AUDIO = 0x00, 0x01, 0x03, 0x10
+HANGUP, UUID, DTMF = 0x00, 0x01, 0x03
 RATES = {
     0x10: 8000,
     0x11: 12000,
@@ -47,7 +46,12 @@ RATES = {
 OnAudio = Callable[[float, bytes, int], None]
 """Told of each message of audio: when it came (s since the UUID), its samples, its rate in Hz."""
 NextFrame = Callable[[int], bytes]
-"""Asked for the frame of tick n (from 0), 320 bytes, unless a key is down in that tick."""
+"""Asked for the frame of tick n (from 0), 20 ms, unless a key is down in that tick."""
+
+
+def frame_bytes(rate: int) -> int:
+    """Bytes of 20 ms at so many samples a second."""
+    return rate // 50 * 2
 
 
 class ConnectError(ConnectionError):
@@ -72,8 +76,13 @@ class WireCounters:
 class AudioSocketCaller:
     """One call's connection. `connect` it, `start` it, wait for `ended`, `hang_up`; `close` it in any case."""
 
-    def __init__(self, call: uuid.UUID, next_frame: NextFrame, on_audio: OnAudio) -> None:
-        """Make a caller that asks `next_frame` for what to send and tells `on_audio` what it hears."""
+    def __init__(self, call: uuid.UUID, next_frame: NextFrame, on_audio: OnAudio, rate: int = 8000) -> None:
+        """Make a caller that asks `next_frame` for what to send and tells `on_audio` what it hears.
+
+        `rate`: samples a second of what is sent, one of `RATES`.
+        """
+        kind = next(kind for kind, hertz in RATES.items() if hertz == rate)
+        self._header = bytes((kind,)) + frame_bytes(rate).to_bytes(2, "big")
         self._call = call
         self._next_frame = next_frame
         self._on_audio = on_audio
@@ -157,7 +166,7 @@ class AudioSocketCaller:
             # Asterisk polls before it writes, and what the agent sent comes first.
             self._readable()
             if not self._key_is_down():
-                self._write(bytes((AUDIO, FRAME_BYTES >> 8, FRAME_BYTES & 0xFF)) + self._next_frame(tick))
+                self._write(self._header + self._next_frame(tick))
                 self.counters.frames_sent += 1
             tick += 1
             if self.now - self._heard_at > IDLE_SECONDS:
