@@ -70,6 +70,24 @@ static void test_rewind_stops_at_the_beginning_of_the_utterance(void) {
   for (uint32_t i = RAMP; i < N; i++) CHECK_EQ(out[i], sample(2, i));
 }
 
+static void test_a_flush_of_what_is_over_leaves_the_rewind(void) {
+  set_up(0);
+  say(1, 0, N);
+  CHECK_EQ(fa_producer_end(&producer, 1), FA_OK);
+  say(2, 0, 6 * N);
+  for (int i = 0; i < 6; i++) (void)frame(); /* one of 1, its empty end, four of 2 */
+  fa_playout_hold(&playout);
+  (void)frame();
+  uint32_t held = playout.position;
+  fa_played_t flushed = {0};
+  fa_playout_flush(&playout, 1, &flushed);
+  CHECK(!flushed.flushed && playout.paused);
+  fa_playout_resume(&playout, 60);
+  CHECK_EQ(playout.position, held - 3 * N);
+  (void)frame();
+  for (uint32_t i = RAMP; i < N; i++) CHECK_EQ(out[i], sample(2, held - 3 * N + i));
+}
+
 static void test_hold_with_little_left(void) {
   /* The slot's rest is shorter than the ramp: it goes on into the next slot. */
   set_up(0);
@@ -267,6 +285,7 @@ int main(void) {
   RUN(test_hold_and_resume_lose_no_sample);
   RUN(test_resume_rewinds_across_slots);
   RUN(test_rewind_stops_at_the_beginning_of_the_utterance);
+  RUN(test_a_flush_of_what_is_over_leaves_the_rewind);
   RUN(test_hold_with_little_left);
   RUN(test_hold_during_an_underrun);
   RUN(test_hold_before_the_first_frame);

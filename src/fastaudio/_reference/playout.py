@@ -363,7 +363,6 @@ class Playout:
             self.paused = False
             self._offset = 0
         self._current()
-        self.ring.release(self._cursor)
         return played
 
     def supersede(self) -> Played:

@@ -296,8 +296,7 @@ void fa_playout_flush(fa_playout_t *playout, uint32_t generation, fa_played_t *p
     playout->paused = false;
     playout->offset = 0;
   }
-  (void)current(playout);
-  release(playout, 0);
+  (void)current(playout); /* what is kept of an utterance that stays is for a resume to go back to */
 }
 
 bool fa_playout_supersede(fa_playout_t *playout, fa_played_t *played) {
