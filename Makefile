@@ -49,6 +49,7 @@ bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON 
 	@$(BIN)/python -m pytest benchmarks/micro/bench_*.py --benchmark-columns=median \
 		--benchmark-json=build/bench/micro.json -p no:cacheprovider
 	@$(BIN)/python benchmarks/density/run.py
+	@$(BIN)/python -m benchmarks.stalls
 
 build: $(VENV)/.tools ## A wheel, in dist/
 	@$(BIN)/python -m build --wheel --outdir dist

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,16 @@ def machine() -> dict[str, Any]:
     models = [
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
+    try:
+        package = version("fastaudio-agent")
+    except PackageNotFoundError:
+        package = "a source tree"
     return {
         "cores": len(os.sched_getaffinity(0)),
         "processor": models[0] if models else "unknown",
         "kernel": os.uname().release,
         "python": sys.version.split()[0],
-        "fastaudio-agent": version("fastaudio-agent"),
+        "fastaudio-agent": package,
     }
 
 

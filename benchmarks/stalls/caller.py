@@ -78,6 +78,7 @@ class Caller:
         self.said_at = 0.0
         """When the first frame of what was said last went out (`time.monotonic`), 0.0 before."""
         self._says = says
+        self._spoken_at = 0.0
         self._mouth = threading.Lock()
         self._over = threading.Event()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -105,6 +106,15 @@ class Caller:
         self._over.set()
         self._thread.join()
         self._socket.close()
+
+    @property
+    def has_heard_speech(self) -> bool:
+        """Whether any audio came that was not silence."""
+        return self._spoken_at > 0
+
+    def speaking_s_ago(self) -> float:
+        """Seconds since the last audio that was not silence."""
+        return time.monotonic() - self._spoken_at
 
     def latest_s(self, start: float = 0.0, end: float = float("inf")) -> float:
         """How late the caller itself was at the most, seconds, between two times."""
@@ -145,5 +155,7 @@ class Caller:
             if buffer[0] == 0x10:
                 self.heard.times.append(now)
                 self.heard.payloads.append(buffer[3 : 3 + size])
+                if any(self.heard.payloads[-1]):
+                    self._spoken_at = now
             buffer = buffer[3 + size :]
         return buffer

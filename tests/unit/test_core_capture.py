@@ -1,8 +1,10 @@
 """The caller's side of a call: placement, fill, speech, and readers."""
 
 import struct
+import tracemalloc
 from typing import Any
 
+from fastaudio import _core
 from fastaudio._reference import EventKind
 
 UUID = bytes(range(16))
@@ -143,6 +145,25 @@ def test_a_reader_begins_at_its_preroll(core: Any) -> None:
     assert call.reader(25).read(1)[0] == 25
     assert call.reader().read() is None
     assert call.reader(1000).position == 0
+
+
+def test_a_batch_is_copied_once() -> None:
+    """From the ring into the bytes that Python gets: nothing else is allocated, not even for a moment."""
+    call = live(_core)
+    reader = call.reader()
+    for n in range(60):
+        call.input(frame(_core, 2000 + n))
+        call.tick()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        got = reader.read(64, True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert got is not None
+    assert len(got[1]) == 60 * 320
+    assert peak - before < 2 * 60 * 320 + 60 + 1024
 
 
 def test_a_capture_is_told_once(core: Any) -> None:
