@@ -48,8 +48,9 @@ bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON 
 	@mkdir -p build/bench
 	@$(BIN)/python -m pytest benchmarks/micro/bench_*.py --benchmark-columns=median \
 		--benchmark-json=build/bench/micro.json -p no:cacheprovider
-	@$(BIN)/python benchmarks/density/run.py
 	@$(BIN)/python -m benchmarks.stalls
+	@$(BIN)/python -m benchmarks.pacing
+	@$(BIN)/python -m benchmarks.density
 
 build: $(VENV)/.tools ## A wheel, in dist/
 	@$(BIN)/python -m build --wheel --outdir dist

@@ -1,0 +1,1 @@
+"""How many calls a core carries, how evenly, and what each costs."""

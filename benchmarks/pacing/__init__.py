@@ -1,0 +1,1 @@
+"""How exactly a server keeps the time of its callers."""

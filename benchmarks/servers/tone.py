@@ -1,0 +1,19 @@
+"""What the Python servers play, and how they begin. Standard library alone: a peer's own environment has no more."""
+
+from __future__ import annotations
+
+import math
+import resource
+import struct
+
+SECOND = struct.pack("<8000h", *(round(8000 * math.sin(2 * math.pi * 440 * n / 8000)) for n in range(8000)))
+"""A second of 440 Hz at 8 kHz, a whole number of periods."""
+FRAME_BYTES = 320
+FRAMES = [SECOND[at : at + FRAME_BYTES] for at in range(0, len(SECOND), FRAME_BYTES)]
+BACKLOG = 1024
+
+
+def many_files() -> None:
+    """Let this process open as many files as it may."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
