@@ -31,6 +31,7 @@ test-c: $(VENV)/.tools ## The C core by itself: gcc, clang, sanitizers, planted 
 fuzz: FUZZ_SECONDS ?= 600
 fuzz: $(VENV)/.tools ## The fuzzers for ten minutes each (FUZZ_SECONDS=600)
 	@FUZZ_SECONDS=$(FUZZ_SECONDS) tests/c/run.sh fuzz
+	@$(BIN)/python tests/fuzz/binding/fuzz_binding.py --seconds $(FUZZ_SECONDS)
 
 gates: $(VENV)/.tools ## Instructions a frame of each unit of the C core, against committed limits
 	@$(BIN)/python tests/gates/run.py
