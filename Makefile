@@ -48,7 +48,7 @@ test-asterisk: $(VENV)/.tools ## Calls through a real Asterisk 22 (needs root; m
 bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON in build/bench
 	@mkdir -p build/bench
 	@$(BIN)/python -m pytest benchmarks/micro/bench_*.py --benchmark-columns=median \
-		--benchmark-json=build/bench/micro.json -p no:cacheprovider
+		--benchmark-json=build/bench/micro-rounds.json -p no:cacheprovider
 	@$(BIN)/python -m benchmarks.stalls
 	@$(BIN)/python -m benchmarks.pacing
 	@$(BIN)/python -m benchmarks.density

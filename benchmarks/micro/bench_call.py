@@ -1,11 +1,14 @@
-"""The rings and a call's tick: against plain Python. The engine does the same without the shell around it."""
+"""The ring and a call's tick: against plain Python and asyncio. The engine has no shell around them."""
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import struct
 from typing import TYPE_CHECKING, Any
 
 from fastaudio import _core, _reference
+from fastaudio._reference.playout import Ring
 
 if TYPE_CHECKING:
     from benchmarks.micro.conftest import Compare
@@ -58,3 +61,43 @@ def test_ring_write(compare: Compare) -> None:
         return write
 
     compare("ring, write and drop a frame", work(_core), "_reference", work(_reference), of=FRAMES)
+
+
+def test_ring_write_and_consume(compare: Compare, c_loops: ctypes.CDLL) -> None:
+    """A frame through the ring, producer and consumer in one thread: against the queue of an asyncio agent."""
+    times = 500
+    frame = SPEECH[:320]
+    queue: asyncio.Queue[bytes] = asyncio.Queue(128)
+    assert c_loops.ring_loop(frame, times) == times
+
+    def through_a_queue() -> None:
+        for _ in range(times):
+            queue.put_nowait(frame)
+            queue.get_nowait()
+
+    compare(
+        "ring, write and consume a frame, C",
+        lambda: c_loops.ring_loop(frame, times),
+        "asyncio.Queue put and get",
+        through_a_queue,
+        of=times,
+    )
+    compare(
+        "ring, write and consume a frame, C",
+        lambda: c_loops.ring_loop(frame, times),
+        "_reference",
+        reference_ring(frame, times),
+        of=times,
+    )
+
+
+def reference_ring(frame: bytes, times: int) -> Any:
+    ring = Ring(128)
+    producer, playout = _reference.Producer(ring, 320), _reference.Playout(ring, 8000, 0)
+
+    def work() -> None:
+        for _ in range(times):
+            producer.write(1, frame)
+            playout.frame()
+
+    return work

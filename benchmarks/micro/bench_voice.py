@@ -71,6 +71,14 @@ def test_vad(compare: Compare, mode: int) -> None:
         lambda: [binding.is_speech(frame, 8000) for frame in SLICES],
         of=FRAMES,
     )
+    twin = _reference.Vad("webrtc", 8000, mode)
+    compare(
+        "WebRTC VAD and rms of a frame",
+        lambda: [ours.frame(frame, 800, 300) for frame in SLICES],
+        "_reference",
+        lambda: [twin.frame(frame, 800, 300) for frame in SLICES],
+        of=FRAMES,
+    )
     both = _core.Vad("rms+webrtc", 8000, mode)
     quiet = struct.pack("<160h", *(round(NOISE.gauss(0, 40)) for _ in range(160)))
     compare(

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
-import json
+import os
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -13,9 +17,12 @@ from typing import Any, Protocol
 
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parents[2]))  # for `benchmarks.report` where pytest runs the installed wheel
+from benchmarks.report import table, write
+
 ROUNDS = 21
 ROUND_S = 0.004
-RESULTS = Path(__file__).parents[2] / "build" / "bench" / "micro.json"
+C_SOURCES = Path(__file__).parents[2] / "src" / "fastaudio" / "c"
 Work = Callable[[], object]
 
 
@@ -91,20 +98,75 @@ def compare(benchmark: Any) -> Compare:
     return measure
 
 
+@dataclass(frozen=True)
+class DetectorCost:
+    """What 20 ms of a call cost with a detector, in ns: the caller silent, speaking, on a noisy line."""
+
+    detector: str
+    quiet_ns: float
+    speech_ns: float
+    noise_ns: float
+
+
+costs: list[DetectorCost] = []
+
+
+@pytest.fixture
+def detector_costs() -> list[DetectorCost]:
+    """Where a benchmark puts what it measured."""
+    return costs
+
+
+@pytest.fixture
+def cost_of() -> type[DetectorCost]:
+    """Makes one."""
+    return DetectorCost
+
+
+@pytest.fixture(scope="session")
+def c_loops(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
+    """The functions of loops.c; each returns a 64-bit number, 0 when something is wrong."""
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    library = tmp_path_factory.mktemp("c") / "loops.so"
+    sources = [
+        Path(__file__).with_name("loops.c"),
+        *(C_SOURCES / f"{unit}.c" for unit in ("frame", "playout", "rechunk")),
+    ]
+    command = [compiler, "-std=c11", "-D_GNU_SOURCE", "-O3", "-shared", "-fPIC", "-fvisibility=hidden"]
+    subprocess.run([*command, f"-I{C_SOURCES}", *map(str, sources), "-o", str(library)], check=True)
+    loaded = ctypes.CDLL(str(library))
+    for name in ("parse_loop", "encode_loop", "ring_loop"):
+        getattr(loaded, name).restype = ctypes.c_uint64
+    return loaded
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints the ratios and writes them to build/bench/micro.json."""
-    if not ratios:
+    """Prints the tables and writes them to build/bench/micro.json."""
+    if not ratios and not costs:
         return
-    line = terminalreporter.write_line
-    line("")
-    line(f"{'what':<32} {'ns each':>9} {'baseline':<30} {'ns each':>9} {'times faster (quartiles)':>26}")
-    for ratio in ratios:
-        spread = f"{ratio.times:>8.1f}  ({ratio.low:.1f} .. {ratio.high:.1f})"
-        goal = (
-            "" if not ratio.goal else f"  goal {ratio.goal:g}: {'reached' if ratio.times >= ratio.goal else 'MISSED'}"
+    terminalreporter.write_line("")
+    rows = [
+        (
+            ratio.what,
+            f"{ratio.ns:.1f}",
+            ratio.baseline,
+            f"{ratio.baseline_ns:.1f}",
+            f"{ratio.times:.1f}  ({ratio.low:.1f} .. {ratio.high:.1f})",
+            "" if not ratio.goal else f"{ratio.goal:g}: {'reached' if ratio.times >= ratio.goal else 'MISSED'}",
         )
-        line(f"{ratio.what:<32} {ratio.ns:>9.1f} {ratio.baseline:<30} {ratio.baseline_ns:>9.1f} {spread:>26}{goal}")
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
+        for ratio in ratios
+    ]
+    print(table(("what", "ns each", "baseline", "ns each", "times faster (quartiles)", "goal"), rows))
+    if costs:
+        lines = [(c.detector, f"{c.quiet_ns:.0f}", f"{c.speech_ns:.0f}", f"{c.noise_ns:.0f}") for c in costs]
+        print("\n20 ms of a call in which the agent speaks, by hand, in ns:")
+        print(table(("detector", "silent caller", "speech", "noise"), lines))
     how = f"median and quartiles of {ROUNDS} pairs of alternating rounds of at least {ROUND_S * 1000:.0f} ms"
-    RESULTS.write_text(json.dumps({"how": how, "ratios": [asdict(ratio) for ratio in ratios]}, indent=2) + "\n")
-    line(f"{how}; written to {RESULTS}")
+    write(
+        "micro",
+        how,
+        ratios=[asdict(ratio) for ratio in ratios],
+        detectors=[asdict(cost) for cost in costs],
+    )
