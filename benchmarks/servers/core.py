@@ -3,7 +3,8 @@
     python -m benchmarks.servers.core [--detector NAME] [--lead FRAMES] [--quiet]
 
 Barge-in is off, since callers who talk all the time would silence the tone; the detector runs all the same. At SIGUSR1
-it marks a beginning, at SIGTERM it prints a line of JSON with the lateness of its ticks since then, and ends.
+it marks a beginning, at SIGTERM it prints a line of JSON with the lateness of its ticks since then, and what it did
+about it in all, and ends.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import signal
 import socket
 
 import fastaudio
-from benchmarks.servers.tone import BACKLOG, SECOND, many_files
+from benchmarks.servers.tone import BACKLOG, SOUND, many_files
 
 SHARES = (0.5, 0.9, 0.99, 0.999, 1.0)
 
@@ -24,7 +25,7 @@ SHARES = (0.5, 0.9, 0.99, 0.999, 1.0)
 async def play(call: fastaudio.Call) -> None:
     try:
         while True:
-            await call.play(SECOND)
+            await call.play(SOUND)
     except fastaudio.EngineClosed:
         return
 
@@ -47,7 +48,10 @@ async def main(options: fastaudio.CallOptions, quiet: bool) -> None:
         print(engine.port, flush=True)
         await stop.wait()
         late = engine.lateness().since(marks[-1])
-        print(json.dumps({"ticks": late.ticks, "late_us": {share: late.quantile_us(share) for share in SHARES}}))
+        counters = engine.counters()
+        counted = {name: counters[name] for name in ("caught_up", "skipped", "stalls")}
+        quantiles = {share: late.quantile_us(share) for share in SHARES}
+        print(json.dumps({"ticks": late.ticks, "late_us": quantiles, **counted}))
         await engine.stop()
         await acceptor
 

@@ -95,10 +95,16 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving(name: str, core: int) -> Iterator[Server]:
-    """A server that runs on `core` and nowhere else. Raises `Unavailable`."""
+def serving(name: str, core: int, sound: Path | None = None) -> Iterator[Server]:
+    """A server that runs on `core` and nowhere else. Raises `Unavailable`.
+
+    `sound`: a file with PCM that it plays again and again, in place of the tone.
+    """
     command = ["taskset", "-c", str(core), *COMMANDS[name]()]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT)
+    environment = os.environ if sound is None else {**os.environ, "BENCH_SOUND": str(sound)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment
+    )
     try:
         assert process.stdout is not None
         ready, _, _ = select.select([process.stdout], [], [], START_S)

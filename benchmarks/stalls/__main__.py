@@ -1,19 +1,16 @@
 """What is left of speech when the server stands still in the middle of it, or has to share its core.
 
-    python -m benchmarks.stalls [--quick] [--servers core-0 core-2 asyncio] [--disturbances 50 200 1000 hog]
+    python -m benchmarks.stalls [--quick] [--servers core asyncio ...] [--disturbances 50 200 1000 hog]
 
-A server plays speech in which no two samples are alike to one caller. One and a half seconds into it the server's
-process is stopped (SIGSTOP) for so many milliseconds, or four programs that do nothing but spin run on its core for
-two seconds. The caller, on another core, notes when each sample came. A point at which the caller itself was late is
-taken again.
+A server plays speech in which no two samples are alike to one caller. A second into it the server's process is stopped
+(SIGSTOP) for so many milliseconds, or four programs that do nothing but spin run on its core for a second and a half.
+The caller, on another core, notes when each sample came. A point at which the caller itself was late is taken again.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import os
 import signal
 import subprocess
 import sys
@@ -25,16 +22,19 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.servers.install import Unavailable
+from benchmarks.servers.start import WHAT, Server, serving, take_cores
 from benchmarks.stalls.caller import Caller, numbered
-from benchmarks.stalls.judge import RATE, Verdict, judge
-from benchmarks.stalls.serve import SERVERS
+from benchmarks.stalls.judge import Verdict, judge
 
-BEFORE_S = 1.5
+SERVERS = ["core, no lead", "core", "asyncio", "asterisk-ai-voice-agent", "asterisk-audiosocket"]
+DISTURBANCES = ["50", "200", "1000", "hog"]
+SAMPLES = 65440
+"""8.18 s in whole frames: the most that no two samples of 16 bits need be alike in."""
+BEFORE_S = 1.0
 AFTER_S = 5.0
-QUICK_AFTER_S = 1.5
-SPARE_S = 1.0
-"""Speech behind what is judged, for servers that play slowly."""
-HOG_S = 2.0
+QUICK_AFTER_S = 1.0
+HOG_S = 1.5
 HOGS = 4
 OWN_LATE_MS = 10.0
 """A caller that was later than this has measured itself."""
@@ -59,62 +59,45 @@ class Point:
     own_late_ms: float
 
 
-def command(server: str, speech: Path) -> list[str]:
-    """The command that starts a server; it prints its port first."""
-    return [sys.executable, "-m", "benchmarks.stalls.serve", server, str(speech)]
-
-
-@contextlib.contextmanager
-def running(arguments: list[str], core: int) -> Iterator[subprocess.Popen[str]]:
-    """A process pinned to a core, gone afterwards."""
-    with subprocess.Popen(["taskset", "-c", str(core), *arguments], stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-
-
-@contextlib.contextmanager
-def disturbed(disturbance: str, process: subprocess.Popen[str], core: int) -> Iterator[None]:
-    """Does to the server what is to be done; it is over when the block is entered."""
+def disturb(disturbance: str, server: Server, core: int) -> None:
+    """Does to the server what is to be done, and returns when it is over."""
     if disturbance == "hog":
-        with contextlib.ExitStack() as hogs:
-            for _ in range(HOGS):
-                hogs.enter_context(running([sys.executable, "-c", "while True: pass"], core))
+        spin = ["taskset", "-c", str(core), sys.executable, "-c", "while True: pass"]
+        hogs = [subprocess.Popen(spin) for _ in range(HOGS)]
+        try:
             time.sleep(HOG_S)
+        finally:
+            for hog in hogs:
+                hog.kill()
+                hog.wait()
     else:
-        process.send_signal(signal.SIGSTOP)
+        server.process.send_signal(signal.SIGSTOP)
         time.sleep(int(disturbance) / 1000)
-        process.send_signal(signal.SIGCONT)
-    yield
+        server.process.send_signal(signal.SIGCONT)
 
 
-def measure(disturbance: str, server: str, after_s: float, cores: tuple[int, int]) -> Point:
-    """One point, taken once. Raises SystemExit when the server does not start."""
-    samples = round((BEFORE_S + after_s + SPARE_S + (HOG_S if disturbance == "hog" else 0)) * RATE)
+@contextlib.contextmanager
+def speech() -> Iterator[Path]:
+    """A file with speech of which no two samples are alike."""
     with tempfile.TemporaryDirectory() as folder:
-        speech = Path(folder) / "speech.raw"
-        speech.write_bytes(numbered(samples))
-        with running(command(server, speech), cores[1]) as process:
-            assert process.stdout is not None
-            port = process.stdout.readline().strip()
-            if not port:
-                raise SystemExit(f"stalls: {server} does not start: {' '.join(command(server, speech))}")
-            with Caller(int(port)) as caller:
-                wait_for_speech(caller)
-                time.sleep(BEFORE_S)
-                start = time.monotonic()
-                with disturbed(disturbance, process, cores[1]):
-                    end = time.monotonic()
-                wait_for_silence(caller, end + after_s)
-            told = process.stdout.readline()
-    return Point(
-        disturbance,
-        server,
-        judge(caller.heard.speech(), samples, start, end, after_s),
-        json.loads(told or "{}"),
-        round(1000 * caller.latest_s(), 1),
-    )
+        path = Path(folder) / "speech.raw"
+        path.write_bytes(numbered(SAMPLES))
+        yield path
+
+
+def measure(disturbance: str, name: str, after_s: float, core: int) -> Point:
+    """One point, taken once. Raises `Unavailable`, and ValueError when there was nothing to judge."""
+    with speech() as sound, serving(name, core, sound) as server:
+        with Caller(server.port) as caller:
+            wait_for_speech(caller)
+            time.sleep(BEFORE_S)
+            start = time.monotonic()
+            disturb(disturbance, server, core)
+            end = time.monotonic()
+            time.sleep(after_s)
+        counted = server.finish() if name.startswith("core") else {}
+    verdict = judge(caller.heard.speech(), start, end, after_s)
+    return Point(disturbance, name, verdict, counted, round(1000 * caller.latest_s(), 1))
 
 
 def wait_for_speech(caller: Caller) -> None:
@@ -126,38 +109,31 @@ def wait_for_speech(caller: Caller) -> None:
     raise ValueError("no speech within ten seconds")
 
 
-def wait_for_silence(caller: Caller, earliest: float) -> None:
-    """Until nothing but silence, or nothing at all, has come for half a second."""
-    while time.monotonic() < earliest or caller.speaking_s_ago() < 0.5:
-        time.sleep(0.1)
-
-
-def measure_fairly(disturbance: str, server: str, after_s: float, cores: tuple[int, int]) -> Point:
+def measure_fairly(disturbance: str, name: str, after_s: float, core: int) -> Point:
     """One point, from the try in which the caller itself was least late; one is enough when it was in time.
 
-    Raises SystemExit when no try could be judged.
+    Raises `Unavailable`, also when no try could be judged.
     """
     tries: list[Point] = []
-    for left in reversed(range(TRIES)):
+    why = ""
+    while len(tries) < TRIES and not any(point.own_late_ms <= OWN_LATE_MS for point in tries):
         try:
-            tries.append(measure(disturbance, server, after_s, cores))
+            tries.append(measure(disturbance, name, after_s, core))
         except ValueError as error:
-            if not left and not tries:
-                raise SystemExit(f"stalls: {server}, {disturbance}: {error}") from error
-            continue
-        if tries[-1].own_late_ms <= OWN_LATE_MS:
-            break
+            if why:
+                raise Unavailable(str(error)) from error
+            why = str(error)
     return min(tries, key=lambda point: point.own_late_ms)
 
 
 def row(point: Point) -> list[str]:
     """A line of the table."""
-    verdict, counted = point.verdict, dict(point.counted)
-    if "late_max_ns" in counted:
-        counted["late_ms"] = round(counted.pop("late_max_ns") / 1e6)
-    told = ", ".join(f"{name} {value}" for name, value in counted.items()) or "nothing"
+    verdict, counted = point.verdict, point.counted
+    told = ", ".join(f"{name} {counted[name]}" for name in ("caught_up", "skipped", "stalls") if name in counted)
+    if "late_us" in counted:
+        told += f", late {counted['late_us']['1.0'] / 1000:.0f} ms"
     return [
-        f"{point.disturbance} {point.server}",
+        f"{'hog' if point.disturbance == 'hog' else point.disturbance + ' ms'}: {point.server}",
         str(verdict.lost),
         str(verdict.repeated + verdict.misplaced),
         f"{verdict.gap_ms:.0f}",
@@ -165,34 +141,41 @@ def row(point: Point) -> list[str]:
         f"{round(verdict.slip_ms):+d}",
         f"{verdict.burst:g}",
         f"{point.own_late_ms:.0f}" + ("!" if point.own_late_ms > OWN_LATE_MS else ""),
-        told,
+        told or "nothing",
     ]
 
 
 def main() -> int:
     """Run the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.stalls", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="slip after 1.5 s instead of 5: about a minute less a server"
-    )
-    parser.add_argument("--servers", nargs="+", default=list(SERVERS), choices=list(SERVERS))
-    parser.add_argument("--disturbances", nargs="+", default=["50", "200", "1000", "hog"], metavar="MS|hog")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the slip after one second instead of five")
+    parser.add_argument("--servers", nargs="+", default=SERVERS, choices=SERVERS)
+    parser.add_argument("--disturbances", nargs="+", default=DISTURBANCES, choices=DISTURBANCES)
     options = parser.parse_args()
-    available = sorted(os.sched_getaffinity(0))
-    cores = (available[0], available[-1])
-    os.sched_setaffinity(0, {cores[0]})
     after_s = QUICK_AFTER_S if options.quick else AFTER_S
-    points = []
+    core = take_cores()
+    points: list[Point] = []
+    left_out: list[str] = []
     for disturbance in options.disturbances:
-        for server in options.servers:  # one after the other, so that what the host does meets them alike
-            points.append(measure_fairly(disturbance, server, after_s, cores))
-            print(f"{disturbance} {server}: {points[-1].verdict}", file=sys.stderr)
-    headings = ["disturbance, server", "lost", "repeated", "gap", "silence", "slip", "burst", "own", "counted"]
+        for name in options.servers:  # in turns, so that what the host does meets them alike
+            try:
+                points.append(measure_fairly(disturbance, name, after_s, core))
+            except Unavailable as reason:
+                left_out.append(f"{disturbance}, {name}: skipped, because {reason}")
+                continue
+            print(f"{disturbance}, {name}: {points[-1].verdict}", file=sys.stderr)
+    headings = ["disturbance: server", "lost", "repeated", "gap", "silence", "slip", "burst", "own", "counted"]
     print(report.table(headings, [row(point) for point in points]))
+    for line in [*left_out, *(f"{name}: {what}" for name, what in WHAT.items() if name in options.servers)]:
+        print(line)
     how = HOW.format(after=after_s, own=OWN_LATE_MS, tries=TRIES)
-    report.write("stalls", how, after_s=after_s, points=[asdict(point) for point in points])
+    report.write(
+        "stalls-quick" if options.quick else "stalls",
+        how,
+        after_s=after_s,
+        left_out=left_out,
+        points=[asdict(point) for point in points],
+    )
     return 0
 
 

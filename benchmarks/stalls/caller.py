@@ -78,7 +78,7 @@ class Caller:
         self.said_at = 0.0
         """When the first frame of what was said last went out (`time.monotonic`), 0.0 before."""
         self._says = says
-        self._spoken_at = 0.0
+        self._has_heard_speech = False
         self._mouth = threading.Lock()
         self._over = threading.Event()
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=10)
@@ -110,11 +110,7 @@ class Caller:
     @property
     def has_heard_speech(self) -> bool:
         """Whether any audio came that was not silence."""
-        return self._spoken_at > 0
-
-    def speaking_s_ago(self) -> float:
-        """Seconds since the last audio that was not silence."""
-        return time.monotonic() - self._spoken_at
+        return self._has_heard_speech
 
     def latest_s(self, start: float = 0.0, end: float = float("inf")) -> float:
         """How late the caller itself was at the most, seconds, between two times."""
@@ -155,7 +151,6 @@ class Caller:
             if buffer[0] == 0x10:
                 self.heard.times.append(now)
                 self.heard.payloads.append(buffer[3 : 3 + size])
-                if any(self.heard.payloads[-1]):
-                    self._spoken_at = now
+                self._has_heard_speech = self._has_heard_speech or any(self.heard.payloads[-1])
             buffer = buffer[3 + size :]
         return buffer

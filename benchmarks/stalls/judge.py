@@ -34,18 +34,18 @@ class Verdict:
     burst: float
 
 
-def judge(speech: Heard, samples: int, start: float, end: float, after_s: float) -> Verdict:
-    """Compares speech with the numbers 1 to `samples`, disturbed from `start` to `end`; the slip is that at `after_s`.
+def judge(speech: Heard, start: float, end: float, after_s: float) -> Verdict:
+    """Compares speech, disturbed from `start` to `end`, with the numbers from 1 on; the slip is that at `after_s`.
 
     Raises ValueError when there is too little speech before or behind the disturbance to tell.
     """
     heard = array("H", speech.audio)
-    once = set(heard)
+    once = set(heard) - {0}
     before = _slip_ms(speech, start - NEAR_S, start)
     behind = _slip_ms(speech, end + after_s - NEAR_S, end + after_s)
     return Verdict(
-        lost=samples - len(once & set(range(1, samples + 1))),
-        repeated=len(heard) - len(once),
+        lost=max(once, default=0) - len(once),
+        repeated=len(heard) - heard.count(0) - len(once),
         misplaced=sum(b <= a for a, b in pairwise(heard)),
         gap_ms=round(1000 * max(b - a for a, b in pairwise(speech.times)), 1),
         silence_ms=round(_longest_silence_ms(speech), 1),

@@ -13,10 +13,11 @@ import pytest
 from benchmarks.servers import install
 
 ROOT = Path(__file__).parents[2]
+SHORT = ("--seconds=1", "--warmup=0.3")
 
 
 def benchmark(name: str, *options: str) -> str:
-    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", "--seconds=1", "--warmup=0.3", *options]
+    command = [sys.executable, "-m", f"benchmarks.{name}", "--quick", *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -30,7 +31,7 @@ def results(name: str) -> dict[str, list[dict[str, object]]]:
 
 
 def test_density_measures_the_servers_beside_each_other() -> None:
-    said = benchmark("density", "--calls", "3", "--servers", "bare", "core", "asyncio")
+    said = benchmark("density", *SHORT, "--calls", "3", "--servers", "bare", "core", "asyncio")
     assert "a quiet call of the core" in said
     assert "CPU of core at 3 calls:" in said
     points = {str(point["server"]): point for point in results("density")["points"]}
@@ -46,7 +47,7 @@ def test_density_measures_the_servers_beside_each_other() -> None:
 
 
 def test_pacing_tells_the_rate_and_the_lateness_of_the_core() -> None:
-    said = benchmark("pacing", "--calls=3", "--peer-calls=2", "--servers", "core, no lead", "asyncio")
+    said = benchmark("pacing", *SHORT, "--calls=3", "--peer-calls=2", "--servers", "core, no lead", "asyncio")
     assert "core, no lead, lateness of" in said
     assert "every call within 100 ppm of 50 frames a second" in said
     found = json.loads((ROOT / "build" / "bench" / "pacing-quick.json").read_text())["servers"]
@@ -54,6 +55,19 @@ def test_pacing_tells_the_rate_and_the_lateness_of_the_core() -> None:
     assert found["asyncio"]["heard"]["calls"] == 2
     assert found["asyncio"]["heard"]["rate_ppm_median"] < -10_000  # sleep(0.02) never is 20 ms
     assert found["core, no lead"]["counted"]["ticks"] >= 3 * 40
+
+
+def test_stalls_tells_what_is_left_of_the_speech() -> None:
+    said = benchmark("stalls", "--servers", "core", "--disturbances", "200")
+    assert "200 ms: core" in said
+    (point,) = results("stalls")["points"]
+    verdict, counted = point["verdict"], point["counted"]
+    assert isinstance(verdict, dict)
+    assert isinstance(counted, dict)
+    assert (verdict["lost"], verdict["repeated"], verdict["misplaced"]) == (0, 0, 0)
+    assert verdict["gap_ms"] >= 180
+    assert counted["stalls"] >= 1
+    assert counted["skipped"] >= 8
 
 
 def test_a_peer_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
