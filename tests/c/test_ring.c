@@ -17,6 +17,14 @@
 #define STRESS_SLOTS 1000000u
 #endif
 
+static void test_every_frame_is_aligned(void) {
+  static const uint32_t frames[] = {320, 480, 640, 960, 1280, 1764, 1920, 3840, 7680};
+  for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
+    CHECK_EQ(fa_ring_stride(frames[i]) % 8, 0);
+    CHECK(fa_ring_stride(frames[i]) >= sizeof(fa_slot_head_t) + frames[i]);
+  }
+}
+
 static void test_arguments(void) {
   fa_ring_t ring;
   static uint64_t memory[2 * (FRAME + 8) / 8];
@@ -140,6 +148,7 @@ static void test_two_threads_capacity_4(void) { stress(4); }
 int main(void) {
   check_time_limit(60);
   RUN(test_arguments);
+  RUN(test_every_frame_is_aligned);
   RUN(test_against_model);
   RUN(test_two_threads_capacity_2);
   RUN(test_two_threads_capacity_4);

@@ -37,14 +37,15 @@ class Twins(RuleBasedStateMachine):
         rms_only=st.booleans(),
         follow=st.booleans(),
         wait=st.integers(0, 12),
+        late=st.integers(1, 7),
         events=st.sampled_from([4, 1024, 1024]),
         barge_ms=st.sampled_from([60, 300]),
         limit_ticks=st.sampled_from([3, 75]),
         decide_ticks=st.sampled_from([0, 8, 50]),
     )
     def begin(
-        self, rate: int, lead: int, rewind_ms: int, rms_only: bool, follow: bool, wait: int, events: int,
-        barge_ms: int, limit_ticks: int, decide_ticks: int,
+        self, rate: int, lead: int, rewind_ms: int, rms_only: bool, follow: bool, wait: int, late: int,
+        events: int, barge_ms: int, limit_ticks: int, decide_ticks: int,
     ) -> None:  # fmt: skip
         rms_only = rms_only or rate not in (8000, 16000)
         follow = follow and rms_only
@@ -74,14 +75,14 @@ class Twins(RuleBasedStateMachine):
         self.closed = False
         self.at_rate(rate)
         if follow:
-            self.follow(rate, wait)
+            self.follow(rate, wait, late)
 
     def at_rate(self, rate: int) -> None:
         self.frame_samples = rate // 50
         self.scale = rate // 8000
         self.kind = _reference.AUDIO_KINDS[rate]
 
-    def follow(self, rate: int, wait: int) -> None:
+    def follow(self, rate: int, wait: int, late: int) -> None:
         """The rate is known by the caller's first audio, or not within 200 ms."""
         self.at_rate(8000)
         for n in range(wait):
@@ -90,8 +91,10 @@ class Twins(RuleBasedStateMachine):
             self.tick(1, stalled=False)
         if wait < _reference.RATE_TICKS:
             self.at_rate(rate)
+        self.both("late", late)
         self.receive(_core.message(self.kind, pcm(1, self.frame_samples, 99)))
         assert self.both("frame_bytes") == 2 * self.frame_samples
+        self.tick(late, stalled=late > 4)
         self.readers = [[call.reader()] for call in self.calls]  # of now: nobody could read before
 
     def both(self, method: str, *args: Any, **options: Any) -> Any:
