@@ -98,6 +98,19 @@ async def test_wideband_speech_has_twice_the_samples_and_the_same_times(options:
     assert wide.words == narrow.words
 
 
+@pytest.mark.parametrize("rate", [8000, 16000])
+async def test_a_new_context_counts_from_the_end_of_the_one_before(options: CartesiaOptions, rate: int) -> None:
+    tts = CartesiaTts(replace(options, sample_rate=rate))
+    synthesis = await tts.open()
+    synthesis.take(Audio(bytes(2 * rate)))
+    synthesis._renew()
+    synthesis.take(Words(("later",), (5,)))
+    synthesis.take(None)
+    events = [event async for event in synthesis.events()]
+    assert events[1] == Words(("later",), (1005,))
+    await tts.close()
+
+
 async def test_nothing_to_say_asks_for_nothing(tts: CartesiaTts, sandbox: Sandbox) -> None:
     assert (await speak(tts, "")).pcm == b""
     assert sandbox.cartesia.counters["messages"] == 0

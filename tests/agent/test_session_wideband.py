@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import wave
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from agent.sandbox.speech import Speech
+from agent.call.speech import Speech
+from agent.sandbox.speech import Speech as Spoken
 
 if TYPE_CHECKING:
     from tests.agent.conftest import QuickVoice, RigMaker
@@ -23,11 +25,11 @@ def brighten(voice: QuickVoice) -> None:
     """Add a tone to the agent's voice that only wideband carries."""
     speak = voice.speak
 
-    def bright(text: str, sample_rate: int) -> Speech:
+    def bright(text: str, sample_rate: int) -> Spoken:
         speech = speak(text, sample_rate)
         time_s = np.arange(len(speech.samples)) / sample_rate
         tone = (1000 * np.sin(2 * np.pi * BRIGHT_HZ * time_s)).astype(np.int16)
-        return Speech(speech.samples + tone, sample_rate, speech.words)
+        return Spoken(speech.samples + tone, sample_rate, speech.words)
 
     voice.speak = bright  # type: ignore[method-assign]
 
@@ -68,6 +70,26 @@ async def test_a_call_at_16_khz_from_the_caller_to_the_recording(a_rig: RigMaker
     assert heard[BRIGHT_HZ] > 0.02
     assert heard[220] < 0.01, "played at half its speed"
     assert result.rate == 16000
+
+
+class Mute:
+    """An utterance that takes everything at once."""
+
+    async def play(self, pcm: bytes) -> None:
+        pass
+
+    async def end(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+async def test_a_second_of_speech_is_a_second(rate: int) -> None:
+    call: Any = SimpleNamespace(rate=rate, begin=Mute)
+    nothing: Any = None
+    speech = Speech(call, nothing)
+    await speech.say_recorded(bytes(2 * rate), None, "Hello")
+    assert speech.audio_ms == 1000
+    await speech.cancel()
 
 
 def test_the_page_that_the_log_points_at_is_there() -> None:
