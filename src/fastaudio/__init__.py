@@ -27,6 +27,7 @@ except ImportError as error:  # pragma: no cover - what a source tree without a 
 
 from fastaudio.call import Call, Event, EventKind, Played, Utterance
 from fastaudio.capture import Batch, CaptureStream
+from fastaudio.detector import BargeInDetector
 from fastaudio.engine import Engine
 from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolError, StaleGeneration
 from fastaudio.lateness import Lateness
@@ -35,6 +36,7 @@ from fastaudio.options import TICK_MS, BargeInOptions, CallOptions, Rate
 __all__ = [
     "END_REASONS",
     "TICK_MS",
+    "BargeInDetector",
     "BargeInOptions",
     "Batch",
     "Call",

@@ -71,7 +71,7 @@ cdef extern from "vad.h" nogil:
         int (*set_mode)(void *handle, int mode)
         int (*process)(void *handle, int rate, const int16_t *samples, size_t count)
     ctypedef enum fa_detector_t:
-        FA_DETECT_RMS, FA_DETECT_WEBRTC, FA_DETECT_RMS_WEBRTC
+        FA_DETECT_RMS, FA_DETECT_WEBRTC, FA_DETECT_RMS_WEBRTC, FA_DETECT_ADAPTIVE
     ctypedef struct fa_vad_config_t:
         fa_detector_t detector
         uint32_t rate
@@ -80,6 +80,7 @@ cdef extern from "vad.h" nogil:
         uint32_t rms
         bint voiced_loud
         bint voiced
+        bint convincing
     ctypedef struct fa_vad_t:
         pass
     ctypedef enum fa_gate_event_t:
@@ -89,6 +90,9 @@ cdef extern from "vad.h" nogil:
     fa_result_t fa_vad_init(fa_vad_t *vad, const fa_vad_config_t *config, const fa_webrtc_t *webrtc)
     void fa_vad_close(fa_vad_t *vad)
     fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud_rms, uint32_t quiet_rms)
+    bint fa_detector_needs_webrtc(fa_detector_t detector)
+    void fa_vad_played(fa_vad_t *vad, uint32_t rms)
+    void fa_vad_interrupted(fa_vad_t *vad)
     void fa_gate_init(fa_gate_t *gate, uint32_t stop_frames)
     fa_gate_event_t fa_gate_frame(fa_gate_t *gate, bint voiced, uint32_t *frames_back)
 
@@ -102,10 +106,21 @@ cdef extern from "bargein.h" nogil:
     ctypedef struct fa_bargein_t:
         pass
     fa_result_t fa_bargein_init(fa_bargein_t *bargein, const fa_bargein_config_t *config)
-    fa_bargein_config_t fa_bargein_defaults(uint32_t rms, uint32_t barge_ms, bint unbroken)
-    void fa_bargein_frame(fa_bargein_t *bargein, bint voiced)
+    fa_bargein_config_t fa_bargein_defaults(fa_detector_t detector, uint32_t rms, uint32_t barge_ms, bint unbroken)
+    void fa_bargein_frame(fa_bargein_t *bargein, bint voiced, bint convincing)
     fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bint playing)
     void fa_bargein_reset(fa_bargein_t *bargein)
+
+
+cdef extern from "interruption.h" nogil:
+    ctypedef enum fa_state_t:
+        FA_STATE_IDLE, FA_STATE_HOLD, FA_STATE_RESUME, FA_STATE_BARGE_IN
+    ctypedef struct fa_interruption_t:
+        pass
+    fa_result_t fa_interruption_init(fa_interruption_t *one, const fa_vad_config_t *vad,
+                                     const fa_bargein_config_t *bargein, const fa_webrtc_t *webrtc)
+    void fa_interruption_close(fa_interruption_t *one)
+    fa_state_t fa_interruption_feed(fa_interruption_t *one, const int16_t *caller, const int16_t *played)
 
 
 cdef extern from "playout.h" nogil:
@@ -161,6 +176,7 @@ cdef extern from "call.h" nogil:
         uint64_t holds, resumes, barge_ins, flushes, dtmf, blocked, events_lost
     ctypedef struct fa_call_t:
         uint32_t id
+        fa_call_config_t config
         uint32_t frame_bytes
         uint32_t early
         uint8_t uuid[16]

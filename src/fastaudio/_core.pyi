@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from typing import Any, Final, Literal, Self, TypeAlias, final
 
 _Buffer: TypeAlias = bytes | bytearray | memoryview
-_Detector: TypeAlias = Literal["rms", "webrtc", "rms+webrtc"]
+_Detector: TypeAlias = Literal["rms", "webrtc", "rms+webrtc", "adaptive"]
 _Event: TypeAlias = tuple[int, int, int, int, int, int]
 """(kind, call, generation, value, position in samples, time in ns); the kinds are `fa_event_kind_t` in event.h."""
 
 DETECTORS: Final[dict[str, int]]
 """The detectors by name."""
+STATES: Final[tuple[str, ...]]
+"""What `Interruption.feed` answers."""
 END_REASONS: Final[tuple[str, ...]]
 """Why a connection or call ends, by the number that the ENDED and REFUSED events carry."""
 HISTOGRAM_BOUNDS_US: Final[tuple[int, ...]]
@@ -107,18 +109,24 @@ class Gate:
 
 @final
 class Vad:
-    """Is a frame of 20 ms speech: by level, by WebRTC's detector (package webrtcvad-wheels), or by both."""
+    """Is a frame of 20 ms speech: by level, by WebRTC's detector (webrtcvad-wheels), by both, or by its own rules."""
 
     def __new__(cls, detector: _Detector | str = "rms+webrtc", rate: int = 8000, webrtc_mode: int = 2) -> Self:
         """`rate` is 8000 or 16000, for "rms" that of any audio kind; `webrtc_mode` is 0..3, 3 the most reluctant.
 
         Raises ValueError when an argument is out of range, FastAudioError when webrtcvad-wheels is needed and missing.
         """
-    def frame(self, pcm: _Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool]:
-        """(rms, speech against `loud_rms`, speech against `quiet_rms`); levels are of 32768.
+    def frame(self, pcm: _Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool]:
+        """(rms, speech against `loud_rms`, speech against `quiet_rms`, convincing); levels are of 32768.
 
-        The WebRTC detector runs only where a level is reached. Raises ValueError when `pcm` is not one frame.
+        `convincing`: with the frames before it, enough to act upon; always, but for the adaptive detector, which has
+        thresholds of its own. The WebRTC detector runs only where a level is reached. Raises ValueError when `pcm` is
+        not one frame.
         """
+    def played(self, rms: int) -> None:
+        """Once a tick: the level of what was played in it, 0 for silence. The adaptive detector learns its echo."""
+    def interrupted(self) -> None:
+        """The agent was interrupted: what came just now is the caller's voice, and no echo to learn from."""
 
 @final
 class BargeIn:
@@ -127,6 +135,7 @@ class BargeIn:
     def __new__(
         cls,
         *,
+        detector: _Detector | str = "rms+webrtc",
         rms: int = 800,
         barge_ms: int = 300,
         unbroken: bool = False,
@@ -143,18 +152,34 @@ class BargeIn:
         """The rules; each windowed one is "`need` of the last `window` frames are voiced", windows of 1..64.
 
         `rms`: level of speech, of 32768. `barge_ms`: the barge-in window, 20..1280; `unbroken`: all of it must be
-        voiced, else 60 %. `release_ticks`: held and without speech for so long is a resume. `decide_ticks`: held for so
-        long without either is a barge-in (0: never). `limit_ticks`: a barge-in without a word from the agent is a
-        flush. `rewind_ms`: where a resume goes on, 0..200 before the held sample.
+        voiced, else 60 %, or 45 % for the detector `adaptive`, whose frames are vowels. `release_ticks`: held and
+        without speech for so long is a resume. `decide_ticks`: held for so long without either is a barge-in (0:
+        never). `limit_ticks`: a barge-in without a word from the agent is a flush. `rewind_ms`: where a resume goes on,
+        0..200 before the held sample.
 
         Raises ValueError when a value is out of range, TypeError for an option that does not exist.
         """
-    def frame(self, voiced: bool) -> None:
-        """One frame of the caller."""
+    def frame(self, voiced: bool, convincing: bool = True) -> None:
+        """One frame of the caller; a hold or a barge-in begins only at a `convincing` one."""
     def tick(self, playing: bool) -> Literal["hold", "resume", "barge_in", "flush"] | None:
         """One tick, after the frames that came before it; `playing`: an utterance is open or waits."""
     def reset(self) -> None:
         """The agent has decided: what was heard so far counts no more."""
+
+@final
+class Interruption:
+    """A detector and its state machine without a call; `fastaudio.BargeInDetector` is its public face."""
+
+    def __new__(
+        cls,
+        detector: _Detector | str = "adaptive",
+        rate: int = 8000,
+        webrtc_mode: int = 2,
+        bargein: dict[str, Any] | None = None,
+    ) -> Self:
+        """Arguments and errors as those of `Vad` and `BargeIn`."""
+    def feed(self, caller: _Buffer, played: _Buffer | None = None) -> Literal["idle", "hold", "resume", "barge_in"]:
+        """20 ms of the caller and what was played meanwhile. Raises ValueError when either is not one frame."""
 
 # ---- one call
 

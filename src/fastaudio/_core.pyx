@@ -12,7 +12,9 @@ from posix.dlfcn cimport RTLD_NOW, dlopen, dlsym
 
 from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolError, StaleGeneration
 
-DETECTORS = {"rms": FA_DETECT_RMS, "webrtc": FA_DETECT_WEBRTC, "rms+webrtc": FA_DETECT_RMS_WEBRTC}
+DETECTORS = {"rms": FA_DETECT_RMS, "webrtc": FA_DETECT_WEBRTC, "rms+webrtc": FA_DETECT_RMS_WEBRTC,
+             "adaptive": FA_DETECT_ADAPTIVE}
+STATES = ("idle", "hold", "resume", "barge_in")
 END_REASONS = tuple(fa_end_text(<fa_end_t>i).decode() for i in range(FA_END_REASONS))
 HISTOGRAM_BOUNDS_US = tuple(fa_histogram_bound_us(i) for i in range(FA_HISTOGRAM_BUCKETS))
 
@@ -236,7 +238,7 @@ cdef class Vad:
         config.detector = detector_of(detector)
         config.rate = rate
         config.webrtc_mode = webrtc_mode
-        check(fa_vad_init(&self.vad, &config, NULL if config.detector == FA_DETECT_RMS else load_webrtc()))
+        check(fa_vad_init(&self.vad, &config, webrtc_for(config.detector)))
         self.frame_bytes = rate // 50 * 2
         self.ready = True
 
@@ -252,7 +254,13 @@ cdef class Vad:
         memcpy(samples, &pcm[0], self.frame_bytes)
         with nogil:
             frame = fa_vad_frame(&self.vad, samples, loud_rms, quiet_rms)
-        return frame.rms, bool(frame.voiced_loud), bool(frame.voiced)
+        return frame.rms, bool(frame.voiced_loud), bool(frame.voiced), bool(frame.convincing)
+
+    def played(self, uint32_t rms):
+        fa_vad_played(&self.vad, rms)
+
+    def interrupted(self):
+        fa_vad_interrupted(&self.vad)
 
 
 cdef fa_detector_t detector_of(name) except *:
@@ -262,8 +270,12 @@ cdef fa_detector_t detector_of(name) except *:
         raise ValueError(f"no detector {name!r}; there are {', '.join(DETECTORS)}") from None
 
 
-cdef fa_bargein_config_t bargein_config(dict options) except *:
-    cdef fa_bargein_config_t c = fa_bargein_defaults(options.pop("rms", 800), options.pop("barge_ms", 300),
+cdef const fa_webrtc_t *webrtc_for(fa_detector_t detector) except? NULL:
+    return load_webrtc() if fa_detector_needs_webrtc(detector) else NULL
+
+
+cdef fa_bargein_config_t bargein_config(fa_detector_t detector, dict options) except *:
+    cdef fa_bargein_config_t c = fa_bargein_defaults(detector, options.pop("rms", 800), options.pop("barge_ms", 300),
                                                      options.pop("unbroken", False))
     c.enabled = options.pop("enabled", c.enabled)
     c.hold_window = options.pop("hold_window", c.hold_window)
@@ -284,18 +296,54 @@ cdef class BargeIn:
 
     cdef fa_bargein_t bargein
 
-    def __cinit__(self, **options):
-        cdef fa_bargein_config_t config = bargein_config(options)
+    def __cinit__(self, *, detector="rms+webrtc", **options):
+        cdef fa_bargein_config_t config = bargein_config(detector_of(detector), options)
         check(fa_bargein_init(&self.bargein, &config))
 
-    def frame(self, bint voiced):
-        fa_bargein_frame(&self.bargein, voiced)
+    def frame(self, bint voiced, bint convincing=True):
+        fa_bargein_frame(&self.bargein, voiced, convincing)
 
     def tick(self, bint playing):
         return (None, "hold", "resume", "barge_in", "flush")[<int>fa_bargein_tick(&self.bargein, playing)]
 
     def reset(self):
         fa_bargein_reset(&self.bargein)
+
+
+cdef class Interruption:
+    """A detector and its state machine, without a call."""
+
+    cdef fa_interruption_t one
+    cdef uint32_t frame_bytes
+    cdef bint ready
+
+    def __cinit__(self, detector="adaptive", uint32_t rate=8000, uint32_t webrtc_mode=2, dict bargein=None):
+        cdef fa_vad_config_t vad
+        vad.detector = detector_of(detector)
+        vad.rate = rate
+        vad.webrtc_mode = webrtc_mode
+        cdef fa_bargein_config_t config = bargein_config(vad.detector, dict(bargein or {}))
+        check(fa_interruption_init(&self.one, &vad, &config, webrtc_for(vad.detector)))
+        self.frame_bytes = rate // 50 * 2
+        self.ready = True
+
+    def __dealloc__(self):
+        if self.ready:
+            fa_interruption_close(&self.one)
+
+    cdef int take(self, const uint8_t[::1] pcm, int16_t *samples) except -1:
+        if <uint32_t>pcm.shape[0] != self.frame_bytes:
+            raise ValueError(f"a frame has {self.frame_bytes} bytes, not {pcm.shape[0]}")
+        memcpy(samples, &pcm[0], self.frame_bytes)
+        return 0
+
+    def feed(self, const uint8_t[::1] caller not None, const uint8_t[::1] played=None):
+        cdef int16_t near[320]
+        cdef int16_t far[320]
+        self.take(caller, near)
+        if played is not None:
+            self.take(played, far)
+        return STATES[<int>fa_interruption_feed(&self.one, near, far if played is not None else NULL)]
 
 
 # ---- one call -------------------------------------------------------------------------------------------------------
@@ -324,9 +372,9 @@ cdef class Call:
         config.vad.detector = detector_of(detector)
         config.vad.rate = rate
         config.vad.webrtc_mode = webrtc_mode
-        config.bargein = bargein_config(dict(bargein or {}))
+        config.bargein = bargein_config(config.vad.detector, dict(bargein or {}))
         check(fa_call_create(&self.call, id, &config,
-                             NULL if config.vad.detector == FA_DETECT_RMS else load_webrtc()))
+                             webrtc_for(config.vad.detector)))
         self.thread = PyThread_get_thread_ident()
 
     def __dealloc__(self):
@@ -688,7 +736,7 @@ cdef class Engine:
 
     def set_bargein(self, Call call not None, **options):
         self.usable()
-        cdef fa_bargein_config_t config = bargein_config(options)
+        cdef fa_bargein_config_t config = bargein_config(call.call.config.vad.detector, options)
         self.commanded(fa_engine_set_bargein(self.engine, call.call, &config))
 
     def accepting(self, bint on):

@@ -10,6 +10,9 @@ from fastaudio import _core
 Rate = Literal[8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000]
 """Samples a second of AudioSocket's audio kinds 0x10 to 0x18 (Asterisk: include/asterisk/res_audiosocket.h)."""
 
+Detector = Literal["rms", "webrtc", "rms+webrtc", "adaptive"]
+"""Ways to tell speech: by level, by WebRTC's detector, by both, or by pitch above noise and the agent's own echo."""
+
 TICK_MS = 20
 """A frame, a block of the capture and a tick of the clock: 20 ms."""
 
@@ -59,7 +62,7 @@ class CallOptions:
     lead_frames: int = 2
     playback_ms: int = 2560
     capture_ms: int = 2560
-    detector: Literal["rms", "webrtc", "rms+webrtc"] = "rms+webrtc"
+    detector: Detector = "adaptive"
     webrtc_mode: int = 2
     listen_rms: int = 300
     stop_ms: int = 200

@@ -22,7 +22,7 @@ static inline fa_call_config_t config(void) {
                             .listen_rms = 300,
                             .stop_ms = 100,
                             .vad = {.detector = FA_DETECT_RMS},
-                            .bargein = fa_bargein_defaults(800, 300, false)};
+                            .bargein = fa_bargein_defaults(FA_DETECT_RMS, 800, 300, false)};
 }
 
 static inline void set_up_with(const fa_call_config_t *with) {

@@ -55,7 +55,7 @@ static inline void finish(void) {
 static inline fa_call_t *spare(uint32_t id) {
   fa_call_config_t with = {.rate = 8000, .playback_slots = 128, .capture_blocks = 128, .lead = 2, .listen_rms = 300,
                            .stop_ms = 200, .vad = {.detector = FA_DETECT_RMS},
-                           .bargein = fa_bargein_defaults(800, 300, false)};
+                           .bargein = fa_bargein_defaults(FA_DETECT_RMS, 800, 300, false)};
   CHECK_EQ(fa_call_create(&calls[call_count], id, &with, NULL), FA_OK);
   CHECK_EQ(fa_engine_spare(engine, calls[call_count]), FA_OK);
   return calls[call_count++];

@@ -15,7 +15,7 @@ static fa_bargein_action_t run(fa_bargein_t *bargein, const char *frames, bool p
   fa_bargein_action_t action = FA_DO_NONE;
   for (; *frames != 0; frames++) {
     CHECK_EQ(action, FA_DO_NONE);
-    if (*frames != ' ') fa_bargein_frame(bargein, *frames == 'x');
+    if (*frames != ' ') fa_bargein_frame(bargein, *frames == 'x', true);
     action = fa_bargein_tick(bargein, playing);
   }
   return action;
@@ -43,7 +43,7 @@ static void test_arguments(void) {
 static void test_defaults_are_valid(void) {
   for (uint32_t ms = 0; ms < 3000; ms += 20)
     for (int unbroken = 0; unbroken < 2; unbroken++) {
-      fa_bargein_config_t config = fa_bargein_defaults(700, ms, unbroken);
+      fa_bargein_config_t config = fa_bargein_defaults(FA_DETECT_RMS, 700, ms, unbroken);
       fa_bargein_t bargein;
       CHECK_EQ(fa_bargein_init(&bargein, &config), FA_OK);
       if (unbroken) CHECK_EQ(config.barge_need, config.barge_window);

@@ -116,7 +116,7 @@ static void test_commands_reach_the_call(void) {
   (void)wait_event(FA_EVENT_HOLD);
   CHECK_EQ(fa_engine_resume(engine, call, 100), FA_OK);
   (void)wait_event(FA_EVENT_RESUME);
-  fa_bargein_config_t bad = fa_bargein_defaults(800, 300, false);
+  fa_bargein_config_t bad = fa_bargein_defaults(FA_DETECT_RMS, 800, 300, false);
   CHECK_EQ(fa_engine_set_bargein(engine, call, &bad), FA_OK);
   bad.hold_need = 60;
   CHECK_EQ(fa_engine_set_bargein(engine, call, &bad), FA_ERR_ARG);
@@ -188,7 +188,7 @@ static void test_a_peer_that_breaks_the_protocol(void) {
 static void test_the_rate_of_the_caller(void) {
   start();
   fa_call_config_t with = {.rate = FA_RATE_OF_CALLER, .playback_slots = 128, .capture_blocks = 128, .lead = 2,
-                           .listen_rms = 300, .stop_ms = 200, .bargein = fa_bargein_defaults(800, 300, false)};
+                           .listen_rms = 300, .stop_ms = 200, .bargein = fa_bargein_defaults(FA_DETECT_RMS, 800, 300, false)};
   for (uint32_t id = 1; id <= 2; id++) {
     CHECK_EQ(fa_call_create(&calls[call_count], id, &with, NULL), FA_OK);
     CHECK_EQ(fa_engine_spare(engine, calls[call_count++]), FA_OK);

@@ -54,7 +54,7 @@ static void test_set_up(void) {
   config.webrtc_mode = 4;
   CHECK_EQ(fa_vad_init(&vad, &config, &stub), FA_ERR_ARG);
   config.webrtc_mode = 0;
-  config.detector = (fa_detector_t)3;
+  config.detector = (fa_detector_t)4;
   CHECK_EQ(fa_vad_init(&vad, &config, &stub), FA_ERR_ARG);
   config.detector = FA_DETECT_WEBRTC;
   init_result = -1; /* nothing is leaked when WebRTC refuses */

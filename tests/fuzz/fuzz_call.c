@@ -79,7 +79,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   uint32_t rate = data[0] & 1 ? 16000 : rates[data[0] >> 6];
   fa_call_config_t config = {.rate = rate, .playback_slots = 32, .capture_blocks = 128,
                              .lead = data[0] >> 1 & 3, .listen_rms = 100, .stop_ms = 100,
-                             .bargein = fa_bargein_defaults(200, 100 + (data[0] >> 3 & 7) * 60u, false)};
+                             .bargein = fa_bargein_defaults(FA_DETECT_RMS, 200, 100 + (data[0] >> 3 & 7) * 60u, false)};
   fuzz_t f = {.generation = 1};
   NEED(fa_call_create(&f.call, 1, &config, NULL) == FA_OK);
   fa_call_start(f.call, &events, uuid, 0);

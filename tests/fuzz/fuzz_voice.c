@@ -121,7 +121,7 @@ static void check_rules(input_t *input) {
             config.rewind_ms <= 200 && config.release_ticks > 0 && config.limit_ticks > 0;
   NEED((fa_bargein_init(&bargein, &config) == FA_OK) == ok);
   if (!ok) {
-    config = fa_bargein_defaults(800, take8(input) * 6, config.enabled & 1);
+    config = fa_bargein_defaults(FA_DETECT_RMS, 800, take8(input) * 6, config.enabled & 1);
     NEED(fa_bargein_init(&bargein, &config) == FA_OK); /* the defaults are always in range */
   }
   fa_gate_t gate;
@@ -139,7 +139,7 @@ static void check_rules(input_t *input) {
       history.voiced[history.count++] = voiced;
       fa_run_push(&run, voiced);
       check_gate(&gate, voiced);
-      fa_bargein_frame(&bargein, voiced);
+      fa_bargein_frame(&bargein, voiced, true);
       check_bargein(&bargein, &history, &from, bits != 0x33);
     }
     check_run(&run, &history, 1 + bits % 64);

@@ -63,7 +63,7 @@ static void set_up_call(fa_detector_t detector, const fa_webrtc_t *webrtc) {
   static const uint8_t uuid[FA_UUID_BYTES] = {1};
   fa_call_config_t config = {.rate = 8000, .playback_slots = 128, .capture_blocks = 128, .lead = 2, .listen_rms = 300,
                              .stop_ms = 200, .vad = {.detector = detector, .webrtc_mode = 2},
-                             .bargein = fa_bargein_defaults(800, 300, false)};
+                             .bargein = fa_bargein_defaults(FA_DETECT_RMS, 800, 300, false)};
   must(fa_events_init(&events, 4096) == FA_OK, "no events");
   must(fa_call_create(&call, 1, &config, webrtc) == FA_OK, "no call");
   fa_call_start(call, &events, uuid, 0);
@@ -117,7 +117,7 @@ static void rules(void) {
   for (uint32_t i = 0; i < FRAMES; i++) {
     uint32_t back;
     bool voiced = i % SCENES >= 15;
-    fa_bargein_frame(&call->bargein, voiced);
+    fa_bargein_frame(&call->bargein, voiced, true);
     seen += (uint64_t)fa_bargein_tick(&call->bargein, true) + fa_gate_frame(&call->gate, voiced, &back);
   }
 }

@@ -34,7 +34,7 @@ class Twins(RuleBasedStateMachine):
         rate=st.sampled_from([8000, 16000, *_reference.AUDIO_KINDS]),
         lead=st.integers(0, 3),
         rewind_ms=st.sampled_from([0, 35, 200]),
-        rms_only=st.booleans(),
+        detector=st.sampled_from(["rms", "rms+webrtc", "adaptive"]),
         follow=st.booleans(),
         wait=st.integers(0, 12),
         late=st.integers(1, 7),
@@ -44,17 +44,18 @@ class Twins(RuleBasedStateMachine):
         decide_ticks=st.sampled_from([0, 8, 50]),
     )
     def begin(
-        self, rate: int, lead: int, rewind_ms: int, rms_only: bool, follow: bool, wait: int, late: int,
+        self, rate: int, lead: int, rewind_ms: int, detector: str, follow: bool, wait: int, late: int,
         events: int, barge_ms: int, limit_ticks: int, decide_ticks: int,
     ) -> None:  # fmt: skip
-        rms_only = rms_only or rate not in (8000, 16000)
-        follow = follow and rms_only
+        if rate not in (8000, 16000):
+            detector = "rms"
+        follow = follow and detector == "rms"
         options: dict[str, Any] = {
             "rate": 0 if follow else rate,
             "lead": lead,
             "playback_slots": 32,
             "capture_blocks": 128,
-            "detector": "rms" if rms_only else "rms+webrtc",
+            "detector": detector,
             "bargein": {
                 "rewind_ms": rewind_ms,
                 "barge_ms": barge_ms,

@@ -3,6 +3,7 @@
 import math
 import random
 import struct
+from array import array
 from typing import Any
 
 import pytest
@@ -128,7 +129,7 @@ def test_webrtc_is_the_binding_frame_by_frame(rate: int, mode: int, make: Any) -
         frame = pcm[at : at + size]
         answer = compiled.frame(frame, 32768, 32768)  # levels are of no account to this detector
         speech = bool(binding.is_speech(frame, rate))
-        assert answer == (_core.rms(frame), speech, speech)
+        assert answer == (_core.rms(frame), speech, speech, True)
         assert answer == reference.frame(frame, 32768, 32768)
         heard.append(speech)
     if make is speech_like:  # the comparison is worth something: both answers occur
@@ -146,7 +147,49 @@ def test_both_together_run_the_detector_only_where_a_level_is_reached(rate: int)
         frame = pcm[at : at + size]
         level = _core.rms(frame)
         speech = level >= 300 and bool(binding.is_speech(frame, rate))
-        expected = (level, speech and level >= 800, speech)
+        expected = (level, speech and level >= 800, speech, True)
         assert [vad.frame(frame, 800, 300) for vad in vads] == [expected, expected]
-        answers.add(expected[1:])
+        answers.add(expected[1:3])
     assert answers == {(True, True), (False, True), (False, False)}
+
+
+def scene(rate: int, frames: int, seed: int) -> list[tuple[bytes, int]]:
+    """(what the caller sends, the level of what is played): noise, speech, echo and both at once, in turns."""
+    voice, noise = speech_like(rate, frames, seed), white_noise(rate, frames, seed + 1)
+    size = rate // 50
+    pairs = []
+    for n in range(frames):
+        gain = (0.02, 0.3, 1.0, 0.05)[n // 40 % 4]
+        near = array("h", voice[2 * size * n : 2 * size * (n + 1)])
+        far = 3000 if n // 25 % 3 else 0
+        rough = array("h", noise[2 * size * n : 2 * size * (n + 1)])
+        mixed = (int(a * gain + b * 0.01) for a, b in zip(near, rough, strict=True))
+        pairs.append((array("h", mixed).tobytes(), far))
+    return pairs
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+def test_adaptive_is_its_reference_frame_by_frame(rate: int) -> None:
+    compiled, reference = (module.Vad("adaptive", rate) for module in (_core, _reference))
+    answers = set()
+    for n, (frame, played) in enumerate(scene(rate, 600, 21)):
+        got = compiled.frame(frame, 800, 300)
+        assert got == reference.frame(frame, 800, 300)
+        answers.add(got[1:])
+        for vad in (compiled, reference):
+            vad.played(played)
+            if n == 300:
+                vad.interrupted()
+    assert {answer[0] for answer in answers} == {False, True}
+    assert {answer[2] for answer in answers} == {False, True}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32768), st.integers(0, 32767)), max_size=40))
+def test_adaptive_is_its_reference_on_anything(frames: list[tuple[int, int, int]]) -> None:
+    compiled, reference = (module.Vad("adaptive", 8000) for module in (_core, _reference))
+    for seed, played, peak in frames:
+        numbers = random.Random(seed)
+        frame = array("h", (numbers.randint(-peak - (peak == 32767), peak) for _ in range(160))).tobytes()
+        for vad in (compiled, reference):
+            vad.played(played)
+        assert compiled.frame(frame, 800, 300) == reference.frame(frame, 800, 300)

@@ -8,7 +8,7 @@ from fastaudio._reference import capture as cap
 from fastaudio._reference.capture import Capture, Reader
 from fastaudio._reference.playout import LEAD_MAX, Played, Playout, Producer, Ring
 from fastaudio._reference.types import Buffer
-from fastaudio._reference.voice import BargeIn, Gate, Vad
+from fastaudio._reference.voice import BargeIn, Gate, Vad, rms
 from fastaudio._reference.wire import (
     AUDIO_KINDS,
     AUDIO_RATES,
@@ -96,10 +96,11 @@ class Call:
         self._rate_known = rate != RATE_OF_CALLER
         self._lay_out(rate if self._rate_known else RATE_UNTIL_KNOWN)
         self._parser = FrameParser()
-        self._bargein = BargeIn(**(bargein or {}))
+        self._bargein = BargeIn(detector=detector, **(bargein or {}))
         self._gate = Gate(stop_ms // 20)
         self._listen_rms = listen_rms
         self._early = 0  # periods of the tick to come that have passed already
+        self._played_rms = 0  # the loudest frame that this tick has sent
         self._gaps_seen = 0  # filled blocks that the detector has been told of
         self._stage = b""  # a frame of the caller that is not whole yet
         self._counters = dict.fromkeys(COUNTERS, 0)
@@ -259,14 +260,14 @@ class Call:
     def _caller_gaps(self, now_ns: int) -> None:
         """Fill is silence to the detector too: speech that ran into a gap ends, and is no interruption behind it."""
         for back in range(self._capture.filled - self._gaps_seen, 0, -1):
-            self._bargein.frame(False)
+            self._bargein.frame(False, False)
             self._tell_gate(False, 0, self._capture.caller_at - back, now_ns)
         self._gaps_seen = self._capture.filled
 
     def _caller_frame(self, frame: bytes, now_ns: int) -> None:
-        level, loud, voiced = self._vad.frame(frame, self._bargein.rms, self._listen_rms)
+        level, loud, voiced, convincing = self._vad.frame(frame, self._bargein.rms, self._listen_rms)
         self._counters["frames_in"] += 1
-        self._bargein.frame(loud)
+        self._bargein.frame(loud, convincing)
         self._tell_gate(voiced, level, self._capture.caller_at, now_ns)
         speech = self._gate.speaking or voiced
         self._capture.caller(frame, cap.SPEECH if speech else 0, quiet=not speech)
@@ -331,6 +332,7 @@ class Call:
             self._tell_hold(EventKind.RESUME, now_ns)
         elif action == "barge_in":
             self._counters["barge_ins"] += 1
+            self._vad.interrupted()
             self._tell_hold(EventKind.BARGE_IN, now_ns)
         elif action == "flush":
             self._tell_played(self._playout.flush(self._playout.subject[0]), now_ns)
@@ -385,6 +387,8 @@ class Call:
         elif not self._hung_up:
             self._hung_up = True
             out = message(KIND_HANGUP)
+        self._vad.played(self._played_rms)
+        self._played_rms = 0
         self._capture.publish()
         self._caller_gaps(now_ns)
         self._heard = (self._playout.generation, self._playout.heard)
@@ -420,6 +424,7 @@ class Call:
         self._capture.sent(frame, cap.HELD if self._playout.paused else 0)
         self._counters["frames_out"] += 1
         self._counters["audio_out"] += frame is not None
+        self._played_rms = max(self._played_rms, rms(frame) if frame is not None else 0)
         return message(AUDIO_KINDS[self.rate], frame if frame is not None else bytes(self.frame_bytes))
 
     def _notify(self, now_ns: int) -> None:

@@ -9,11 +9,12 @@ from typing import Literal
 
 import webrtcvad
 
+from fastaudio._reference.adaptive import Adaptive
 from fastaudio._reference.types import Buffer
 from fastaudio._reference.wire import AUDIO_KINDS
 
-Detector = Literal["rms", "webrtc", "rms+webrtc"]
-DETECTORS: tuple[Detector, ...] = ("rms", "webrtc", "rms+webrtc")
+Detector = Literal["rms", "webrtc", "rms+webrtc", "adaptive"]
+DETECTORS: tuple[Detector, ...] = ("rms", "webrtc", "rms+webrtc", "adaptive")
 
 START_WINDOW, START_NEED = 5, 3
 """Local speech starts when 3 of the last 5 frames are voiced."""
@@ -96,7 +97,7 @@ class Gate:
 
 
 class Vad:
-    """Is a frame of 20 ms speech: by its level, by WebRTC's detector (package `webrtcvad`), or by both."""
+    """Is a frame of 20 ms speech: by its level, by WebRTC's detector (`webrtcvad`), by both, or by its own rules."""
 
     def __init__(self, detector: str = "rms+webrtc", rate: int = 8000, webrtc_mode: int = 2) -> None:
         """`rate` is 8000 or 16000 samples a second, for "rms" that of any audio kind.
@@ -113,10 +114,11 @@ class Vad:
             raise ValueError("argument out of range")
         self._detector = detector
         self._rate = rate
-        self._webrtc = None if detector == "rms" else webrtcvad.Vad(webrtc_mode)
+        self._webrtc = webrtcvad.Vad(webrtc_mode) if "webrtc" in detector else None
+        self._adaptive = Adaptive(rate) if detector == "adaptive" else None
 
-    def frame(self, pcm: Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool]:
-        """(rms, speech against `loud_rms`, speech against `quiet_rms`).
+    def frame(self, pcm: Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool]:
+        """(rms, speech against `loud_rms`, speech against `quiet_rms`, enough to act upon with the frames before).
 
         WebRTC's detector adapts to what it is given, so it matters that it runs only where a level is reached.
 
@@ -128,13 +130,26 @@ class Vad:
         if len(data) != self._rate // 50 * 2:
             raise ValueError(f"a frame has {self._rate // 50 * 2} bytes, not {len(data)}")
         level = rms(data)
+        if self._adaptive is not None:
+            heard = self._adaptive.frame(samples_of(data), level)
+            return level, heard.voiced, heard.speech, heard.convincing
         if self._detector == "webrtc":
             loud_rms = quiet_rms = 0
         loud, quiet = level >= loud_rms, level >= quiet_rms
         if self._webrtc is not None and (loud or quiet):
             speech = bool(self._webrtc.is_speech(data, self._rate))
             loud, quiet = loud and speech, quiet and speech
-        return level, loud, quiet
+        return level, loud, quiet, True
+
+    def played(self, rms: int) -> None:
+        """Once a tick: the level of what was played in it, 0 for silence."""
+        if self._adaptive is not None:
+            self._adaptive.played(rms)
+
+    def interrupted(self) -> None:
+        """The agent was interrupted: what came just now is the caller's voice."""
+        if self._adaptive is not None:
+            self._adaptive.interrupted()
 
 
 class BargeIn:
@@ -144,13 +159,22 @@ class BargeIn:
     held --it was a cough--> idle (resume); barged --no word from the agent for `limit_ticks`--> idle (flush).
     """
 
-    def __init__(self, *, rms: int = 800, barge_ms: int = 300, unbroken: bool = False, **options: int) -> None:
+    def __init__(
+        self,
+        *,
+        detector: str = "rms+webrtc",
+        rms: int = 800,
+        barge_ms: int = 300,
+        unbroken: bool = False,
+        **options: int,
+    ) -> None:
         """The rules; each windowed one is "so many of the last so many frames are voiced".
 
         Args:
+            detector: Whose frames they are: the adaptive one's are vowels, and fewer of them are enough.
             rms: Level of speech while the agent speaks, of 32768 (the call's detector uses it).
             barge_ms: Length of the barge-in window, taken as frames of 20 ms, 1..64 of them.
-            unbroken: The classic rule: every frame of the window; else 60 % of them.
+            unbroken: The classic rule: every frame of the window; else 60 % of them, 45 % for `adaptive`.
             options: `enabled`, `hold_window`, `hold_need`, `barge_window`, `barge_need`, `release_ticks`,
                 `decide_ticks` (0: never), `limit_ticks`, `rewind_ms` (0..200).
 
@@ -159,13 +183,14 @@ class BargeIn:
             TypeError: An option that does not exist.
 
         """
+        percent, hold = (45, 3) if detector == "adaptive" else (60, 4)
         window = min(max(barge_ms // 20, 1), HISTORY)
         self.rms = rms
         self.enabled = options.pop("enabled", 1)
         self.hold_window = options.pop("hold_window", min(window, 5))
-        self.hold_need = options.pop("hold_need", min(window, 4))
+        self.hold_need = options.pop("hold_need", min(window, hold))
         self.barge_window = options.pop("barge_window", window)
-        self.barge_need = options.pop("barge_need", window if unbroken else -(-window * 3 // 5))
+        self.barge_need = options.pop("barge_need", window if unbroken else -(-window * percent // 100))
         self.release_ticks = options.pop("release_ticks", 10)
         self.decide_ticks = options.pop("decide_ticks", 50)
         self.limit_ticks = options.pop("limit_ticks", 75)
@@ -181,10 +206,12 @@ class BargeIn:
         self._run = Run()
         self._ticks = 0  # in this state
         self._quiet = 0  # ticks since a voiced frame
+        self._convincing = False
 
-    def frame(self, voiced: bool) -> None:
-        """One frame of the caller."""
+    def frame(self, voiced: bool, convincing: bool = True) -> None:
+        """One frame of the caller; `convincing`: it lets the voiced frames count."""
         self._run.push(voiced)
+        self._convincing = convincing
         if voiced:
             self._quiet = 0
 
@@ -193,7 +220,7 @@ class BargeIn:
         self._ticks += 1
         self._quiet += 1
         if self.state == "idle":
-            if not self.enabled or not playing or self._run.voiced(self.hold_window) < self.hold_need:
+            if not self.enabled or not playing or not self._lasts(self.hold_window, self.hold_need):
                 return None
             self._enter("held")
             self._quiet = 1
@@ -205,8 +232,11 @@ class BargeIn:
         self.reset()
         return "flush"
 
+    def _lasts(self, window: int, need: int) -> bool:
+        return self._convincing and self._run.voiced(window) >= need
+
     def _tick_held(self) -> Literal["resume", "barge_in"] | None:
-        if self._run.voiced(self.barge_window) >= self.barge_need:
+        if self._lasts(self.barge_window, self.barge_need):
             self._enter("barged")
             return "barge_in"
         if self._quiet > self.release_ticks:

@@ -1,15 +1,16 @@
 #include "bargein.h"
 
-fa_bargein_config_t fa_bargein_defaults(uint32_t rms, uint32_t barge_ms, bool unbroken) {
+fa_bargein_config_t fa_bargein_defaults(fa_detector_t detector, uint32_t rms, uint32_t barge_ms, bool unbroken) {
+  uint32_t percent = detector == FA_DETECT_ADAPTIVE ? 45 : 60, hold = detector == FA_DETECT_ADAPTIVE ? 3 : 4;
   uint32_t window = barge_ms / FA_TICK_MS;
   if (window < 1) window = 1;
   if (window > 64) window = 64;
-  uint32_t need = unbroken ? window : (window * 3 + 4) / 5;
+  uint32_t need = unbroken ? window : (window * percent + 99) / 100;
   return (fa_bargein_config_t){
       .enabled = 1,
       .rms = rms,
       .hold_window = window < 5 ? window : 5,
-      .hold_need = window < 4 ? window : 4,
+      .hold_need = window < hold ? window : hold,
       .barge_window = window,
       .barge_need = need,
       .release_ticks = 10,
@@ -29,8 +30,9 @@ fa_result_t fa_bargein_init(fa_bargein_t *bargein, const fa_bargein_config_t *co
   return FA_OK;
 }
 
-void fa_bargein_frame(fa_bargein_t *bargein, bool voiced) {
+void fa_bargein_frame(fa_bargein_t *bargein, bool voiced, bool convincing) {
   fa_run_push(&bargein->run, voiced);
+  bargein->convincing = convincing;
   if (voiced) bargein->quiet = 0;
 }
 
@@ -46,6 +48,10 @@ void fa_bargein_reset(fa_bargein_t *bargein) {
 
 void fa_bargein_force(fa_bargein_t *bargein, fa_bargein_state_t state) { enter(bargein, state); }
 
+static bool lasts(const fa_bargein_t *bargein, uint32_t window, uint32_t need) {
+  return bargein->convincing && fa_run_voiced(&bargein->run, window) >= need;
+}
+
 fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bool playing) {
   const fa_bargein_config_t *config = &bargein->config;
   bargein->ticks++;
@@ -53,12 +59,12 @@ fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bool playing) {
   switch (bargein->state) {
     case FA_BARGE_IDLE:
       if (!config->enabled || !playing) return FA_DO_NONE;
-      if (fa_run_voiced(&bargein->run, config->hold_window) < config->hold_need) return FA_DO_NONE;
+      if (!lasts(bargein, config->hold_window, config->hold_need)) return FA_DO_NONE;
       enter(bargein, FA_BARGE_HELD);
       bargein->quiet = 1;
       return FA_DO_HOLD;
     case FA_BARGE_HELD:
-      if (fa_run_voiced(&bargein->run, config->barge_window) >= config->barge_need) {
+      if (lasts(bargein, config->barge_window, config->barge_need)) {
         enter(bargein, FA_BARGE_BARGED);
         return FA_DO_BARGE;
       }

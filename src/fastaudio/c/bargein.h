@@ -35,15 +35,17 @@ typedef struct {
   fa_run_t run;
   uint32_t ticks; /* in this state */
   uint32_t quiet; /* ticks since a voiced frame */
+  bool convincing; /* the newest frame lets the voiced ones count: a hold or a barge-in may begin */
 } fa_bargein_t;
 
 /* FA_ERR_ARG when a window is not 1..64 or a need is not 1..window. */
 fa_result_t fa_bargein_init(fa_bargein_t *bargein, const fa_bargein_config_t *config);
-/* The defaults: window rules of `rms` when `unbroken`, else a majority (60 %) of `barge_ms` (100..1280). */
-fa_bargein_config_t fa_bargein_defaults(uint32_t rms, uint32_t barge_ms, bool unbroken);
+/* The defaults for a detector. Barge-in: every frame of `barge_ms` (100..1280) when `unbroken`, else 60 % of them; 45 %
+ * of them for the adaptive detector, whose frames are vowels. Hold: 4 of 5 frames; 3 of 5 for the adaptive one. */
+fa_bargein_config_t fa_bargein_defaults(fa_detector_t detector, uint32_t rms, uint32_t barge_ms, bool unbroken);
 
 /* One frame of the caller. */
-void fa_bargein_frame(fa_bargein_t *bargein, bool voiced);
+void fa_bargein_frame(fa_bargein_t *bargein, bool voiced, bool convincing);
 /* One tick of the clock, after the frames that came before it; `playing`: an utterance is open. */
 fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bool playing);
 /* The agent has decided (flushed, resumed, or held by itself). */

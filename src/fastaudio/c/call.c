@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "level.h"
+
 /* ---- events ---- */
 
 bool fa_call_emit(fa_call_t *call, fa_event_kind_t kind, uint32_t generation, uint32_t value, uint64_t position,
@@ -85,7 +87,7 @@ static void tell_gate(fa_call_t *call, bool voiced, uint32_t rms, uint64_t posit
 static void caller_gaps(fa_call_t *call, int64_t now_ns) {
   for (; call->gaps_seen < call->capture.filled; call->gaps_seen++) {
     uint64_t newer = call->capture.filled - call->gaps_seen;
-    fa_bargein_frame(&call->bargein, false);
+    fa_bargein_frame(&call->bargein, false, false);
     tell_gate(call, false, 0, call->capture.caller_at - newer, now_ns);
   }
 }
@@ -98,7 +100,7 @@ static void caller_frame(fa_call_t *call, const uint8_t *frame, size_t rest, int
   memcpy(samples, frame, call->frame_bytes); /* the wire's bytes need not be aligned */
   fa_vad_frame_t heard = fa_vad_frame(&call->vad, samples, call->config.bargein.rms, call->config.listen_rms);
   fa_count(&call->counters.frames_in, 1);
-  fa_bargein_frame(&call->bargein, heard.voiced_loud);
+  fa_bargein_frame(&call->bargein, heard.voiced_loud, heard.convincing);
   tell_gate(call, heard.voiced, heard.rms, call->capture.caller_at, now_ns);
   bool speech = call->gate.speaking || heard.voiced;
   (void)fa_capture_caller(&call->capture, samples, speech ? FA_BLOCK_SPEECH : 0, !speech);
@@ -196,6 +198,7 @@ static void decide(fa_call_t *call, int64_t now_ns) {
       break;
     case FA_DO_BARGE:
       fa_count(&call->counters.barge_ins, 1);
+      fa_vad_interrupted(&call->vad);
       tell_hold(call, FA_EVENT_BARGE_IN, now_ns);
       break;
     case FA_DO_FLUSH: /* no word from the agent: the limit decides */
@@ -264,6 +267,10 @@ static size_t put_frame(fa_call_t *call, uint8_t *out, const int16_t *samples, b
   fa_capture_sent(&call->capture, audio ? samples : NULL, call->playout.paused ? FA_BLOCK_HELD : 0);
   fa_count(&call->counters.frames_out, 1);
   if (audio) fa_count(&call->counters.audio_out, 1);
+  if (audio && fa_vad_listens_to_playback(&call->vad)) {
+    uint32_t rms = fa_level_rms(samples, call->frame_bytes / 2);
+    if (rms > call->played_rms) call->played_rms = rms; /* a tick may send more than one frame */
+  }
   return FA_HEADER_BYTES + call->frame_bytes;
 }
 
@@ -353,6 +360,8 @@ size_t fa_call_tick(fa_call_t *call, fa_due_t due, bool can_send, uint8_t *out, 
     length = FA_HEADER_BYTES;
     call->hung_up = true;
   }
+  fa_vad_played(&call->vad, call->played_rms);
+  call->played_rms = 0;
   fa_capture_publish(&call->capture);
   caller_gaps(call, now_ns);
   publish_heard(call);

@@ -88,6 +88,7 @@ typedef struct fa_call {
   fa_gate_t gate;
   uint8_t *stage; /* a frame of the caller that is not whole yet */
   uint32_t staged;
+  uint32_t played_rms; /* the loudest frame that this tick has sent */
   uint64_t gaps_seen; /* filled blocks that the detector has been told of */
 
   fa_call_state_t state;

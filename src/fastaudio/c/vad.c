@@ -6,12 +6,17 @@
 #define START_WINDOW 5
 #define START_NEED 3
 
+bool fa_detector_needs_webrtc(fa_detector_t detector) {
+  return detector == FA_DETECT_WEBRTC || detector == FA_DETECT_RMS_WEBRTC;
+}
+
 fa_result_t fa_vad_init(fa_vad_t *vad, const fa_vad_config_t *config, const fa_webrtc_t *webrtc) {
   *vad = (fa_vad_t){.config = *config, .webrtc = webrtc};
   bool native = config->rate == 8000 || config->rate == 16000;
   if (!native && (config->detector != FA_DETECT_RMS || fa_frame_kind(config->rate) == 0)) return FA_ERR_ARG;
-  if (config->webrtc_mode > 3 || (unsigned)config->detector > FA_DETECT_RMS_WEBRTC) return FA_ERR_ARG;
-  if (config->detector == FA_DETECT_RMS) return FA_OK;
+  if (config->webrtc_mode > 3 || (unsigned)config->detector > FA_DETECT_ADAPTIVE) return FA_ERR_ARG;
+  if (config->detector == FA_DETECT_ADAPTIVE) fa_adaptive_init(&vad->adaptive, config->rate);
+  if (!fa_detector_needs_webrtc(config->detector)) return FA_OK;
   if (webrtc == NULL) return FA_ERR_NO_VAD;
   if (webrtc->create(&vad->handle) != 0 || vad->handle == NULL) return FA_ERR_NOMEM;
   if (webrtc->init(vad->handle) != 0 || webrtc->set_mode(vad->handle, (int)config->webrtc_mode) != 0) {
@@ -26,9 +31,16 @@ void fa_vad_close(fa_vad_t *vad) {
   vad->handle = NULL;
 }
 
+static fa_vad_frame_t adaptive_frame(fa_vad_t *vad, const int16_t *samples, uint32_t rms) {
+  fa_adaptive_frame_t frame = fa_adaptive_frame(&vad->adaptive, samples, rms);
+  return (fa_vad_frame_t){
+      .rms = rms, .voiced_loud = frame.voiced, .voiced = frame.speech, .convincing = frame.convincing};
+}
+
 fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud_rms, uint32_t quiet_rms) {
   size_t count = vad->config.rate / 50;
-  fa_vad_frame_t frame = {.rms = fa_level_rms(samples, count)};
+  fa_vad_frame_t frame = {.rms = fa_level_rms(samples, count), .convincing = true};
+  if (vad->config.detector == FA_DETECT_ADAPTIVE) return adaptive_frame(vad, samples, frame.rms);
   if (vad->config.detector == FA_DETECT_WEBRTC) loud_rms = quiet_rms = 0;
   frame.voiced_loud = frame.rms >= loud_rms;
   frame.voiced = frame.rms >= quiet_rms;
@@ -38,6 +50,12 @@ fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud
   frame.voiced = frame.voiced && speech;
   return frame;
 }
+
+bool fa_vad_listens_to_playback(const fa_vad_t *vad) { return vad->config.detector == FA_DETECT_ADAPTIVE; }
+
+void fa_vad_played(fa_vad_t *vad, uint32_t rms) { fa_adaptive_played(&vad->adaptive, rms); }
+
+void fa_vad_interrupted(fa_vad_t *vad) { fa_adaptive_interrupted(&vad->adaptive); }
 
 void fa_run_push(fa_run_t *run, bool voiced) {
   run->history = run->history << 1 | (voiced ? 1u : 0u);

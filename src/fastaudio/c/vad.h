@@ -1,7 +1,7 @@
 /* vad.h - is this frame speech, and when did speech begin and end.
  *
- * A detector classes one frame of 20 ms by its level (RMS), by WebRTC's voice-activity detector, or by both.
- * WebRTC's costs about 2 us a frame and runs only where the level has not decided already. Its code is not in
+ * A detector classes one frame of 20 ms by its level (RMS), by WebRTC's voice-activity detector, by both, or by what
+ * a voice is (adaptive.h), with thresholds that it learns. WebRTC's costs about 2 us a frame and runs only where the level has not decided already. Its code is not in
  * here: the functions come from the installed package webrtcvad-wheels, whose extension exports them; note the old
  * signature of Create, which returns through a pointer.
  *
@@ -11,7 +11,7 @@
 #ifndef FA_VAD_H
 #define FA_VAD_H
 
-#include "fa.h"
+#include "adaptive.h"
 
 typedef struct {
   int (*create)(void **handle); /* WebRtcVad_Create */
@@ -21,7 +21,9 @@ typedef struct {
   int (*process)(void *handle, int rate, const int16_t *samples, size_t count); /* 1 speech, 0 none, -1 error */
 } fa_webrtc_t;
 
-typedef enum { FA_DETECT_RMS = 0, FA_DETECT_WEBRTC = 1, FA_DETECT_RMS_WEBRTC = 2 } fa_detector_t;
+typedef enum { FA_DETECT_RMS = 0, FA_DETECT_WEBRTC = 1, FA_DETECT_RMS_WEBRTC = 2, FA_DETECT_ADAPTIVE = 3 } fa_detector_t;
+
+bool fa_detector_needs_webrtc(fa_detector_t detector);
 
 typedef struct {
   fa_detector_t detector;
@@ -33,6 +35,7 @@ typedef struct {
   fa_vad_config_t config;
   const fa_webrtc_t *webrtc; /* lives as long as the process */
   void *handle;
+  fa_adaptive_t adaptive;
 } fa_vad_t;
 
 /* FA_ERR_ARG for a rate or mode out of range, FA_ERR_NO_VAD when WebRTC is asked for and `webrtc` is NULL,
@@ -44,10 +47,18 @@ typedef struct {
   uint32_t rms;
   bool voiced_loud; /* speech against the first threshold (barge-in) */
   bool voiced;      /* speech against the second threshold (listening) */
+  bool convincing;  /* with the frames before it, enough to act upon; always, but for the adaptive detector */
 } fa_vad_frame_t;
 
-/* Classes one frame of 20 ms against two thresholds of RMS at the cost of one. */
+/* Classes one frame of 20 ms against two thresholds of RMS at the cost of one. The adaptive detector has its own
+ * thresholds, and `webrtc` none. */
 fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud_rms, uint32_t quiet_rms);
+/* True when the detector wants to be told what is played. */
+bool fa_vad_listens_to_playback(const fa_vad_t *vad);
+/* Once a tick: the RMS of what was played in it, 0 for silence. */
+void fa_vad_played(fa_vad_t *vad, uint32_t rms);
+/* The agent was interrupted: what came just now is the caller's voice, and no echo to learn from. */
+void fa_vad_interrupted(fa_vad_t *vad);
 
 /* A run of voiced and unvoiced frames, newest in bit 0: what every windowed rule is made of. */
 typedef struct {

@@ -1,0 +1,53 @@
+#include "adaptive.h"
+
+#include <string.h>
+
+#define VOICED 0.36        /* the square of a correlation of 0.6 */
+#define ECHO_PERCENT 125   /* of the echo that is predicted: 2 dB above it */
+#define RINGING 6          /* frames: a voiced sound does not fall by 10 dB within them and stay voiced for long */
+#define RINGING_RATIO 3
+#define SPEECH_FRAMES 10   /* 200 ms */
+
+void fa_adaptive_init(fa_adaptive_t *adaptive, uint32_t rate) {
+  *adaptive = (fa_adaptive_t){.since_voiced = SPEECH_FRAMES};
+  fa_noise_init(&adaptive->noise);
+  fa_echo_init(&adaptive->echo);
+  fa_pitch_init(&adaptive->pitch, rate);
+}
+
+/* True when something at least RINGING_RATIO times as loud came just before. */
+static bool rings(const fa_adaptive_t *adaptive, uint32_t rms) {
+  for (uint32_t i = 1; i <= RINGING; i++)
+    if (adaptive->loud[i] > rms * RINGING_RATIO) return true;
+  return false;
+}
+
+static bool convincing(const fa_adaptive_t *adaptive) {
+  uint64_t voiced = 0, all = 0;
+  for (uint32_t i = 0; i < FA_ADAPTIVE_ENERGY; i++) {
+    uint64_t energy = (uint64_t)adaptive->loud[i] * adaptive->loud[i];
+    all += energy;
+    if (adaptive->voiced >> i & 1) voiced += energy;
+  }
+  return 2 * voiced >= all;
+}
+
+fa_adaptive_frame_t fa_adaptive_frame(fa_adaptive_t *adaptive, const int16_t *samples, uint32_t rms) {
+  uint32_t gate = fa_noise_frame(&adaptive->noise, rms);
+  uint32_t echo = fa_echo_predict(&adaptive->echo) * ECHO_PERCENT / 100;
+  fa_echo_heard(&adaptive->echo, rms, gate);
+  bool loud = rms > gate && rms > echo;
+  memmove(adaptive->loud + 1, adaptive->loud, sizeof adaptive->loud - sizeof *adaptive->loud);
+  adaptive->loud[0] = loud ? rms : 0;
+  bool voiced = loud && !rings(adaptive, rms) && fa_pitch_strength(&adaptive->pitch, samples) > VOICED;
+  fa_pitch_keep(&adaptive->pitch, samples);
+  adaptive->voiced = adaptive->voiced << 1 | (voiced ? 1u : 0u);
+  adaptive->since_voiced = voiced ? 0 : adaptive->since_voiced + 1;
+  return (fa_adaptive_frame_t){.voiced = voiced,
+                               .convincing = voiced && convincing(adaptive),
+                               .speech = voiced || (loud && adaptive->since_voiced < SPEECH_FRAMES)};
+}
+
+void fa_adaptive_played(fa_adaptive_t *adaptive, uint32_t rms) { fa_echo_played(&adaptive->echo, rms); }
+
+void fa_adaptive_interrupted(fa_adaptive_t *adaptive) { fa_echo_forget(&adaptive->echo); }

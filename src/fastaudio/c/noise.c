@@ -1,0 +1,46 @@
+#include "noise.h"
+
+#include <string.h>
+
+#define LEAST 100        /* RMS: below it A-law leaves little of a voice */
+#define USUAL_PERCENT 75  /* so many frames of a line without speech are no louder than its usual level */
+#define ABOVE_PERCENT 140 /* of the usual level: speech is 3 dB above it */
+#define KNOWN 11          /* frames from which the usual level means something; until then each frame is noise */
+#define STEADY 26         /* frames from which what is above the gate is cut */
+
+void fa_noise_init(fa_noise_t *noise) { *noise = (fa_noise_t){.gate = LEAST}; }
+
+/* The first place in order that is not below `level`. */
+static uint32_t place(const fa_noise_t *noise, uint16_t level) {
+  uint32_t low = 0, high = noise->count;
+  while (low < high) {
+    uint32_t middle = (low + high) / 2;
+    if (noise->ordered[middle] < level)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+static void shift(uint16_t *to, const uint16_t *from, uint32_t count) { memmove(to, from, count * sizeof *to); }
+
+static void replace_oldest(fa_noise_t *noise, uint16_t level) {
+  if (noise->count == FA_NOISE_FRAMES) {
+    uint32_t at = place(noise, noise->levels[noise->oldest]);
+    shift(noise->ordered + at, noise->ordered + at + 1, --noise->count - at);
+  }
+  uint32_t at = place(noise, level);
+  shift(noise->ordered + at + 1, noise->ordered + at, noise->count++ - at);
+  noise->ordered[at] = level;
+  noise->levels[noise->oldest] = level;
+  noise->oldest = (noise->oldest + 1) % FA_NOISE_FRAMES;
+}
+
+uint32_t fa_noise_frame(fa_noise_t *noise, uint32_t rms) {
+  uint32_t kept = noise->count >= STEADY && rms > noise->gate ? noise->gate : rms;
+  replace_oldest(noise, (uint16_t)(kept > UINT16_MAX ? UINT16_MAX : kept));
+  noise->gate = noise->ordered[USUAL_PERCENT * (noise->count - 1) / 100] * ABOVE_PERCENT / 100u;
+  if (noise->gate < LEAST) noise->gate = LEAST;
+  return noise->count < KNOWN && noise->gate < rms ? rms : noise->gate;
+}
