@@ -9,8 +9,8 @@ from dataclasses import dataclass
 LEAST_GATE = 100
 """RMS below which A-law leaves little of a voice."""
 
-NOISE_FRAMES, NOISE_KNOWN, NOISE_STEADY = 75, 11, 26
-"""Levels that are kept (1.5 s); how many tell something; how many are enough to cut what is above the gate."""
+NOISE_FRAMES, NOISE_KNOWN = 75, 11
+"""Levels that are kept (1.5 s), and how many tell something."""
 
 ECHO_DELAYS, ECHO_WINDOW, ECHO_BLOCKS, ECHO_BLOCK_FRAMES, ECHO_WAITING = 24, 5, 15, 10, 3
 ECHO_KNOWN_WIDE, ECHO_KNOWN_DELAY = 40, 60
@@ -28,8 +28,7 @@ class Noise:
 
     def frame(self, rms: int) -> int:
         """Takes a frame's level; returns the gate, above which it is speech or an echo."""
-        steady = len(self._levels) >= NOISE_STEADY
-        kept = min(rms, self._gate) if steady else rms
+        kept = min(rms, self._gate) if len(self._levels) >= NOISE_KNOWN else rms
         self._levels = [*self._levels, min(kept, 65535)][-NOISE_FRAMES:]
         usual = sorted(self._levels)[75 * (len(self._levels) - 1) // 100]
         self._gate = max(LEAST_GATE, usual * 140 // 100)
@@ -162,6 +161,14 @@ class Adaptive:
         self._before: Sequence[int] = [0] * (rate // 50)
         self._loud = [(0, False)] * ENERGY_FRAMES  # (level when loud, voiced), the newest first
         self._since_voiced = SPEECH_FRAMES
+
+    def gap(self) -> None:
+        """A frame that did not come is silence."""
+        self._noise.frame(0)
+        self._echo.heard(0, 0)
+        self._before = [0] * (self._rate // 50)
+        self._loud = [(0, False), *self._loud[:-1]]
+        self._since_voiced += 1
 
     def frame(self, samples: array[int], rms: int) -> AdaptiveFrame:
         """Classes a frame of the caller of level `rms`."""

@@ -260,6 +260,7 @@ class Call:
     def _caller_gaps(self, now_ns: int) -> None:
         """Fill is silence to the detector too: speech that ran into a gap ends, and is no interruption behind it."""
         for back in range(self._capture.filled - self._gaps_seen, 0, -1):
+            self._vad.gap()
             self._bargein.frame(False, False)
             self._tell_gate(False, 0, self._capture.caller_at - back, now_ns)
         self._gaps_seen = self._capture.filled

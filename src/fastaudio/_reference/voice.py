@@ -141,6 +141,11 @@ class Vad:
             loud, quiet = loud and speech, quiet and speech
         return level, loud, quiet, True
 
+    def gap(self) -> None:
+        """A frame of the caller did not come."""
+        if self._adaptive is not None:
+            self._adaptive.gap()
+
     def played(self, rms: int) -> None:
         """Once a tick: the level of what was played in it, 0 for silence."""
         if self._adaptive is not None:

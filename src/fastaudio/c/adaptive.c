@@ -8,6 +8,8 @@
 #define RINGING_RATIO 3
 #define SPEECH_FRAMES 10   /* 200 ms */
 
+static const int16_t silence[FA_PITCH_FRAME_MAX];
+
 void fa_adaptive_init(fa_adaptive_t *adaptive, uint32_t rate) {
   *adaptive = (fa_adaptive_t){.since_voiced = SPEECH_FRAMES};
   fa_noise_init(&adaptive->noise);
@@ -17,7 +19,7 @@ void fa_adaptive_init(fa_adaptive_t *adaptive, uint32_t rate) {
 
 /* True when something at least RINGING_RATIO times as loud came just before. */
 static bool rings(const fa_adaptive_t *adaptive, uint32_t rms) {
-  for (uint32_t i = 1; i <= RINGING; i++)
+  for (uint32_t i = 0; i < RINGING; i++)
     if (adaptive->loud[i] > rms * RINGING_RATIO) return true;
   return false;
 }
@@ -32,20 +34,31 @@ static bool convincing(const fa_adaptive_t *adaptive) {
   return 2 * voiced >= all;
 }
 
+static void remember(fa_adaptive_t *adaptive, uint32_t loud, bool voiced) {
+  memmove(adaptive->loud + 1, adaptive->loud, sizeof adaptive->loud - sizeof *adaptive->loud);
+  adaptive->loud[0] = loud;
+  adaptive->voiced = adaptive->voiced << 1 | (voiced ? 1u : 0u);
+  adaptive->since_voiced = voiced ? 0 : adaptive->since_voiced + 1;
+}
+
 fa_adaptive_frame_t fa_adaptive_frame(fa_adaptive_t *adaptive, const int16_t *samples, uint32_t rms) {
   uint32_t gate = fa_noise_frame(&adaptive->noise, rms);
   uint32_t echo = fa_echo_predict(&adaptive->echo) * ECHO_PERCENT / 100;
   fa_echo_heard(&adaptive->echo, rms, gate);
   bool loud = rms > gate && rms > echo;
-  memmove(adaptive->loud + 1, adaptive->loud, sizeof adaptive->loud - sizeof *adaptive->loud);
-  adaptive->loud[0] = loud ? rms : 0;
   bool voiced = loud && !rings(adaptive, rms) && fa_pitch_strength(&adaptive->pitch, samples) > VOICED;
   fa_pitch_keep(&adaptive->pitch, samples);
-  adaptive->voiced = adaptive->voiced << 1 | (voiced ? 1u : 0u);
-  adaptive->since_voiced = voiced ? 0 : adaptive->since_voiced + 1;
+  remember(adaptive, loud ? rms : 0, voiced);
   return (fa_adaptive_frame_t){.voiced = voiced,
                                .convincing = voiced && convincing(adaptive),
                                .speech = voiced || (loud && adaptive->since_voiced < SPEECH_FRAMES)};
+}
+
+void fa_adaptive_gap(fa_adaptive_t *adaptive) {
+  (void)fa_noise_frame(&adaptive->noise, 0);
+  fa_echo_heard(&adaptive->echo, 0, 0);
+  fa_pitch_keep(&adaptive->pitch, silence);
+  remember(adaptive, 0, false);
 }
 
 void fa_adaptive_played(fa_adaptive_t *adaptive, uint32_t rms) { fa_echo_played(&adaptive->echo, rms); }

@@ -39,6 +39,8 @@ typedef struct {
 void fa_adaptive_init(fa_adaptive_t *adaptive, uint32_t rate);
 /* Classes a frame of the caller (20 ms) of level `rms`. */
 fa_adaptive_frame_t fa_adaptive_frame(fa_adaptive_t *adaptive, const int16_t *samples, uint32_t rms);
+/* A frame that did not come is silence. */
+void fa_adaptive_gap(fa_adaptive_t *adaptive);
 /* Once a tick: the level of what was played in it, 0 for silence. */
 void fa_adaptive_played(fa_adaptive_t *adaptive, uint32_t rms);
 /* It was the caller: what came just now is not learnt as echo. */

@@ -87,6 +87,7 @@ static void tell_gate(fa_call_t *call, bool voiced, uint32_t rms, uint64_t posit
 static void caller_gaps(fa_call_t *call, int64_t now_ns) {
   for (; call->gaps_seen < call->capture.filled; call->gaps_seen++) {
     uint64_t newer = call->capture.filled - call->gaps_seen;
+    fa_vad_gap(&call->vad);
     fa_bargein_frame(&call->bargein, false, false);
     tell_gate(call, false, 0, call->capture.caller_at - newer, now_ns);
   }

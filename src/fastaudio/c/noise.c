@@ -6,7 +6,6 @@
 #define USUAL_PERCENT 75  /* so many frames of a line without speech are no louder than its usual level */
 #define ABOVE_PERCENT 140 /* of the usual level: speech is 3 dB above it */
 #define KNOWN 11          /* frames from which the usual level means something; until then each frame is noise */
-#define STEADY 26         /* frames from which what is above the gate is cut */
 
 void fa_noise_init(fa_noise_t *noise) { *noise = (fa_noise_t){.gate = LEAST}; }
 
@@ -38,7 +37,7 @@ static void replace_oldest(fa_noise_t *noise, uint16_t level) {
 }
 
 uint32_t fa_noise_frame(fa_noise_t *noise, uint32_t rms) {
-  uint32_t kept = noise->count >= STEADY && rms > noise->gate ? noise->gate : rms;
+  uint32_t kept = noise->count >= KNOWN && rms > noise->gate ? noise->gate : rms;
   replace_oldest(noise, (uint16_t)(kept > UINT16_MAX ? UINT16_MAX : kept));
   noise->gate = noise->ordered[USUAL_PERCENT * (noise->count - 1) / 100] * ABOVE_PERCENT / 100u;
   if (noise->gate < LEAST) noise->gate = LEAST;

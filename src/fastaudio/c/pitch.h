@@ -13,11 +13,12 @@
 
 #include "fa.h"
 
+#define FA_PITCH_FRAME_MAX 320 /* samples of a frame at 16 kHz */
 #define FA_PITCH_WINDOW 160 /* samples at 4 kHz: 40 ms */
 
 typedef struct {
   uint32_t rate;
-  int16_t before[320]; /* the frame before, as it came */
+  int16_t before[FA_PITCH_FRAME_MAX]; /* the frame before, as it came */
 } fa_pitch_t;
 
 /* `rate`: 8000 or 16000 samples a second. */

@@ -53,6 +53,10 @@ fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud
 
 bool fa_vad_listens_to_playback(const fa_vad_t *vad) { return vad->config.detector == FA_DETECT_ADAPTIVE; }
 
+void fa_vad_gap(fa_vad_t *vad) {
+  if (vad->config.detector == FA_DETECT_ADAPTIVE) fa_adaptive_gap(&vad->adaptive);
+}
+
 void fa_vad_played(fa_vad_t *vad, uint32_t rms) { fa_adaptive_played(&vad->adaptive, rms); }
 
 void fa_vad_interrupted(fa_vad_t *vad) { fa_adaptive_interrupted(&vad->adaptive); }

@@ -55,6 +55,8 @@ typedef struct {
 fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud_rms, uint32_t quiet_rms);
 /* True when the detector wants to be told what is played. */
 bool fa_vad_listens_to_playback(const fa_vad_t *vad);
+/* A frame of the caller did not come. */
+void fa_vad_gap(fa_vad_t *vad);
 /* Once a tick: the RMS of what was played in it, 0 for silence. */
 void fa_vad_played(fa_vad_t *vad, uint32_t rms);
 /* The agent was interrupted: what came just now is the caller's voice, and no echo to learn from. */
