@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
@@ -40,9 +41,9 @@ static void drop(int fd) {
   close(fd);
 }
 
-static void take_call(int epoll, int listener) {
+static bool take_call(int epoll, int listener) {
   int on = 1, fd = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
-  if (fd < 0) return;
+  if (fd < 0) return false;
   uint32_t best = 0;
   for (uint32_t s = 1; s < SLOTS; s++)
     if (used[s] < used[best]) best = s;
@@ -52,6 +53,7 @@ static void take_call(int epoll, int listener) {
     close(fd);
   else
     slots[best][used[best]++] = fd;
+  return true;
 }
 
 int main(void) {
@@ -90,7 +92,7 @@ int main(void) {
       int fd = events[i].data.fd;
       uint8_t buffer[4096];
       if (fd == listener)
-        take_call(epoll, listener);
+        while (take_call(epoll, listener)) continue;
       else if (fd != timer && recv(fd, buffer, sizeof buffer, MSG_DONTWAIT) == 0)
         drop(fd);
     }

@@ -109,6 +109,7 @@ static void look_due(fa_load_t *load) {
   while (load->look_grain <= grain) {
     uint32_t slot = (uint32_t)(load->look_grain % FA_LOAD_LOOKS), number = load->looks[slot];
     load->looks[slot] = FA_LOAD_NOBODY;
+    load->look_late_ns = now - at_grain(load, load->look_grain);
     load->look_grain++; /* before the looks, so that none is put into a slot that is past */
     while (number != FA_LOAD_NOBODY) {
       uint32_t next = load->callers[number].next_look;

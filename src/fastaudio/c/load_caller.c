@@ -141,7 +141,8 @@ void fa_caller_look(fa_load_t *load, uint32_t number, int64_t now) {
   bool heard = fa_caller_listen(load, number, now);
   if (caller->state != FA_CALLER_ON) return;
   int64_t period = caller->stream.period_ns != 0 ? caller->stream.period_ns : FA_TICK_NS, next = now + period / 4;
-  if (heard && caller->stream.of_read > 1) caller->restless = RESTLESS;
+  /* Two in one read by the server's doing. After a late look it is our own, and more looks would make us later still. */
+  if (heard && caller->stream.of_read > 1 && load->look_late_ns < period / 4) caller->restless = RESTLESS;
   if (heard && caller->restless > 0)
     caller->restless--;
   else if (heard)

@@ -32,6 +32,7 @@ struct fa_load {
   int64_t start_ns;     /* all deadlines are start_ns + k * FA_LOAD_GRAIN_NS */
   int64_t send_grain;   /* the next one at which something may be sent */
   int64_t look_grain;   /* the next one at which something may be looked at */
+  int64_t look_late_ns; /* how late the looks of this turn are */
   int64_t realtime_ns;  /* CLOCK_REALTIME less CLOCK_MONOTONIC */
   int64_t measure_ns;   /* when the measurement begins and ends; INT64_MAX until it is known */
   int64_t end_ns;
