@@ -44,7 +44,7 @@ HOW = (
     "silence: the longest that is heard of it where all is played as it comes, ms; slip: how much later than before "
     "the disturbance speech is, {after:g} s behind it, ms; burst: most frames of 20 ms that came within 20 ms, from it "
     "on; own: how late the caller was itself, ms (a point beyond {own:g} ms is taken again, {tries} times "
-    "at the most)"
+    "at the most, and marked when it stays so)"
 )
 
 
