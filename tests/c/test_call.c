@@ -194,6 +194,17 @@ static void test_owed_speech_is_caught_up_and_a_stall_is_not(void) {
   CHECK_EQ(count_of(&call->heard) & UINT32_MAX, 5 * N); /* the rest waits: nothing is lost */
 }
 
+static void test_owed_silence_is_not_caught_up(void) {
+  set_up(0);
+  CHECK_EQ(fa_call_tick(call, (fa_due_t){.periods = 4, .late_ns = 3 * FA_TICK_NS}, true, out, 0), MESSAGE);
+  say(1, 2, 4000);
+  CHECK_EQ(fa_producer_end(&call->producer, 1), FA_OK);
+  /* Two frames of speech are owed; the silence behind them goes out once, not for each period that is left. */
+  CHECK_EQ(fa_call_tick(call, (fa_due_t){.periods = 4, .late_ns = 3 * FA_TICK_NS}, true, out, 0), 3 * MESSAGE);
+  CHECK_EQ(count_of(&call->counters.audio_out), 2);
+  CHECK_EQ(count_of(&call->counters.frames_out), 4);
+}
+
 static void test_stall_with_the_lead_out(void) {
   set_up(3);
   say(1, 30, 4000);
@@ -234,6 +245,7 @@ int main(void) {
   RUN(test_speech_that_runs_into_a_gap_ends);
   RUN(test_a_late_tick_takes_what_came_meanwhile);
   RUN(test_owed_speech_is_caught_up_and_a_stall_is_not);
+  RUN(test_owed_silence_is_not_caught_up);
   RUN(test_stall_with_the_lead_out);
   RUN(test_a_peer_that_takes_nothing);
   tear_down();

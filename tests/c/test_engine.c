@@ -223,6 +223,21 @@ static void test_the_rate_of_the_caller(void) {
   finish();
 }
 
+static void test_calls_are_spread_over_the_slots(void) {
+  start();
+  int fds[2 * FA_SLOTS];
+  uint32_t count[FA_SLOTS] = {0};
+  for (uint32_t i = 0; i < 2 * FA_SLOTS; i++) {
+    fa_call_t *call;
+    fds[i] = call_up(i + 1, &call);
+    CHECK(call->slot < FA_SLOTS);
+    count[call->slot]++; /* it was put there before STARTED was told, and stays */
+  }
+  for (uint32_t i = 0; i < FA_SLOTS; i++) CHECK_EQ(count[i], 2);
+  for (uint32_t i = 0; i < 2 * FA_SLOTS; i++) close(fds[i]);
+  finish();
+}
+
 int main(void) {
   check_time_limit(60);
   RUN(test_frames_every_20_ms_from_the_uuid_on);
@@ -234,5 +249,6 @@ int main(void) {
   RUN(test_caller_resets);
   RUN(test_a_peer_that_breaks_the_protocol);
   RUN(test_the_rate_of_the_caller);
+  RUN(test_calls_are_spread_over_the_slots);
   return 0;
 }
