@@ -299,6 +299,23 @@ static size_t resident_bytes(void) {
   return resident;
 }
 
+/* Whether the kernel was told to use no huge pages for the call's memory: "nh" among its flags. */
+static bool without_huge_pages(void) {
+  FILE *maps = fopen("/proc/self/smaps", "r");
+  CHECK(maps != NULL);
+  char line[512];
+  bool inside = false, found = false;
+  while (!found && fgets(line, sizeof line, maps) != NULL) {
+    unsigned long first, last;
+    if (sscanf(line, "%lx-%lx ", &first, &last) == 2)
+      inside = first <= (uintptr_t)call->memory && (uintptr_t)call->memory < last;
+    else
+      found = inside && strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " nh") != NULL;
+  }
+  (void)fclose(maps);
+  return found;
+}
+
 static void test_a_quiet_call_stays_small(void) {
   static const uint32_t configured[] = {8000, FA_RATE_OF_CALLER};
   for (int c = 0; c < 2; c++) {
@@ -310,6 +327,7 @@ static void test_a_quiet_call_stays_small(void) {
     CHECK_EQ(count_of(&call->counters.frames_in), 500);
     CHECK(resident_bytes() > 128 * 2 * N); /* the capture is in it: the count works */
     CHECK(sizeof *call + resident_bytes() < 64 * 1024);
+    CHECK(without_huge_pages() || access("/sys/kernel/mm/transparent_hugepage", F_OK) != 0);
   }
 }
 

@@ -80,6 +80,8 @@ fa_result_t fa_call_create(fa_call_t **out, uint32_t id, const fa_call_config_t 
     if (call->memory == MAP_FAILED) {
       call->memory = NULL;
       result = FA_ERR_NOMEM;
+    } else { /* one huge page would hold more than forty quiet calls touch; a kernel that has none refuses, and may */
+      (void)madvise(call->memory, call->memory_bytes, MADV_NOHUGEPAGE);
     }
   }
   if (result != FA_OK) {
