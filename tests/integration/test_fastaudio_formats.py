@@ -109,6 +109,7 @@ async def test_messages_of_any_length_are_captured_exactly_at_every_rate() -> No
     async with fastaudio.Engine(port=0, options=options) as engine:
         captured: dict[uuid.UUID, bytes] = {}
         rates: dict[uuid.UUID, int] = {}
+        counted: dict[uuid.UUID, dict[str, int]] = {}
 
         async def keep(call: fastaudio.Call) -> None:
             rates[call.uuid] = call.rate
@@ -118,19 +119,20 @@ async def test_messages_of_any_length_are_captured_exactly_at_every_rate() -> No
                 for n, flags in enumerate(batch.flags):
                     if not flags & 1:  # silence in place of what did not come
                         blocks += batch.caller[n * size : (n + 1) * size]
+            counted[call.uuid] = call.counters()
             captured[call.uuid] = blocks
 
         async def one(kind: int, rate: int, ms: int) -> None:
             async with caller(engine.port, kind) as other:
                 said = loud(rate * 6 // 10)
                 await other.say(said, rate * ms // 1000 * 2, ms / 1000)
-                await asyncio.sleep(0.15)
+                await asyncio.sleep(0.7)  # what came in a burst behind a stall of this process is taken in by and by
                 other.writer.close()
                 async with asyncio.timeout(5):
                     while other.id not in captured:  # noqa: ASYNC110 - the end comes by its own task
                         await asyncio.sleep(0.02)
                 assert rates[other.id] == rate
-                assert captured[other.id] == said
+                assert captured[other.id] == said, counted[other.id]
 
         async with asyncio.TaskGroup() as group:
 
