@@ -80,6 +80,7 @@ cdef extern from "vad.h" nogil:
         uint32_t rms
         bint voiced_loud
         bint voiced
+        bint steady
         bint convincing
     ctypedef struct fa_vad_t:
         pass
@@ -107,7 +108,7 @@ cdef extern from "bargein.h" nogil:
         pass
     fa_result_t fa_bargein_init(fa_bargein_t *bargein, const fa_bargein_config_t *config)
     fa_bargein_config_t fa_bargein_defaults(fa_detector_t detector, uint32_t rms, uint32_t barge_ms, bint unbroken)
-    void fa_bargein_frame(fa_bargein_t *bargein, bint voiced, bint convincing)
+    void fa_bargein_frame(fa_bargein_t *bargein, bint voiced, bint steady, bint convincing)
     fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bint playing)
     void fa_bargein_reset(fa_bargein_t *bargein)
 

@@ -116,12 +116,12 @@ class Vad:
 
         Raises ValueError when an argument is out of range, FastAudioError when webrtcvad-wheels is needed and missing.
         """
-    def frame(self, pcm: _Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool]:
-        """(rms, speech against `loud_rms`, speech against `quiet_rms`, convincing); levels are of 32768.
+    def frame(self, pcm: _Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool, bool]:
+        """(rms, speech against `loud_rms`, speech against `quiet_rms`, steady, convincing); levels are of 32768.
 
-        `convincing`: with the frames before it, enough to act upon; always, but for the adaptive detector, which has
-        thresholds of its own. The WebRTC detector runs only where a level is reached. Raises ValueError when `pcm` is
-        not one frame.
+        `steady`: a first sign of speech may be seen in it. `convincing`: with the frames before it, enough to act upon.
+        Both always, but for the adaptive detector, which has thresholds of its own. The WebRTC detector runs only where
+        a level is reached. Raises ValueError when `pcm` is not one frame.
         """
     def played(self, rms: int) -> None:
         """Once a tick: the level of what was played in it, 0 for silence. The adaptive detector learns its echo."""
@@ -159,8 +159,8 @@ class BargeIn:
 
         Raises ValueError when a value is out of range, TypeError for an option that does not exist.
         """
-    def frame(self, voiced: bool, convincing: bool = True) -> None:
-        """One frame of the caller; a hold or a barge-in begins only at a `convincing` one."""
+    def frame(self, voiced: bool, steady: bool = True, convincing: bool = True) -> None:
+        """One frame of the caller; a barge-in begins only at a `convincing` one, a hold only if it is `steady` too."""
     def tick(self, playing: bool) -> Literal["hold", "resume", "barge_in", "flush"] | None:
         """One tick, after the frames that came before it; `playing`: an utterance is open or waits."""
     def reset(self) -> None:

@@ -254,7 +254,7 @@ cdef class Vad:
         memcpy(samples, &pcm[0], self.frame_bytes)
         with nogil:
             frame = fa_vad_frame(&self.vad, samples, loud_rms, quiet_rms)
-        return frame.rms, bool(frame.voiced_loud), bool(frame.voiced), bool(frame.convincing)
+        return frame.rms, bool(frame.voiced_loud), bool(frame.voiced), bool(frame.steady), bool(frame.convincing)
 
     def played(self, uint32_t rms):
         fa_vad_played(&self.vad, rms)
@@ -300,8 +300,8 @@ cdef class BargeIn:
         cdef fa_bargein_config_t config = bargein_config(detector_of(detector), options)
         check(fa_bargein_init(&self.bargein, &config))
 
-    def frame(self, bint voiced, bint convincing=True):
-        fa_bargein_frame(&self.bargein, voiced, convincing)
+    def frame(self, bint voiced, bint steady=True, bint convincing=True):
+        fa_bargein_frame(&self.bargein, voiced, steady, convincing)
 
     def tick(self, bint playing):
         return (None, "hold", "resume", "barge_in", "flush")[<int>fa_bargein_tick(&self.bargein, playing)]

@@ -15,7 +15,7 @@ static fa_bargein_action_t run(fa_bargein_t *bargein, const char *frames, bool p
   fa_bargein_action_t action = FA_DO_NONE;
   for (; *frames != 0; frames++) {
     CHECK_EQ(action, FA_DO_NONE);
-    if (*frames != ' ') fa_bargein_frame(bargein, *frames == 'x', true);
+    if (*frames != ' ') fa_bargein_frame(bargein, *frames == 'x', true, true);
     action = fa_bargein_tick(bargein, playing);
   }
   return action;

@@ -68,6 +68,15 @@ static void test_a_cough_does_not_hold(void) {
   }
 }
 
+static void test_a_knock_does_not_hold(void) {
+  begin(8000);
+  feed(100, 100, 0, 60, NULL, FA_STATE_HOLD);
+  for (uint32_t knock = 0; knock < 10; knock++) {
+    for (uint32_t i = 0; i < 12; i++) CHECK_EQ(feed(1, 90, 9000 * pow(0.62, i), 60, NULL, FA_STATE_HOLD), -1);
+    CHECK_EQ(feed(40, 100, 0, 60, NULL, FA_STATE_HOLD), -1);
+  }
+}
+
 static void test_the_agents_own_voice_does_not_hold_and_the_caller_above_it_does(void) {
   begin(8000);
   sound_t agent = {.rate = 8000, .seed = 5};
@@ -99,6 +108,7 @@ int main(void) {
   RUN(test_a_word_that_breaks_off_resumes);
   RUN(test_noise_does_not_even_hold);
   RUN(test_a_cough_does_not_hold);
+  RUN(test_a_knock_does_not_hold);
   RUN(test_the_agents_own_voice_does_not_hold_and_the_caller_above_it_does);
   RUN(test_steady_hum_is_learnt);
   return 0;

@@ -139,7 +139,7 @@ static void check_rules(input_t *input) {
       history.voiced[history.count++] = voiced;
       fa_run_push(&run, voiced);
       check_gate(&gate, voiced);
-      fa_bargein_frame(&bargein, voiced, true);
+      fa_bargein_frame(&bargein, voiced, true, true);
       check_bargein(&bargein, &history, &from, bits != 0x33);
     }
     check_run(&run, &history, 1 + bits % 64);

@@ -117,7 +117,7 @@ static void rules(void) {
   for (uint32_t i = 0; i < FRAMES; i++) {
     uint32_t back;
     bool voiced = i % SCENES >= 15;
-    fa_bargein_frame(&call->bargein, voiced, true);
+    fa_bargein_frame(&call->bargein, voiced, true, true);
     seen += (uint64_t)fa_bargein_tick(&call->bargein, true) + fa_gate_frame(&call->gate, voiced, &back);
   }
 }

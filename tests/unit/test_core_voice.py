@@ -56,9 +56,9 @@ def test_gate_ignores_short_noise(core: Any) -> None:
 def test_vad_by_level(core: Any) -> None:
     vad = core.Vad("rms")
     level = core.rms(tone(1000))
-    assert vad.frame(tone(1000), level, level) == (level, True, True, True)
-    assert vad.frame(tone(1000), level + 1, level) == (level, False, True, True)
-    assert vad.frame(bytes(320), 1, 1) == (0, False, False, True)
+    assert vad.frame(tone(1000), level, level) == (level, True, True, True, True)
+    assert vad.frame(tone(1000), level + 1, level) == (level, False, True, True, True)
+    assert vad.frame(bytes(320), 1, 1) == (0, False, False, True, True)
 
 
 def test_vad_by_both_hears_no_hiss_as_speech(core: Any) -> None:
@@ -66,7 +66,7 @@ def test_vad_by_both_hears_no_hiss_as_speech(core: Any) -> None:
     assert not any(vad.frame(bytes(320), 0, 0)[2] for _ in range(20))
     vad = core.Vad("rms+webrtc", webrtc_mode=1)
     heard = [vad.frame(tone(8000, hz=200), 800, 300) for _ in range(20)]
-    assert heard[-1][1:] == (True, True, True)
+    assert heard[-1][1:] == (True, True, True, True)
 
 
 @pytest.mark.parametrize(

@@ -144,9 +144,10 @@ def pitch_strength(window: Sequence[int], rate: int) -> float:
 
 @dataclass(frozen=True)
 class AdaptiveFrame:
-    """The caller's voice; enough to act upon; voiced, or loud and within 200 ms of a voiced frame."""
+    """The caller's voice; no quieter than just before; enough to act upon; speech, with the consonants around it."""
 
     voiced: bool
+    steady: bool
     convincing: bool
     speech: bool
 
@@ -185,6 +186,7 @@ class Adaptive:
         of_voice = sum(level * level for level, was_voiced in self._loud if was_voiced)
         return AdaptiveFrame(
             voiced=voiced,
+            steady=voiced and all(2 * level <= 3 * rms for level, _ in self._loud[1:4]),
             convincing=voiced and 2 * of_voice >= energy,
             speech=voiced or (loud and self._since_voiced < SPEECH_FRAMES),
         )

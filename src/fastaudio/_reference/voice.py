@@ -117,8 +117,8 @@ class Vad:
         self._webrtc = webrtcvad.Vad(webrtc_mode) if "webrtc" in detector else None
         self._adaptive = Adaptive(rate) if detector == "adaptive" else None
 
-    def frame(self, pcm: Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool]:
-        """(rms, speech against `loud_rms`, speech against `quiet_rms`, enough to act upon with the frames before).
+    def frame(self, pcm: Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool, bool]:
+        """(rms, speech against `loud_rms`, speech against `quiet_rms`, steady, convincing with the frames before).
 
         WebRTC's detector adapts to what it is given, so it matters that it runs only where a level is reached.
 
@@ -132,14 +132,14 @@ class Vad:
         level = rms(data)
         if self._adaptive is not None:
             heard = self._adaptive.frame(samples_of(data), level)
-            return level, heard.voiced, heard.speech, heard.convincing
+            return level, heard.voiced, heard.speech, heard.steady, heard.convincing
         if self._detector == "webrtc":
             loud_rms = quiet_rms = 0
         loud, quiet = level >= loud_rms, level >= quiet_rms
         if self._webrtc is not None and (loud or quiet):
             speech = bool(self._webrtc.is_speech(data, self._rate))
             loud, quiet = loud and speech, quiet and speech
-        return level, loud, quiet, True
+        return level, loud, quiet, True, True
 
     def gap(self) -> None:
         """A frame of the caller did not come."""
@@ -211,11 +211,12 @@ class BargeIn:
         self._run = Run()
         self._ticks = 0  # in this state
         self._quiet = 0  # ticks since a voiced frame
-        self._convincing = False
+        self._steady = self._convincing = False
 
-    def frame(self, voiced: bool, convincing: bool = True) -> None:
-        """One frame of the caller; `convincing`: it lets the voiced frames count."""
+    def frame(self, voiced: bool, steady: bool = True, convincing: bool = True) -> None:
+        """One frame of the caller; `steady`: it may begin a hold, `convincing`: it may decide anything."""
         self._run.push(voiced)
+        self._steady = steady
         self._convincing = convincing
         if voiced:
             self._quiet = 0
@@ -225,7 +226,9 @@ class BargeIn:
         self._ticks += 1
         self._quiet += 1
         if self.state == "idle":
-            if not self.enabled or not playing or not self._lasts(self.hold_window, self.hold_need):
+            if not self.enabled or not playing or not self._steady or not self._convincing:
+                return None
+            if not self._lasts(self.hold_window, self.hold_need):
                 return None
             self._enter("held")
             self._quiet = 1
@@ -238,10 +241,10 @@ class BargeIn:
         return "flush"
 
     def _lasts(self, window: int, need: int) -> bool:
-        return self._convincing and self._run.voiced(window) >= need
+        return self._run.voiced(window) >= need
 
     def _tick_held(self) -> Literal["resume", "barge_in"] | None:
-        if self._lasts(self.barge_window, self.barge_need):
+        if self._convincing and self._lasts(self.barge_window, self.barge_need):
             self._enter("barged")
             return "barge_in"
         if self._quiet > self.release_ticks:

@@ -6,6 +6,7 @@
 #define ECHO_PERCENT 125   /* of the echo that is predicted: 2 dB above it */
 #define RINGING 6          /* frames: a voiced sound does not fall by 10 dB within them and stay voiced for long */
 #define RINGING_RATIO 3
+#define STEADY 3           /* frames: a voice that begins does not fall by 3.5 dB within them, and a knock does */
 #define SPEECH_FRAMES 10   /* 200 ms */
 
 static const int16_t silence[FA_PITCH_FRAME_MAX];
@@ -34,6 +35,12 @@ static bool convincing(const fa_adaptive_t *adaptive) {
   return 2 * voiced >= all;
 }
 
+static bool steady(const fa_adaptive_t *adaptive) {
+  for (uint32_t i = 1; i <= STEADY; i++)
+    if (2 * adaptive->loud[i] > 3 * adaptive->loud[0]) return false;
+  return true;
+}
+
 static void remember(fa_adaptive_t *adaptive, uint32_t loud, bool voiced) {
   memmove(adaptive->loud + 1, adaptive->loud, sizeof adaptive->loud - sizeof *adaptive->loud);
   adaptive->loud[0] = loud;
@@ -50,6 +57,7 @@ fa_adaptive_frame_t fa_adaptive_frame(fa_adaptive_t *adaptive, const int16_t *sa
   fa_pitch_keep(&adaptive->pitch, samples);
   remember(adaptive, loud ? rms : 0, voiced);
   return (fa_adaptive_frame_t){.voiced = voiced,
+                               .steady = voiced && steady(adaptive),
                                .convincing = voiced && convincing(adaptive),
                                .speech = voiced || (loud && adaptive->since_voiced < SPEECH_FRAMES)};
 }

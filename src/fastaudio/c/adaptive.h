@@ -4,7 +4,8 @@
  * (echo.h), and repeats at the pitch of a voice (pitch.h); and when it is not the end of something much louder, since
  * what is struck rings down while a voice is driven. A run of voiced frames convinces when they carry at least half of
  * the energy of all loud frames of the last 400 ms: vowels are the loudest part of speech, while the loudest part of a
- * cough or a slammed door is its burst, whatever rings after it.
+ * cough or a slammed door is its burst, whatever rings after it. And it is a first sign only while it does not fall:
+ * a knock is loudest when it begins.
  *
  * The cues of noise, pitch and echo are those of the cheap detectors in the literature of telephony; the constants are
  * physical (periods, decibels, delays) and not fitted. Benchmarks: benchmarks/bargein.
@@ -31,6 +32,7 @@ typedef struct {
 
 typedef struct {
   bool voiced;     /* the caller's voice */
+  bool steady;     /* no quieter than just before: a sign of speech */
   bool convincing; /* what is voiced is most of what is loud */
   bool speech;     /* voiced, or loud and within 200 ms of a voiced frame: consonants and the ends of words */
 } fa_adaptive_frame_t;

@@ -35,7 +35,8 @@ typedef struct {
   fa_run_t run;
   uint32_t ticks; /* in this state */
   uint32_t quiet; /* ticks since a voiced frame */
-  bool convincing; /* the newest frame lets the voiced ones count: a hold or a barge-in may begin */
+  bool steady;     /* the newest frame lets a hold begin ... */
+  bool convincing; /* ... or a barge-in */
 } fa_bargein_t;
 
 /* FA_ERR_ARG when a window is not 1..64 or a need is not 1..window. */
@@ -44,8 +45,8 @@ fa_result_t fa_bargein_init(fa_bargein_t *bargein, const fa_bargein_config_t *co
  * of them for the adaptive detector, whose frames are vowels. Hold: 4 of 5 frames; 3 of 5 for the adaptive one. */
 fa_bargein_config_t fa_bargein_defaults(fa_detector_t detector, uint32_t rms, uint32_t barge_ms, bool unbroken);
 
-/* One frame of the caller. */
-void fa_bargein_frame(fa_bargein_t *bargein, bool voiced, bool convincing);
+/* One frame of the caller; `steady`: it may begin a hold, `convincing`: it may decide a barge-in, as vad.h says. */
+void fa_bargein_frame(fa_bargein_t *bargein, bool voiced, bool steady, bool convincing);
 /* One tick of the clock, after the frames that came before it; `playing`: an utterance is open. */
 fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bool playing);
 /* The agent has decided (flushed, resumed, or held by itself). */

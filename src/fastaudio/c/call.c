@@ -88,7 +88,7 @@ static void caller_gaps(fa_call_t *call, int64_t now_ns) {
   for (; call->gaps_seen < call->capture.filled; call->gaps_seen++) {
     uint64_t newer = call->capture.filled - call->gaps_seen;
     fa_vad_gap(&call->vad);
-    fa_bargein_frame(&call->bargein, false, false);
+    fa_bargein_frame(&call->bargein, false, false, false);
     tell_gate(call, false, 0, call->capture.caller_at - newer, now_ns);
   }
 }
@@ -101,7 +101,7 @@ static void caller_frame(fa_call_t *call, const uint8_t *frame, size_t rest, int
   memcpy(samples, frame, call->frame_bytes); /* the wire's bytes need not be aligned */
   fa_vad_frame_t heard = fa_vad_frame(&call->vad, samples, call->config.bargein.rms, call->config.listen_rms);
   fa_count(&call->counters.frames_in, 1);
-  fa_bargein_frame(&call->bargein, heard.voiced_loud, heard.convincing);
+  fa_bargein_frame(&call->bargein, heard.voiced_loud, heard.steady, heard.convincing);
   tell_gate(call, heard.voiced, heard.rms, call->capture.caller_at, now_ns);
   bool speech = call->gate.speaking || heard.voiced;
   (void)fa_capture_caller(&call->capture, samples, speech ? FA_BLOCK_SPEECH : 0, !speech);

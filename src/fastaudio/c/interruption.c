@@ -17,7 +17,7 @@ fa_state_t fa_interruption_feed(fa_interruption_t *one, const int16_t *caller, c
   if (fa_vad_listens_to_playback(&one->vad))
     fa_vad_played(&one->vad, played == NULL ? 0 : fa_level_rms(played, one->vad.config.rate / 50));
   fa_vad_frame_t frame = fa_vad_frame(&one->vad, caller, threshold, threshold);
-  fa_bargein_frame(bargein, frame.voiced_loud, frame.convincing);
+  fa_bargein_frame(bargein, frame.voiced_loud, frame.steady, frame.convincing);
   switch (fa_bargein_tick(bargein, true)) {
     case FA_DO_RESUME: return FA_STATE_RESUME;
     case FA_DO_BARGE: fa_vad_interrupted(&one->vad); break;

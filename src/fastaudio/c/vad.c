@@ -33,13 +33,16 @@ void fa_vad_close(fa_vad_t *vad) {
 
 static fa_vad_frame_t adaptive_frame(fa_vad_t *vad, const int16_t *samples, uint32_t rms) {
   fa_adaptive_frame_t frame = fa_adaptive_frame(&vad->adaptive, samples, rms);
-  return (fa_vad_frame_t){
-      .rms = rms, .voiced_loud = frame.voiced, .voiced = frame.speech, .convincing = frame.convincing};
+  return (fa_vad_frame_t){.rms = rms,
+                          .voiced_loud = frame.voiced,
+                          .voiced = frame.speech,
+                          .steady = frame.steady,
+                          .convincing = frame.convincing};
 }
 
 fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud_rms, uint32_t quiet_rms) {
   size_t count = vad->config.rate / 50;
-  fa_vad_frame_t frame = {.rms = fa_level_rms(samples, count), .convincing = true};
+  fa_vad_frame_t frame = {.rms = fa_level_rms(samples, count), .steady = true, .convincing = true};
   if (vad->config.detector == FA_DETECT_ADAPTIVE) return adaptive_frame(vad, samples, frame.rms);
   if (vad->config.detector == FA_DETECT_WEBRTC) loud_rms = quiet_rms = 0;
   frame.voiced_loud = frame.rms >= loud_rms;

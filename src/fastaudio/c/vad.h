@@ -47,6 +47,7 @@ typedef struct {
   uint32_t rms;
   bool voiced_loud; /* speech against the first threshold (barge-in) */
   bool voiced;      /* speech against the second threshold (listening) */
+  bool steady;      /* a first sign of speech may be seen in it; always, but for the adaptive detector */
   bool convincing;  /* with the frames before it, enough to act upon; always, but for the adaptive detector */
 } fa_vad_frame_t;
 

@@ -1,0 +1,1 @@
+"""Barge-in: every detector on speech, noise and echo."""
