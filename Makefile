@@ -49,6 +49,7 @@ bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON 
 	@mkdir -p build/bench
 	@$(BIN)/python -m pytest benchmarks/micro/bench_*.py --benchmark-columns=median \
 		--benchmark-json=build/bench/micro-rounds.json -p no:cacheprovider
+	@$(BIN)/python -m benchmarks.bargein
 	@$(BIN)/python -m benchmarks.stalls
 	@$(BIN)/python -m benchmarks.pacing
 	@$(BIN)/python -m benchmarks.density
