@@ -12,7 +12,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from benchmarks.density.point import Point, measure_fairly
+from benchmarks.density.point import OTHERS_PERCENT, Point, measure_fairly
 from benchmarks.report import table, write
 from benchmarks.servers.install import Unavailable
 from benchmarks.servers.start import COMMANDS, WHAT, serving, take_cores
@@ -26,14 +26,15 @@ GOALS = ((1000, "core", "bare", 1.3), (200, "core", "asyncio", 0.2))
 """CPU a call of one server, at so many calls, at most so much of the other's."""
 HEADINGS = (
     *("server", "calls", "cpu % a call", "cpu %", "KB a call", "gap p50", "p99", "p99.9", "max ms", "> 40 ms"),
-    *("rate ppm", "worst", "slip ms", "worst", "lag p99 ms", "valid"),
+    *("rate ppm", "worst", "slip ms", "worst", "lag p99 ms", "others %", "valid"),
 )
 HOW = (
     "cpu: of one core, by the CPU clock of the server's process over the measurement; KB a call: resident memory with "
     "the calls less that without, by them; gap: between arrivals of the audio messages of a call, over all calls; "
     "rate: least-squares slope of arrivals over audio time, as an error of 50 frames a second (median, worst call); "
     "slip: audio that had not come at the end of the run; lag: how late the load generator itself sent; valid: it was "
-    f"late by at most {load.LAG_P99_MS:g} ms at P99 and used at most {load.CPU_PERCENT:g} % of its core"
+    f"late by at most {load.LAG_P99_MS:g} ms at P99 and used at most {load.CPU_PERCENT:g} % of its core, and others "
+    f"than the server had at most {OTHERS_PERCENT:g} % of the server's"
 )
 
 
@@ -58,6 +59,7 @@ def row(point: Point) -> list[str]:
         f"{heard.slip_median_ms:.0f}",
         f"{heard.slip_worst_ms:.0f}",
         f"{heard.lag_p99_ms:.2f}",
+        f"{point.others_percent:.1f}",
         "NO" if not point.valid else f"{lost} calls lost" if lost else "yes",
     ]
 

@@ -12,6 +12,8 @@ from fastaudio import load
 TRIES = 3
 """A point at which the callers were late themselves is taken again, at most so often."""
 SATURATED_PERCENT = 95.0
+OTHERS_PERCENT = 10.0
+"""A point at which others than the server (programs, the host) had more than this of its core is not valid either."""
 CALLS_A_SECOND = 500
 
 
@@ -22,6 +24,7 @@ class Point:
     server: str
     calls: int
     cpu_percent: float = 0.0
+    others_percent: float = 0.0
     rss_kb_a_call: float = 0.0
     heard: load.Report | None = None
     why: str = ""
@@ -33,8 +36,8 @@ class Point:
 
     @property
     def valid(self) -> bool:
-        """The callers were in time, so that the figures are the server's."""
-        return self.heard is not None and self.heard.valid
+        """The callers were in time and the server had its core to itself, so that the figures are the server's."""
+        return self.heard is not None and self.heard.valid and self.others_percent <= OTHERS_PERCENT
 
     @property
     def saturated(self) -> bool:
@@ -54,21 +57,23 @@ class _Meter:
         self.server = server
         self.resident_before = server.resident_bytes()
         self.resident = 0
-        self.first: tuple[int, int] | None = None
-        self.last = (0, 0)
+        self.first: tuple[int, int, int] | None = None
+        self.last = (0, 0, 0)
 
     def __call__(self, progress: load.Progress) -> None:
         if progress.phase != "measuring":
             return
-        self.last = (time.monotonic_ns(), self.server.cpu_ns())
+        self.last = (time.monotonic_ns(), self.server.cpu_ns(), self.server.core_idle_ns())
         if self.first is None:
             self.first = self.last
         self.resident = self.server.resident_bytes()
 
-    def cpu_percent(self) -> float:
+    def percents(self) -> tuple[float, float]:
+        """Of its core: what the server used, and what others did."""
         if self.first is None or self.last[0] == self.first[0]:
-            return 0.0
-        return 100 * (self.last[1] - self.first[1]) / (self.last[0] - self.first[0])
+            return 0.0, 0.0
+        took, used, idle = (last - first for last, first in zip(self.last, self.first, strict=True))
+        return 100 * used / took, max(0.0, 100 * (took - used - idle) / took)
 
 
 def measure(name: str, calls: int, warmup_s: float, seconds: float, core: int) -> Point:
@@ -87,18 +92,20 @@ def measure(name: str, calls: int, warmup_s: float, seconds: float, core: int) -
             )
         except load.LoadError as error:
             return Point(name, calls, why=str(error))
+    used, others = meter.percents()
     return Point(
         server=name,
         calls=calls,
-        cpu_percent=round(meter.cpu_percent(), 3),
+        cpu_percent=round(used, 3),
+        others_percent=round(others, 1),
         rss_kb_a_call=round((meter.resident - meter.resident_before) / 1024 / calls, 1),
         heard=heard,
     )
 
 
 def measure_fairly(name: str, calls: int, warmup_s: float, seconds: float, core: int) -> Point:
-    """One point, from a try in which the callers were in time if there is one, else from the least late."""
+    """One point, from a valid try if there is one, else from that in which the callers were the least late."""
     tries: list[Point] = []
     while len(tries) < TRIES and not any(point.valid or point.heard is None for point in tries):
         tries.append(measure(name, calls, warmup_s, seconds, core))
-    return min(tries, key=lambda point: point.heard.lag_p99_ms if point.heard else 0.0)
+    return min(tries, key=lambda point: (not point.valid, point.heard.lag_p99_ms if point.heard else 0.0))

@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -72,10 +73,17 @@ class Server:
     name: str
     port: int
     process: subprocess.Popen[str]
+    core: int
 
     def cpu_ns(self) -> int:
         """CPU time of the process; /proc/<pid>/stat counts in 10 ms, which is more than one call uses in a while."""
         return time.clock_gettime_ns((~self.process.pid << 3) | 2)  # the number that clock_getcpuclockid(3) makes
+
+    def core_idle_ns(self) -> int:
+        """Time in which the server's core had nothing to do, of anyone; counted in 10 ms."""
+        lines = Path("/proc/stat").read_text().splitlines()
+        fields = next(line.split() for line in lines if line.startswith(f"cpu{self.core} "))
+        return (int(fields[4]) + int(fields[5])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # idle, waiting for a disk
 
     def resident_bytes(self) -> int:
         """Memory of the process that is in RAM."""
@@ -102,19 +110,22 @@ def serving(name: str, core: int, sound: Path | None = None) -> Iterator[Server]
     """
     command = ["taskset", "-c", str(core), *COMMANDS[name]()]
     environment = os.environ if sound is None else {**os.environ, "BENCH_SOUND": str(sound)}
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment
-    )
-    try:
-        assert process.stdout is not None
-        ready, _, _ = select.select([process.stdout], [], [], START_S)
-        line = process.stdout.readline().strip() if ready else ""
-        if not line.isdecimal():
-            raise Unavailable(f"it did not start: {' '.join(command)}")
-        yield Server(name, int(line), process)
-    finally:
-        process.kill()
-        process.communicate()
+    with tempfile.TemporaryFile("w+") as complaints:  # not a pipe, which a server that complains much would fill
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=complaints, text=True, cwd=ROOT, env=environment
+        )
+        try:
+            assert process.stdout is not None
+            ready, _, _ = select.select([process.stdout], [], [], START_S)
+            line = process.stdout.readline().strip() if ready else ""
+            if not line.isdecimal():
+                complaints.seek(0)
+                said = complaints.read().strip().splitlines() or ["it said nothing"]
+                raise Unavailable(f"it did not start: {' '.join(command)}: {said[-1]}")
+            yield Server(name, int(line), process, core)
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def take_cores() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.servers import install
+from benchmarks.servers import install, start
 
 ROOT = Path(__file__).parents[2]
 SHORT = ("--seconds=1", "--warmup=0.3")
@@ -84,3 +85,10 @@ def test_a_peer_that_cannot_be_had_says_why(monkeypatch: pytest.MonkeyPatch, tmp
     with pytest.raises(install.Unavailable, match="failed: ERROR"):
         install.voice_agent()
     assert not (tmp_path / install.VOICE_AGENT / "done").exists()
+
+
+def test_a_server_that_does_not_start_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(start.COMMANDS, "bare", lambda: [sys.executable, "-c", "raise SystemExit('no such luck')"])
+    core = max(os.sched_getaffinity(0))
+    with pytest.raises(install.Unavailable, match="no such luck"), start.serving("bare", core):
+        pass

@@ -262,10 +262,12 @@ async def test_load_from_python_ends_with_what_its_caller_raises() -> None:
         if now.phase == "measuring":
             raise RuntimeError("enough")
 
+    began = time.monotonic()
     async with tone() as port:
         with pytest.raises(RuntimeError, match="enough"):
             await asyncio.to_thread(load.run, "127.0.0.1", port, calls=3, seconds=60, warmup=0.1, on_progress=progress)
     assert seen[-1].connected == 3
+    assert time.monotonic() - began < 30  # the run would have taken a minute
 
 
 def test_load_objects_to_each_way_of_being_the_bottleneck() -> None:
