@@ -77,6 +77,8 @@ class Caller:
         self.late: list[tuple[float, float]] = []
         self.said_at = 0.0
         """When the first frame of what was said last went out (`time.monotonic`), 0.0 before."""
+        self.frames_sent = 0
+        """Frames that went out, silence included."""
         self._says = says
         self._has_heard_speech = False
         self._mouth = threading.Lock()
@@ -144,6 +146,7 @@ class Caller:
             if pcm and not self.said_at:
                 self.said_at = now
         self._socket.sendall(b"\x10\x01\x40" + pcm.ljust(FRAME_BYTES, b"\0"))
+        self.frames_sent += 1
 
     def _take(self, now: float, buffer: bytes) -> bytes:
         """Notes the messages that are whole; returns what is left."""

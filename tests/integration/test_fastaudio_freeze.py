@@ -34,7 +34,10 @@ from fastaudio._core import HISTOGRAM_BOUNDS_US
 
 async def serve(engine, pcm):
     call = await engine.accept()
-    streams = {"fast": call.capture(sent=True), "slow": call.capture(batch_ms=200)}
+    streams = {
+        "fast": call.capture(preroll_ms=1500, sent=True),  # from the first block, even when this comes late
+        "slow": call.capture(preroll_ms=1500, batch_ms=200),
+    }
     read = {name: [] for name in streams}
 
     async def hear(name):
@@ -92,6 +95,9 @@ def server(sound: Path) -> Iterator[tuple[subprocess.Popen[str], list[int]]]:
 def freeze(pid: int, seconds: float) -> tuple[float, float]:
     """Stops the process; returns the time after which it stood still and the time before which it did."""
     os.kill(pid, signal.SIGSTOP)
+    tasks = list(Path(f"/proc/{pid}/task").glob("*/stat"))
+    while any(task.read_text().rpartition(")")[2].split()[0] != "T" for task in tasks):
+        time.sleep(0.001)  # on a busy host the thread that takes the signal has to wait for its turn
     start = time.monotonic()
     time.sleep(seconds)
     end = time.monotonic()
@@ -105,7 +111,8 @@ def frozen(
 ) -> tuple[list[tuple[float, float]], list[Caller], list[dict[str, Any]]]:
     """Two calls, without a lead and with one of two frames, frozen in speech and again in silence.
 
-    The times of the freezes, the callers, and what the server says of each call.
+    The times of the freezes, the callers, and what the server says of each call; `sent` is how many frames the caller
+    had sent when the second freeze was over.
     """
     sound = tmp_path_factory.mktemp("freeze") / "speech.raw"
     sound.write_bytes(SPEECH)
@@ -115,11 +122,13 @@ def frozen(
         freezes = [freeze(process.pid, request.param / 1000)]
         time.sleep(len(SPEECH) / 16000 - 0.6 + 0.5)  # to the end of the speech, with some to spare
         freezes.append(freeze(process.pid, request.param / 1000))
+        sent = [caller.frames_sent for caller in callers]
         time.sleep(0.7)
         for caller in callers:
             caller.hang_up()
         assert process.stdout is not None
-        return freezes, callers, json.loads(process.stdout.readline())
+        told = json.loads(process.stdout.readline())
+        return freezes, callers, [{**one, "sent": frames} for one, frames in zip(told, sent, strict=True)]
 
 
 Frozen = tuple[list[tuple[float, float]], list[Caller], list[dict[str, Any]]]
@@ -153,7 +162,7 @@ def test_the_counters_tell_what_happened(frozen: Frozen) -> None:
     for lead, _, told in each(frozen):
         spoken, engine = told["spoken"], told["engine"]
         assert spoken["late_max_ns"] >= (end - start - 0.02) * 1e9
-        assert told["late_max_us"] * 1000 >= told["counters"]["late_max_ns"]
+        assert told["late_max_us"] >= told["counters"]["late_max_ns"] / 1000
         # Two freezes, and in each stretch of time between two answers there is one.
         assert told["spoken_max_us"] >= (end - start - 0.02) * 1e6
         assert told["rest_max_us"] >= (again_end - again - 0.02) * 1e6
@@ -194,7 +203,7 @@ def test_what_the_caller_said_meanwhile_is_all_there_in_order(frozen: Frozen) ->
         assert told["lost"]["fast"] == 0
         heard = b"".join(pcm for _, pcm, _, flags in got if not flags & 1)
         assert heard.startswith(SAYS[: len(heard)])
-        assert len(heard) // BLOCK >= (caller.heard.times[-1] - caller.heard.times[0]) / 0.02 - 6
+        assert len(heard) // BLOCK >= min(told["sent"], len(SAYS) // BLOCK)
         if caller.latest_s() < 0.06:  # else its own frames were late, and the fill is right
             assert told["counters"]["filled"] == 0
         # A reader sees what has piled up at once.
