@@ -70,7 +70,8 @@ class Fate:
 def _drawn(draw: random.Random) -> Way:
     kind = draw.choice(("whole", "crumbs", "pieces", "lumps", "late"))
     if kind == "crumbs":
-        return Way((1,), tuple(draw.choice((0.0, 0.0, 0.0, 0.2)) for _ in range(16)))
+        # A message byte by byte, then ten whole: each byte by itself would be more than this proxy can carry.
+        return Way((*(1,) * 330, 3230), tuple(draw.choice((0.0, 0.0, 0.0, 0.2)) for _ in range(331)))
     if kind == "pieces":
         sizes = tuple(draw.randrange(1, 700) for _ in range(16))
         return Way(sizes, tuple(draw.choice((0.0, 1.0, 8.0)) for _ in range(15)))

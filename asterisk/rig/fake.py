@@ -127,8 +127,6 @@ class FakeCall:
         """How often OLD went round on a closed socket."""
         self.stuck = False
         """The header loop waits for bytes that do not come: the call's thread does nothing else any more."""
-        self.longest_wait_s = 0.0
-        """The longest that this thread was kept from running: with more than 5 ms the host is no judge of pauses."""
         self._server = ("127.0.0.1", port)
         self._next_frame = next_frame
         self._receive_bytes = receive_bytes
@@ -242,7 +240,6 @@ class FakeCall:
             now = time.monotonic()
             if now < due:
                 continue
-            self.longest_wait_s = max(self.longest_wait_s, now - due)
             if self._channel_frame(stream.socket, tick):
                 active = now
             tick += 1
