@@ -1,4 +1,4 @@
-"""Tools for an administrator: the test servers `echo` and `tone` for a dialplan, and `load`, many callers at once."""
+"""Tools: the test servers `echo` and `tone`; `load`, many callers at once; `bargein`, a detector on a recording."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import signal
 import sys
 
 import fastaudio
-from fastaudio import load_command
+from fastaudio import bargein_command, load_command
 
 TONE_HZ = 440
 TONE_PEAK = 8000  # -12 dBFS
@@ -82,7 +82,11 @@ def main() -> int:
         server.add_argument("--port", type=int, default=9099, help="TCP port (default %(default)s)")
     caller = commands.add_parser("load", help="call a server many times at once, and time what it sends")
     load_command.add_options(caller)
+    judge = commands.add_parser("bargein", help="what a barge-in detector makes of a recording")
+    bargein_command.add_options(judge)
     arguments = parser.parse_args()
+    if arguments.command == "bargein":
+        return bargein_command.main(arguments)
     if arguments.command == "load":
         return load_command.main(arguments)
     if not 0 <= arguments.port <= 65535:

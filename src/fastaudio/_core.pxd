@@ -63,6 +63,17 @@ cdef extern from "clock.h" nogil:
     fa_due_t fa_clock_take(fa_clock_t *clock, int64_t now_ns)
 
 
+cdef extern from "adaptive.h" nogil:
+    ctypedef struct fa_noise_t:
+        uint32_t gate
+    ctypedef struct fa_echo_t:
+        pass
+    ctypedef struct fa_adaptive_t:
+        fa_noise_t noise
+        fa_echo_t echo
+    uint32_t fa_echo_predict(fa_echo_t *echo)
+
+
 cdef extern from "vad.h" nogil:
     ctypedef struct fa_webrtc_t:
         int (*create)(void **handle)
@@ -83,7 +94,8 @@ cdef extern from "vad.h" nogil:
         bint steady
         bint convincing
     ctypedef struct fa_vad_t:
-        pass
+        fa_vad_config_t config
+        fa_adaptive_t adaptive
     ctypedef enum fa_gate_event_t:
         FA_GATE_NONE, FA_GATE_START, FA_GATE_STOP
     ctypedef struct fa_gate_t:
@@ -105,7 +117,7 @@ cdef extern from "bargein.h" nogil:
     ctypedef enum fa_bargein_action_t:
         FA_DO_NONE, FA_DO_HOLD, FA_DO_RESUME, FA_DO_BARGE, FA_DO_FLUSH
     ctypedef struct fa_bargein_t:
-        pass
+        fa_bargein_config_t config
     fa_result_t fa_bargein_init(fa_bargein_t *bargein, const fa_bargein_config_t *config)
     fa_bargein_config_t fa_bargein_defaults(fa_detector_t detector, uint32_t rms, uint32_t barge_ms, bint unbroken)
     void fa_bargein_frame(fa_bargein_t *bargein, bint voiced, bint steady, bint convincing)
@@ -117,7 +129,8 @@ cdef extern from "interruption.h" nogil:
     ctypedef enum fa_state_t:
         FA_STATE_IDLE, FA_STATE_HOLD, FA_STATE_RESUME, FA_STATE_BARGE_IN
     ctypedef struct fa_interruption_t:
-        pass
+        fa_vad_t vad
+        fa_bargein_t bargein
     fa_result_t fa_interruption_init(fa_interruption_t *one, const fa_vad_config_t *vad,
                                      const fa_bargein_config_t *bargein, const fa_webrtc_t *webrtc)
     void fa_interruption_close(fa_interruption_t *one)

@@ -180,6 +180,11 @@ class Interruption:
         """Arguments and errors as those of `Vad` and `BargeIn`."""
     def feed(self, caller: _Buffer, played: _Buffer | None = None) -> Literal["idle", "hold", "resume", "barge_in"]:
         """20 ms of the caller and what was played meanwhile. Raises ValueError when either is not one frame."""
+    def resume(self) -> None:
+        """It was no interruption, whatever it looked like: begin anew. What was learnt of the line is kept."""
+    @property
+    def gate(self) -> int:
+        """The level (RMS) that speech exceeds now; 0 when the detector has none."""
 
 # ---- one call
 

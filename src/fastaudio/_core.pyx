@@ -345,6 +345,18 @@ cdef class Interruption:
             self.take(played, far)
         return STATES[<int>fa_interruption_feed(&self.one, near, far if played is not None else NULL)]
 
+    def resume(self):
+        fa_bargein_reset(&self.one.bargein)
+
+    @property
+    def gate(self):
+        cdef fa_detector_t detector = self.one.vad.config.detector
+        if detector == FA_DETECT_WEBRTC:
+            return 0
+        if detector != FA_DETECT_ADAPTIVE:
+            return self.one.bargein.config.rms
+        return max(self.one.vad.adaptive.noise.gate, fa_echo_predict(&self.one.vad.adaptive.echo))
+
 
 # ---- one call -------------------------------------------------------------------------------------------------------
 

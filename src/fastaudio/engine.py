@@ -9,13 +9,16 @@ import socket
 import struct
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastaudio import _core
 from fastaudio.call import Call, EventKind
 from fastaudio.errors import EngineClosed
 from fastaudio.lateness import Lateness
 from fastaudio.options import CallOptions
+
+if TYPE_CHECKING:
+    from fastaudio.confirm import Confirmer
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +67,7 @@ class Engine:
         self._waiting: asyncio.Queue[Call | None] = asyncio.Queue(max_calls + 1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked: Lateness | None = None
+        self._confirmer = self._make_confirmer()
         self.on_refused: Callable[[str, str], None] | None = None
         """Called with the reason and the peer's IPv4 address (or "") of a connection that was turned away."""
 
@@ -100,6 +104,8 @@ class Engine:
             call._end("stopped")
         self.calls.clear()
         self._spare.clear()
+        if self._confirmer is not None:
+            await self._confirmer.close()
         if self._sock is not None:
             self._sock.close()
         if not self._waiting.full():
@@ -132,8 +138,11 @@ class Engine:
         self.core.accepting(on)
 
     def counters(self) -> dict[str, Any]:
-        """Counters of the engine since it was made; `lateness_us` is a coarse `lateness` by powers of two."""
-        return self.core.counters()
+        """Counters of the engine since it was made; `lateness_us` is a coarse `lateness` by powers of two.
+
+        With the detector `silero` also `silero_confirmed`, `silero_contradicted` and `silero_skipped` holds.
+        """
+        return self.core.counters() | (self._confirmer.counters if self._confirmer is not None else {})
 
     def lateness(self) -> Lateness:
         """How late the ticks of all calls were since the engine was made. Any thread may ask, at any time.
@@ -147,6 +156,13 @@ class Engine:
         """The same since this was last asked: for one who asks regularly, such as a display."""
         before, self._asked = self._asked, self.lateness()
         return self._asked if before is None else self._asked.since(before)
+
+    def _make_confirmer(self) -> Confirmer | None:
+        if self.options.detector != "silero" or self.options.rate is None:
+            return None
+        from fastaudio.confirm import Confirmer  # what it needs is an extra
+
+        return Confirmer(self.options.rate, rewind_ms=self.options.barge_in.rewind_ms)
 
     # -- the media thread's word -------------------------------------------------------------------------------------
 
@@ -179,6 +195,8 @@ class Engine:
             kind = EventKind(number)
             if kind is EventKind.STARTED:
                 call = self.calls[call_id] = Call(self, self._spare.pop(call_id), time_ns)
+                if self._confirmer is not None:
+                    self._confirmer.watch(call)
                 self._waiting.put_nowait(call)
                 if self._loop is not None:
                     self._replenish()

@@ -10,8 +10,9 @@ from fastaudio import _core
 Rate = Literal[8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000]
 """Samples a second of AudioSocket's audio kinds 0x10 to 0x18 (Asterisk: include/asterisk/res_audiosocket.h)."""
 
-Detector = Literal["rms", "webrtc", "rms+webrtc", "adaptive"]
-"""Ways to tell speech: by level, by WebRTC's detector, by both, or by pitch above noise and the agent's own echo."""
+Detector = Literal["rms", "webrtc", "rms+webrtc", "adaptive", "silero"]
+"""Ways to tell speech: by level, by WebRTC's detector, by both, by pitch above noise and the agent's own echo; and that
+last one with each hold confirmed by Silero's model (extra `silero`), beside the media thread."""
 
 TICK_MS = 20
 """A frame, a block of the capture and a tick of the clock: 20 ms."""
@@ -84,10 +85,15 @@ class CallOptions:
             lead=self.lead_frames,
             listen_rms=self.listen_rms,
             stop_ms=self.stop_ms,
-            detector=self.detector,
+            detector=core_detector(self.detector),
             webrtc_mode=self.webrtc_mode,
             bargein=self.barge_in.as_core(),
         )
+
+
+def core_detector(detector: Detector) -> str:
+    """The part of a detector that the media thread runs."""
+    return "adaptive" if detector == "silero" else detector
 
 
 def _frames(ms: int, least: int) -> int:

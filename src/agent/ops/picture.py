@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from fastaudio.drawing import DECISIONS, FAINT, INK, PAPER, SIDES, draw_wave
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -21,9 +23,6 @@ ROW_SECONDS = 30.0
 """The most of the call that one row shows; a longer call has more rows, of equal length."""
 MAX_ROWS = 20
 """A call of more than ten minutes is drawn with longer rows instead of more of them."""
-_INK, _FAINT, _PAPER = "#1f2933", "#9aa5b1", "#ffffff"
-_COLOURS: dict[str, str] = {"caller": "#2f6fb5", "agent": "#c2571a"}
-_MARK_COLOURS = {"hold": "#b7791f", "resume": "#2f855a", "barge-in": "#c53030"}
 _OTHER_MARK = "#5a67d8"
 _LABEL_ROWS = 2
 """Labels that would overlap go one below the other, in so many rows."""
@@ -83,15 +82,15 @@ def draw_call(path: Path, call: CallPicture) -> None:
         raise PictureError("there is no audio to draw")
     rows = min(MAX_ROWS, math.ceil(call.seconds / ROW_SECONDS))
     row_s = float(max(5, math.ceil(call.seconds / rows)))
-    figure = Figure(figsize=(15, 0.9 + 3.1 * rows), facecolor=_PAPER)
+    figure = Figure(figsize=(15, 0.9 + 3.1 * rows), facecolor=PAPER)
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
     for row, area in enumerate(axes):
         _draw_row(area, call, row * row_s, (row + 1) * row_s)
-    axes[-1].set_xlabel("seconds", color=_INK)
+    axes[-1].set_xlabel("seconds", color=INK)
     figure.suptitle(
         call.title or "A call",
-        color=_INK,
+        color=INK,
         fontsize=13,
         x=0.06,
         ha="left",
@@ -99,7 +98,7 @@ def draw_call(path: Path, call: CallPicture) -> None:
         y=1 - 0.22 / figure.get_figheight(),
     )
     figure.text(
-        0.985, 1 - 0.3 / figure.get_figheight(), _summary(call), color=_INK, fontsize=9, ha="right", parse_math=False
+        0.985, 1 - 0.3 / figure.get_figheight(), _summary(call), color=INK, fontsize=9, ha="right", parse_math=False
     )
     figure.subplots_adjust(
         left=0.06, right=0.985, hspace=0.25, top=1 - 0.55 / figure.get_figheight(), bottom=0.5 / figure.get_figheight()
@@ -121,35 +120,18 @@ def _draw_row(area: Axes, call: CallPicture, first_s: float, last_s: float) -> N
     area.set_ylim(-2.7, 3.2)
     area.set_yticks([0.62, -0.62], ["caller", "agent"])
     for tick, who in zip(area.get_yticklabels(), ("caller", "agent"), strict=True):
-        tick.set_color(_COLOURS[who])
+        tick.set_color(SIDES[who])
         tick.set_fontweight("bold")
-    area.tick_params(length=0, colors=_INK)
+    area.tick_params(length=0, colors=INK)
     area.xaxis.get_major_locator().set_params(integer=True, nbins=20)  # type: ignore[call-arg]
     for side in ("top", "right", "left"):
         area.spines[side].set_visible(False)
-    area.spines["bottom"].set_color(_FAINT)
-    area.axhline(0.0, color=_FAINT, linewidth=0.6)
+    area.spines["bottom"].set_color(FAINT)
+    area.axhline(0.0, color=FAINT, linewidth=0.6)
     for who, track, middle in (("caller", call.caller, 0.62), ("agent", call.agent, -0.62)):
-        _draw_wave(area, track, call.rate, middle, _COLOURS[who], first_s, last_s)
+        draw_wave(area, track, call.rate, middle, SIDES[who], first_s, last_s)
     _draw_turns(area, call.turns, first_s, last_s)
     _draw_marks(area, call.marks, first_s, last_s)
-
-
-def _draw_wave(area: Axes, track: bytes, rate: int, middle: float, colour: str, first_s: float, last_s: float) -> None:
-    """The envelope: lowest and highest sample of each of 2000 slices."""
-    import numpy as np
-
-    samples = np.frombuffer(track[: len(track) & ~1], "<i2")
-    samples = samples[round(first_s * rate) : round(last_s * rate)]
-    step = max(1, round((last_s - first_s) * rate / 2000))
-    count = len(samples) // step
-    if count == 0:
-        return
-    slices = samples[: count * step].reshape(count, step) / 32768.0
-    # A square root lets quiet speech be seen beside loud speech.
-    low, high = (np.sign(edge) * np.sqrt(np.abs(edge)) * 0.6 for edge in (slices.min(axis=1), slices.max(axis=1)))
-    times = first_s + np.arange(count) * step / rate
-    area.fill_between(times, middle + low, middle + high, color=colour, linewidth=0.0)
 
 
 def _draw_turns(area: Axes, turns: Sequence[PictureTurn], first_s: float, last_s: float) -> None:
@@ -158,7 +140,7 @@ def _draw_turns(area: Axes, turns: Sequence[PictureTurn], first_s: float, last_s
     for turn in sorted(turns, key=lambda t: t.start_s):
         if turn.end_s < first_s or turn.start_s >= last_s:
             continue
-        colour, up = _COLOURS[turn.who], turn.who == "caller"
+        colour, up = SIDES[turn.who], turn.who == "caller"
         inner, outer = (0.05, 1.19) if up else (-0.05, -1.19)
         area.fill_betweenx([inner, outer], turn.start_s, turn.end_s, color=colour, alpha=0.10, linewidth=0)
         if turn.start_s < first_s:
@@ -184,10 +166,10 @@ def _draw_latency(area: Axes, turn: PictureTurn) -> None:
     if turn.latency_ms <= 0:
         return
     begin = turn.start_s - turn.latency_ms / 1000
-    area.plot([begin, turn.start_s], [0, 0], color=_INK, linewidth=3.5, solid_capstyle="butt")
+    area.plot([begin, turn.start_s], [0, 0], color=INK, linewidth=3.5, solid_capstyle="butt")
     area.text(
-        begin - 0.1, -0.09, f"{turn.latency_ms:.0f} ms", color=_INK, fontsize=8, ha="right", va="top",
-        bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
+        begin - 0.1, -0.09, f"{turn.latency_ms:.0f} ms", color=INK, fontsize=8, ha="right", va="top",
+        bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6, "alpha": 0.8},
     )  # fmt: skip
 
 
@@ -198,7 +180,7 @@ def _draw_marks(area: Axes, marks: Sequence[PictureMark], first_s: float, last_s
     for mark in sorted(marks, key=lambda m: m.at_s):
         if not first_s <= mark.at_s < last_s:
             continue
-        colour = _MARK_COLOURS.get(mark.kind, _OTHER_MARK)
+        colour = DECISIONS.get(mark.kind, _OTHER_MARK)
         label = mark.label or mark.kind
         level = next((n for n in range(3) if taken.get(n, first_s) <= mark.at_s), 2)
         taken[level] = mark.at_s + (len(label) + 3) * per_char
@@ -206,5 +188,5 @@ def _draw_marks(area: Axes, marks: Sequence[PictureMark], first_s: float, last_s
         area.plot([mark.at_s, mark.at_s], [-1.25, height + 0.2], color=colour, linewidth=1.1, linestyle=(0, (3, 2)))
         area.text(
             mark.at_s + 0.5 * per_char, height, label, color=colour, fontsize=8.5, va="center", ha="left",
-            parse_math=False, bbox={"facecolor": _PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.85},
+            parse_math=False, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.85},
         )  # fmt: skip
