@@ -32,7 +32,8 @@ HOW = (
     "cpu: of one core, by the CPU clock of the server's process over the measurement; KB a call: resident memory with "
     "the calls less that without, by them; gap: between arrivals of the audio messages of a call, over all calls; "
     "rate: least-squares slope of arrivals over audio time, as an error of 50 frames a second (median, worst call); "
-    "slip: audio that had not come at the end of the run; lag: how late the load generator itself sent; valid: it was "
+    "slip: audio that had not come at the end of the run; lag: how late the load generator itself sent; others: what "
+    "anything but the server had of the server's core; valid: the generator was "
     f"late by at most {load.LAG_P99_MS:g} ms at P99 and used at most {load.CPU_PERCENT:g} % of its core, and others "
     f"than the server had at most {OTHERS_PERCENT:g} % of the server's"
 )
