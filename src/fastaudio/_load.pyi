@@ -39,6 +39,7 @@ class Generator:
         address: str,
         port: int,
         *,
+        uuid_prefix: bytes,
         calls: int,
         calls_a_second: int,
         rate: int,

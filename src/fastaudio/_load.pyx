@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=True, wraparound=False, freethreading_compatible=True
 """Thin shell over the load generator in C: validate, call, convert. It shares nothing with fastaudio._core."""
 
-from libc.stdint cimport int64_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
 
 
 cdef extern from "load.h" nogil:
@@ -14,6 +14,7 @@ cdef extern from "load.h" nogil:
     ctypedef enum fa_load_end_t:
         pass
     ctypedef struct fa_load_config_t:
+        uint8_t uuid_prefix[12]
         uint32_t calls
         uint32_t calls_a_second
         uint32_t rate
@@ -63,12 +64,15 @@ cdef class Generator:
     cdef fa_load_t *load
     cdef bint used
 
-    def __cinit__(self, str address, uint16_t port, *, uint32_t calls, uint32_t calls_a_second, uint32_t rate,
+    def __cinit__(self, str address, uint16_t port, *, bytes uuid_prefix, uint32_t calls, uint32_t calls_a_second, uint32_t rate,
                   uint32_t packet_ms, uint32_t talk_percent, int64_t warmup_ns, int64_t measure_ns):
         cdef fa_load_config_t config
         memset(&config, 0, sizeof(config))
         if fa_load_address(&config, address.encode(), port) != FA_OK:
             raise ValueError(f"{address!r} is no IPv4 or IPv6 address")
+        if len(uuid_prefix) != sizeof(config.uuid_prefix):
+            raise ValueError(f"a prefix of UUIDs is 12 bytes, not {len(uuid_prefix)}")
+        memcpy(config.uuid_prefix, <const char *>uuid_prefix, sizeof(config.uuid_prefix))
         config.calls = calls
         config.calls_a_second = calls_a_second
         config.rate = rate

@@ -11,6 +11,7 @@ import os
 import resource
 import socket
 import threading
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ from typing import Literal
 from fastaudio import _load
 from fastaudio.errors import FastAudioError
 
+UUID_PREFIX_BYTES = 12
 LAG_P99_MS = 2.0
 """A generator that sends later than this at P99 was the bottleneck: what it measured is partly itself."""
 CPU_PERCENT = 90.0
@@ -123,6 +125,7 @@ def run(
     packet_ms: int = 20,
     talk_percent: int = 60,
     calls_a_second: int = 500,
+    uuid_prefix: bytes | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Call a server `calls` times at once, and measure for `seconds` what it sends.
@@ -140,6 +143,8 @@ def run(
         packet_ms: Audio in one message, 10..60 ms.
         talk_percent: How much of a caller's time is speech, 0..100; the rest is faint noise.
         calls_a_second: How fast the calls come, from 1.
+        uuid_prefix: 12 bytes that the calls' UUIDs begin with (`call_uuid`), for a server that wants to know them in
+            advance; None for random ones.
         on_progress: Called some ten times a second in the calling thread. What it raises ends the run.
 
     Raises:
@@ -168,6 +173,7 @@ def run(
     generator = _load.Generator(
         address,
         port,
+        uuid_prefix=os.urandom(UUID_PREFIX_BYTES) if uuid_prefix is None else uuid_prefix,
         calls=calls,
         calls_a_second=calls_a_second,
         rate=rate,
@@ -179,6 +185,11 @@ def run(
     if not _run_in_thread(generator, on_progress):
         raise LoadError(_trouble(generator, f"{host}:{port}", calls))
     return _report(generator, calls, rate, packet_ms)
+
+
+def call_uuid(prefix: bytes, number: int) -> uuid.UUID:
+    """Return the UUID of a call: the prefix of 12 bytes, and the call's number from 0."""
+    return uuid.UUID(bytes=prefix + number.to_bytes(4, "big"))
 
 
 RATES = (8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000)

@@ -189,7 +189,7 @@ static void listen_anywhere(void) {
 }
 
 static fa_load_t *generator(uint32_t calls, int64_t warmup_ns, int64_t measure_ns) {
-  fa_load_config_t config = {.calls = calls, .calls_a_second = 1000, .rate = 8000, .packet_ms = 20, .talk_percent = 60,
+  fa_load_config_t config = {.uuid_prefix = "uuid", .calls = calls, .calls_a_second = 1000, .rate = 8000, .packet_ms = 20, .talk_percent = 60,
                              .warmup_ns = warmup_ns, .measure_ns = measure_ns};
   CHECK_EQ(fa_load_address(&config, "127.0.0.1", port), FA_OK);
   fa_load_t *load;
@@ -204,6 +204,7 @@ static void *serve_one(void *argument) {
   CHECK_EQ(setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on), 0);
   CHECK_EQ(recv(fd, in, 19, MSG_WAITALL), 19);
   CHECK(in[0] == FA_KIND_UUID && in[1] == 0 && in[2] == 16);
+  CHECK(in[3] == 'u' && in[14] == 0 && in[15] == 0 && in[18] < CALLS);
   fa_frame_header(out, FA_KIND_AUDIO, 320);
   int64_t due = check_now_ns(), before = 0, after = 0;
   for (uint32_t n = 1; n < 1000; n++) {

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+import fastaudio
 from fastaudio import load
 
 FRAME = b"\x10\x01\x40" + bytes(320)
@@ -268,6 +269,17 @@ async def test_load_from_python_ends_with_what_its_caller_raises() -> None:
             await asyncio.to_thread(load.run, "127.0.0.1", port, calls=3, seconds=60, warmup=0.1, on_progress=progress)
     assert seen[-1].connected == 3
     assert time.monotonic() - began < 30  # the run would have taken a minute
+
+
+async def test_load_calls_under_the_uuids_that_it_is_told() -> None:
+    prefix = bytes(range(12))
+    async with fastaudio.Engine(port=0) as engine:
+        run = asyncio.to_thread(load.run, "127.0.0.1", engine.port, calls=3, seconds=0.2, warmup=0, uuid_prefix=prefix)
+        report, *calls = await asyncio.gather(run, *(engine.accept() for _ in range(3)))
+    assert {call.uuid for call in calls} == {load.call_uuid(prefix, number) for number in range(3)}
+    assert report.carried
+    with pytest.raises(ValueError, match="12 bytes"):
+        load.run("127.0.0.1", 1, calls=1, seconds=1, uuid_prefix=b"short")
 
 
 def test_load_objects_to_each_way_of_being_the_bottleneck() -> None:

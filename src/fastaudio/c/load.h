@@ -34,6 +34,7 @@
 typedef struct {
   struct sockaddr_storage peer; /* fa_load_address */
   socklen_t peer_length;
+  uint8_t uuid_prefix[12];      /* of each call's UUID; the rest is its number, from 0, big-endian */
   uint32_t calls;               /* 1..FA_LOAD_CALLS_MAX */
   uint32_t calls_a_second;      /* connections opened a second, from 1 */
   uint32_t rate;                /* samples a second that the callers send: 8000..192000 */

@@ -34,12 +34,11 @@ static void look_at(fa_load_t *load, uint32_t number, int64_t at_ns) {
 
 static void connected(fa_load_t *load, uint32_t number) {
   fa_caller_t *caller = &load->callers[number];
-  uint8_t hello[FA_HEADER_BYTES + FA_UUID_BYTES] = {0};
+  uint8_t hello[FA_HEADER_BYTES + FA_UUID_BYTES];
+  uint32_t last = htonl(number);
   fa_frame_header(hello, FA_KIND_UUID, FA_UUID_BYTES);
-  int64_t mark[2] = {load->start_ns, (int64_t)number << 32 | getpid()};
-  memcpy(hello + FA_HEADER_BYTES, mark, FA_UUID_BYTES);
-  hello[FA_HEADER_BYTES + 6] = (uint8_t)(0x80 | (hello[FA_HEADER_BYTES + 6] & 0x0f)); /* version 8: of our own making */
-  hello[FA_HEADER_BYTES + 8] = (uint8_t)(0x80 | (hello[FA_HEADER_BYTES + 8] & 0x3f));
+  memcpy(hello + FA_HEADER_BYTES, load->config.uuid_prefix, sizeof load->config.uuid_prefix);
+  memcpy(hello + FA_HEADER_BYTES + sizeof load->config.uuid_prefix, &last, sizeof last);
   if (send(caller->fd, hello, sizeof hello, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)sizeof hello) {
     fa_load_give_up(load, (fa_load_trouble_t){FA_LOAD_TROUBLE_CONNECT, number, errno, FA_LOAD_END_NONE});
     return;
