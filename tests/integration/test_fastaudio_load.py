@@ -274,8 +274,11 @@ async def test_load_from_python_ends_with_what_its_caller_raises() -> None:
 async def test_load_calls_under_the_uuids_that_it_is_told() -> None:
     prefix = bytes(range(12))
     async with fastaudio.Engine(port=0) as engine:
-        run = asyncio.to_thread(load.run, "127.0.0.1", engine.port, calls=3, seconds=0.2, warmup=0, uuid_prefix=prefix)
-        report, *calls = await asyncio.gather(run, *(engine.accept() for _ in range(3)))
+        running = asyncio.create_task(
+            asyncio.to_thread(load.run, "127.0.0.1", engine.port, calls=3, seconds=0.2, warmup=0, uuid_prefix=prefix)
+        )
+        calls = [await engine.accept() for _ in range(3)]
+        report = await running
     assert {call.uuid for call in calls} == {load.call_uuid(prefix, number) for number in range(3)}
     assert report.carried
     with pytest.raises(ValueError, match="12 bytes"):
