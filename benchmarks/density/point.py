@@ -12,7 +12,7 @@ from fastaudio import load
 TRIES = 3
 """A point at which the callers were late themselves is taken again, at most so often."""
 SATURATED_PERCENT = 95.0
-OTHERS_PERCENT = 10.0
+OTHERS_PERCENT = 20.0
 """A point at which others than the server (programs, the host) had more than this of its core is not valid either."""
 CALLS_A_SECOND = 500
 
