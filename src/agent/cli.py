@@ -84,12 +84,13 @@ def serve(
     from agent.ops.settings import SettingsError, load_settings
     from agent.prompts import PromptError
     from agent.service import serve, set_up_logging
+    from fastaudio import FastAudioError
 
     try:
         settings = load_settings(env_file)
         set_up_logging(settings)
         status = run(serve(settings, seed=seed, report=typer.echo))
-    except (SettingsError, PromptError, DatabaseError) as error:
+    except (SettingsError, PromptError, DatabaseError, FastAudioError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot start: {error.strerror or error}; choose other ports or another DATA_DIR")

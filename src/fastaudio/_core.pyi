@@ -182,6 +182,8 @@ class Interruption:
         """20 ms of the caller and what was played meanwhile. Raises ValueError when either is not one frame."""
     def resume(self) -> None:
         """It was no interruption, whatever it looked like: begin anew. What was learnt of the line is kept."""
+    def enable(self, on: bool) -> None:
+        """Whether anything is held; off, it still listens and learns."""
     @property
     def gate(self) -> int:
         """The level (RMS) that speech exceeds now; 0 when the detector has none."""

@@ -348,6 +348,9 @@ cdef class Interruption:
     def resume(self):
         fa_bargein_reset(&self.one.bargein)
 
+    def enable(self, bint on):
+        self.one.bargein.config.enabled = on
+
     @property
     def gate(self):
         cdef fa_detector_t detector = self.one.vad.config.detector

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import enum
 import logging
 import socket
@@ -139,6 +140,8 @@ class Call:
         """When the UUID came and the time line began (CLOCK_MONOTONIC)."""
         self.events_dropped = 0
         self._engine = engine
+        self._barge_in = engine.options.barge_in
+        self._deaf = False
         self._generation = 0
         self._utterances: dict[int, Utterance] = {}
         self._flushed = 0
@@ -186,8 +189,8 @@ class Call:
 
     def set_barge_in(self, options: BargeInOptions) -> None:
         """Change when the caller interrupts, from the next tick on."""
-        if not self.ended:
-            self._engine.core.set_bargein(self.core, **options.as_core())
+        self._barge_in = options
+        self._tell_barge_in()
 
     # -- listening ---------------------------------------------------------------------------------------------------
 
@@ -247,6 +250,16 @@ class Call:
         return self.core.counters()
 
     # -- what the engine and its parts call --------------------------------------------------------------------------
+
+    def _deafen(self, deaf: bool) -> None:
+        """Hold for nothing that is heard now, or for what `set_barge_in` says again."""
+        self._deaf = deaf
+        self._tell_barge_in()
+
+    def _tell_barge_in(self) -> None:
+        if not self.ended:
+            wanted = dataclasses.replace(self._barge_in, enabled=self._barge_in.enabled and not self._deaf)
+            self._engine.core.set_bargein(self.core, **wanted.as_core())
 
     def _check_open(self) -> None:
         if self.ended:

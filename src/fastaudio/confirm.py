@@ -2,19 +2,20 @@
 
 At HOLD a task reads the call's capture from half a second before it on, and hands it to the model on one thread of its
 own. The media thread waits for nothing: silence goes out as always, and its barge-in stands unless Silero contradicts
-it. Then the call goes on as after a cough.
+it. Then the call goes on as after a cough, and holds no more while that sound lasts.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
+from fastaudio.call import EventKind
 from fastaudio.options import TICK_MS
-from fastaudio.silero import PREROLL_MS, Confirmation, Silero
+from fastaudio.silero import PREROLL_MS, Confirmation, Finding, Silero
 
 if TYPE_CHECKING:
     from fastaudio.call import Call, Event
@@ -30,24 +31,24 @@ class Confirmer:
     """Confirms the holds of every call that it is told to watch.
 
     `counters`: `silero_confirmed` and `silero_contradicted` holds, and `silero_skipped` ones, which came while
-    `AT_ONCE` others were being confirmed. Raises ValueError and `FastAudioError` as `Silero` does.
+    `at_once` others were being confirmed. Raises ValueError and `FastAudioError` as `Silero` does.
     """
 
     def __init__(self, rate: int, *, rewind_ms: int = 0, at_once: int = AT_ONCE) -> None:
         self.counters = {"silero_confirmed": 0, "silero_contradicted": 0, "silero_skipped": 0}
-        self._model = Silero(rate)
-        self._rewind_ms = rewind_ms
+        self.model = Silero(rate)
+        self.rewind_ms = rewind_ms
         self._at_once = at_once
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="silero")
-        self._tasks: dict[Call, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def watch(self, call: Call) -> None:
         """Confirm this call's holds until it ends."""
-        call.listen(functools.partial(self._on_event, call, _Holds()))
+        call.listen(_Watch(self, call).on_event)
 
     async def close(self) -> None:
         """Give up what is being confirmed, and end the thread."""
-        tasks = list(self._tasks.values())
+        tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -55,60 +56,80 @@ class Confirmer:
 
     @property
     def confirming(self) -> int:
-        """Holds that are being confirmed."""
+        """Holds that are being confirmed, and sounds that were contradicted and may go on."""
         return len(self._tasks)
 
-    def _on_event(self, call: Call, holds: _Holds, event: Event) -> None:
-        from fastaudio.call import EventKind
-
-        if event.kind is EventKind.HOLD:
-            if holds.by_the_core(call):
-                self._begin(call, event)
-        elif event.kind in (EventKind.RESUME, EventKind.FLUSHED, EventKind.ENDED) and call in self._tasks:
-            self._tasks[call].cancel()  # it has been decided
-
-    def _begin(self, call: Call, event: Event) -> None:
+    def begin(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None] | None:
+        """Run `work` as a task, unless there are too many."""
         if len(self._tasks) >= self._at_once:
             self.counters["silero_skipped"] += 1
-            return
-        hold_block = event.position * 1000 // call.rate // TICK_MS
-        task = asyncio.create_task(self._confirm(call, hold_block), name=f"confirm a hold of {call.uuid}")
-        self._tasks[call] = task
-        task.add_done_callback(functools.partial(self._done, call))
+            work.close()
+            return None
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
 
-    def _done(self, call: Call, task: asyncio.Task[None]) -> None:
-        if self._tasks.get(call) is task:
-            del self._tasks[call]
+    async def feed(self, confirmation: Confirmation, caller: bytes) -> Finding | None:
+        """Have the model hear it, on its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, confirmation.feed, caller)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
-            log.error("call %s: a hold was not confirmed", call.uuid, exc_info=error)
+            log.error("%s: failed", task.get_name(), exc_info=error)
 
-    async def _confirm(self, call: Call, hold_block: int) -> None:
+
+class _Watch:
+    """The holds of one call."""
+
+    def __init__(self, confirmer: Confirmer, call: Call) -> None:
+        self._confirmer = confirmer
+        self._call = call
+        self._task: asyncio.Task[None] | None = None
+        self._confirmation: Confirmation | None = None
+        self._holds = 0
+
+    def on_event(self, event: Event) -> None:
+        """What the call's listener is told."""
+        if event.kind is EventKind.HOLD and self._held_by_the_core():
+            self._give_up()
+            hold_block = event.position * 1000 // self._call.rate // TICK_MS
+            name = f"call {self._call.uuid}: confirming a hold"
+            self._task = self._confirmer.begin(self._confirm(hold_block), name)
+        elif event.kind in (EventKind.FLUSHED, EventKind.ENDED):
+            self._give_up()
+        elif event.kind is EventKind.RESUME and not (self._confirmation and self._confirmation.contradicted):
+            self._give_up()  # it was decided without us
+
+    def _held_by_the_core(self) -> bool:
+        """Whether its detector has held since this was last asked: a hold that the agent asked for is not counted."""
+        before, self._holds = self._holds, self._call.counters()["holds"]
+        return self._holds > before
+
+    def _give_up(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+
+    async def _confirm(self, hold_block: int) -> None:
+        call, confirmer = self._call, self._confirmer
         # The event may have waited for this loop, and the pre-roll is counted from now.
         since_ms = max(0, call.core.captured() - hold_block) * TICK_MS
         stream = call.capture(batch_ms=BATCH_MS, preroll_ms=PREROLL_MS + since_ms)
-        confirmation = Confirmation(self._model, (hold_block - stream.position) * TICK_MS)
-        loop = asyncio.get_running_loop()
+        confirmation = Confirmation(confirmer.model, (hold_block - stream.position) * TICK_MS)
+        self._confirmation = confirmation
         try:
-            speech = None
-            while speech is None:
-                batch = await stream.read()
-                if batch is None:
-                    return  # the call is over
-                speech = await loop.run_in_executor(self._executor, confirmation.feed, batch.caller)
+            while (batch := await stream.read()) is not None:
+                finding = await confirmer.feed(confirmation, batch.caller)
+                if finding in ("confirmed", "contradicted"):
+                    confirmer.counters[f"silero_{finding}"] += 1
+                if finding == "contradicted":
+                    call.resume(confirmer.rewind_ms)
+                    call._deafen(True)
+                elif finding is not None:
+                    return
         finally:
             stream.close()
-        self.counters["silero_confirmed" if speech else "silero_contradicted"] += 1
-        if not speech:
-            call.resume(self._rewind_ms)
-
-
-class _Holds:
-    """Tells a hold of the core's detector from one that the agent asked for itself: only the former are counted."""
-
-    def __init__(self) -> None:
-        self._seen = 0
-
-    def by_the_core(self, call: Call) -> bool:
-        """Whether the core has held since this was last asked."""
-        seen, self._seen = self._seen, call.counters()["holds"]
-        return self._seen > seen
+            if confirmation.contradicted:
+                call._deafen(False)

@@ -9,7 +9,7 @@ from fastaudio import _core
 from fastaudio.options import TICK_MS, BargeInOptions, Detector, core_detector
 
 if TYPE_CHECKING:
-    from fastaudio.silero import Confirmation
+    from fastaudio.silero import Confirmation, Finding
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 State: TypeAlias = Literal["idle", "hold", "resume", "barge_in"]
@@ -62,9 +62,13 @@ class BargeInDetector:
 
         """
         state = self._core.feed(caller, played)
-        if self._second is not None and self._second.contradicts(state, caller):
+        finding = self._second.judge(state, caller) if self._second is not None else None
+        if finding == "contradicted":
             self._core.resume()
+            self._core.enable(False)
             return "resume"
+        if finding == "over":
+            self._core.enable(True)
         return state
 
     @property
@@ -80,27 +84,28 @@ class _SecondOpinion:
     """Silero on each hold, as a call has it, but that nothing waits for another thread."""
 
     def __init__(self, rate: int) -> None:
-        from fastaudio import silero
+        from fastaudio import silero  # what it needs is an extra
 
         self._model = silero.Silero(rate)
         self._new = silero.Confirmation
         self._before: deque[bytes] = deque(maxlen=silero.PREROLL_MS // TICK_MS)
-        self._last: State = "idle"
+        self._was_held = False
         self._confirmation: Confirmation | None = None
 
-    def contradicts(self, state: State, caller: Buffer) -> bool:
-        """Whether this frame makes it certain that the hold was for no speech."""
+    def judge(self, state: State, caller: Buffer) -> Finding | None:
+        """What it finds in this frame, for which the core says `state`."""
         held = state in ("hold", "barge_in")
-        speech: bool | None = None
-        if state == "hold" and self._last not in ("hold", "barge_in"):
-            self._before.append(bytes(caller))  # the frame that decided lies before the hold
+        self._before.append(bytes(caller))
+        new = b""
+        if state == "hold" and not self._was_held:
             self._confirmation = self._new(self._model, len(self._before) * TICK_MS)
-            speech = self._confirmation.feed(b"".join(self._before))
+            new = b"".join(self._before)
+        elif self._confirmation is not None and (held or self._confirmation.contradicted):
+            new = self._before[-1]
         else:
-            if self._confirmation is not None and held:
-                speech = self._confirmation.feed(caller)
-            self._before.append(bytes(caller))
-        if speech is not None or not held:
+            self._confirmation = None  # the core has resumed by itself
+        finding = self._confirmation.feed(new) if self._confirmation is not None else None
+        if finding in ("confirmed", "over"):
             self._confirmation = None
-        self._last = "resume" if speech is False else state
-        return speech is False
+        self._was_held = held and finding != "contradicted"
+        return finding

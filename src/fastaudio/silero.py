@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from fastaudio.errors import FastAudioError
 
@@ -31,6 +31,12 @@ WAIT_MS: Final = 160
 SPEECH: Final = 0.5
 """The probability from which a chunk is speech: the model's own default."""
 SPEECH_CHUNKS: Final = 2
+"""So many of them confirm a hold: one alone may be a click."""
+CHUNK_MS: Final = 32
+DEAF_MS: Final = 1000
+"""So long after it was contradicted, a sound is judged anew."""
+
+Finding: TypeAlias = Literal["confirmed", "contradicted", "over"]
 
 
 class Silero:
@@ -81,28 +87,41 @@ class SileroStream:
 
 
 class Confirmation:
-    """Whether one hold was for speech: fed what the caller said from before it on, it answers once."""
+    """What becomes of one hold: fed what the caller said from before it on.
+
+    It is `confirmed` when Silero hears speech. Else it is `contradicted`, and as long as the same sound goes on nothing
+    is to be held: a telephone that rings beside the caller would chop the agent's words. That is `over` when Silero
+    hears speech after all, or after a second.
+    """
 
     def __init__(self, model: Silero, before_ms: int) -> None:
         """`before_ms`: how much is fed of what was said before the hold."""
         self._stream = model.stream()
-        self._chunk_ms = 32
         self._fed_ms = 0
         self._from_ms = before_ms - ONSET_MS
         self._until_ms = before_ms + WAIT_MS
         self._speech = 0
+        self.contradicted = False
 
-    def feed(self, caller: Buffer) -> bool | None:
-        """What the caller said next: True, it is speech; False, it was none; None, go on."""
+    def feed(self, caller: Buffer) -> Finding | None:
+        """What the caller said next. None: go on. Nothing is fed after `confirmed` or `over`."""
+        finding: Finding | None = None
         for probability in self._stream.feed(caller):
-            self._fed_ms += self._chunk_ms
-            if self._fed_ms > self._from_ms and probability >= SPEECH:
-                self._speech += 1
-            if self._speech >= SPEECH_CHUNKS:
-                return True
-            if self._fed_ms >= self._until_ms:
-                return False
-        return None
+            self._fed_ms += CHUNK_MS
+            speech = probability >= SPEECH
+            if self.contradicted:
+                if speech and finding is not None:
+                    return "confirmed"  # fed late, and much at once: nobody has been told otherwise yet
+                if finding is None and (speech or self._fed_ms >= self._until_ms + DEAF_MS):
+                    return "over"
+            elif self._fed_ms > self._from_ms:
+                self._speech += speech
+                if self._speech >= SPEECH_CHUNKS:
+                    return "confirmed"
+                if self._fed_ms >= self._until_ms:
+                    self.contradicted = True
+                    finding = "contradicted"
+        return finding
 
 
 @functools.cache

@@ -79,7 +79,7 @@ def test_missing_keys_are_all_named() -> None:
         ("DEFAULT_TIMEZONE", "London", "write for example Europe/London"),
         ("DEFAULT_REGION", "UK", "write an ISO 3166 code such as GB"),
         ("DEEPGRAM_UTTERANCE_END_MS", "800", "greater than or equal to 1000"),
-        ("BARGE_IN_DETECTOR", "ears", "'rms', 'webrtc' or 'rms+webrtc'"),
+        ("BARGE_IN_DETECTOR", "ears", "'adaptive', 'silero', 'rms', 'webrtc' or 'rms+webrtc'"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_would_be_right(

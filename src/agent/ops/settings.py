@@ -100,10 +100,15 @@ class Settings(BaseSettings):
     default_region: str = Field("GB", min_length=2, max_length=2, description="region of numbers without +")
 
     # Barge-in.
-    barge_in_detector: Literal["rms", "webrtc", "rms+webrtc"] = Field(
-        "rms+webrtc", description="what decides that the caller speaks"
+    barge_in_detector: Literal["adaptive", "silero", "rms", "webrtc", "rms+webrtc"] = Field(
+        "adaptive", description="what decides that the caller speaks; `silero` needs the extra of that name"
     )
-    barge_in_rms: int = Field(500, ge=50, le=8000, description="level of speech, of 32768")
+    barge_in_rms: int = Field(
+        500,
+        ge=50,
+        le=8000,
+        description="level of speech, of 32768, for `rms` and `rms+webrtc`; of no account for the others",
+    )
     barge_in_ms: int = Field(300, ge=100, le=1000, description="speech that interrupts, ms")
     playback_lead_frames: int = Field(2, ge=0, le=3, description="frames sent ahead while speaking")
 
