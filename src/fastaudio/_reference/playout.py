@@ -241,7 +241,7 @@ class Playout:
     def _pull(self, want: int, played: Played) -> array[int]:
         """Up to `want` samples of one utterance; stops at its end."""
         out = array("h")
-        while len(out) < want and (slot := self._current()) is not None:
+        while (len(out) < want or (out and self._ends_here())) and (slot := self._current()) is not None:
             if self.open and slot.generation != self.generation:
                 if not out:  # the producer gave the open one up without an end: its flush is still under way
                     played.flushed, played.generation, played.heard = True, self.generation, self.heard
@@ -262,6 +262,11 @@ class Playout:
                 self._close_utterance()
                 break
         return out
+
+    def _ends_here(self) -> bool:
+        """An utterance of whole frames ends with a slot that holds nothing: it is over with the frame before."""
+        slot = self._current() if self.open else None
+        return slot is not None and slot.generation == self.generation and not slot.samples and slot.last
 
     def _begin(self, generation: int, played: Played) -> None:
         self.generation = generation

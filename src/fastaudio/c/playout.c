@@ -169,10 +169,16 @@ static void advance(fa_playout_t *playout, uint32_t samples) {
   if (playout->position > playout->heard) playout->heard = playout->position;
 }
 
+/* An utterance of whole frames ends with a slot that holds nothing: it is over with the frame before. */
+static bool ends_here(fa_playout_t *playout) {
+  const fa_slot_head_t *slot = playout->open ? current(playout) : NULL;
+  return slot != NULL && slot->generation == playout->generation && slot->samples == 0 && slot->last != 0;
+}
+
 /* Copies up to `want` samples of one utterance; stops at its end. */
 static uint32_t pull(fa_playout_t *playout, int16_t *out, uint32_t want, fa_played_t *played) {
   uint32_t have = 0;
-  while (have < want) {
+  while (have < want || (have > 0 && ends_here(playout))) {
     fa_slot_head_t *slot = current(playout);
     if (slot == NULL) break;
     if (playout->open && slot->generation != playout->generation) {
