@@ -18,8 +18,10 @@ from fastaudio.options import TICK_MS, BargeInOptions, Detector
 
 AUDIBLE: Final = 30
 """The level (RMS) from which something is being played: comfort noise is below, any speech above."""
-PAUSE_FRAMES: Final = 25
-"""The agent still speaks when it was silent for half a second: a clause has ended, or a hold has begun."""
+PAUSE_MS: Final = 500
+"""The agent still speaks when it was silent for less: a clause has ended, or a hold has begun."""
+LEAD_MS: Final = 100
+"""What an agent that was interrupted may still say: the frames that were sent ahead, and a ramp."""
 
 
 class RecordingError(Exception):
@@ -77,19 +79,21 @@ def analyse(recording: Recording, detector: Detector, options: BargeInOptions | 
     episodes: list[Episode] = []
     gates: list[int] = []
     before: State = "idle"
-    silent = 0  # frames since something was played
+    floor = _Floor()
     for number in range(recording.frames):
         at = slice(number * size, (number + 1) * size)
         played = recording.played[at] if recording.played is not None else None
-        if played is not None:
-            silent = 0 if _core.rms(played) > AUDIBLE else silent + 1
         state = judge.feed(recording.caller[at], played)
         gates.append(judge.gate)
         now_ms = (number + 1) * TICK_MS  # known when its frame is whole
+        if played is None or _core.rms(played) > AUDIBLE:
+            floor.agent_speaks(now_ms)
         if state == "hold" and before != "hold":
-            episodes.append(Episode(now_ms, over_agent=silent < PAUSE_FRAMES))
+            episodes.append(Episode(now_ms, over_agent=floor.is_the_agents(now_ms)))
         elif state == "barge_in" and before != "barge_in":
             episodes[-1].barge_in_ms = now_ms
+            if played is not None:
+                floor.taken(now_ms)
         elif state == "resume":
             episodes[-1].resume_ms = now_ms
         elif state == "idle" and before == "barge_in":
@@ -98,11 +102,34 @@ def analyse(recording: Recording, detector: Detector, options: BargeInOptions | 
     return Analysis(recording, detector, episodes, _core.rms_batch(recording.caller, size // 2), gates)
 
 
+class _Floor:
+    """Who has the floor: the agent, until it has been silent for a while, or falls silent when it is interrupted."""
+
+    def __init__(self) -> None:
+        self._taken_ms = -LEAD_MS
+        self._spoke_ms = -PAUSE_MS
+
+    def agent_speaks(self, now_ms: int) -> None:
+        if now_ms > self._taken_ms + LEAD_MS:
+            self._spoke_ms = now_ms
+
+    def taken(self, now_ms: int) -> None:
+        """The caller interrupts."""
+        self._taken_ms, self._spoke_ms = now_ms, -PAUSE_MS
+
+    def is_the_agents(self, now_ms: int) -> bool:
+        return now_ms - self._spoke_ms < PAUSE_MS
+
+
 def describe(analysis: Analysis) -> Iterator[str]:
     """The decisions with their times, a line each, and a summary."""
     for episode in analysis.episodes:
         hold = episode.hold_ms
-        yield f"{_seconds(hold)}  hold{'' if episode.over_agent else '       while nothing was played'}"
+        if not episode.over_agent:
+            until = episode.resume_ms or episode.end_ms or analysis.recording.frames * TICK_MS
+            yield f"{_seconds(hold)}  speech     for {until - hold} ms, while nothing was played"
+            continue
+        yield f"{_seconds(hold)}  hold"
         if episode.barge_in_ms is not None:
             yield f"{_seconds(episode.barge_in_ms)}  barge_in   {episode.barge_in_ms - hold} ms after the hold"
         if episode.resume_ms is not None:

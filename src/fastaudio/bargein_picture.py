@@ -42,7 +42,7 @@ def draw(path: Path, analysis: Analysis, title: str) -> None:
     if seconds <= 0:
         raise ValueError("there is no audio in it")
     rows = min(MAX_ROWS, math.ceil(seconds / ROW_SECONDS))
-    row_s = max(1.0, math.ceil(seconds / rows * 10) / 10)
+    row_s = math.ceil(seconds / rows) if seconds > 3 else seconds
     both = analysis.recording.played is not None
     heights = [1.5, 1.0, 0.9] if both else [1.5, 0.9]
     height = 1.15 + (2.9 if both else 2.2) * rows

@@ -80,13 +80,13 @@ def test_decisions_are_those_of_the_detector(tmp_path: Path, rate: int) -> None:
 
 def test_lines_and_summary(tmp_path: Path, said: list[int]) -> None:
     analysis = analyse(read_recording(save(tmp_path / "caller.wav", said)), "adaptive")
-    analysis.episodes[:] = [Episode(2060, resume_ms=2300), Episode(3600, barge_in_ms=3720), Episode(9000, False)]
+    analysis.episodes[:] = [Episode(2060, resume_ms=2300), Episode(3600, barge_in_ms=3720), Episode(4000, False)]
     assert list(describe(analysis)) == [
         "    2.060  hold",
         "    2.300  resume     after 240 ms",
         "    3.600  hold",
         "    3.720  barge_in   120 ms after the hold",
-        "    9.000  hold       while nothing was played",
+        "    4.000  speech     for 1760 ms, while nothing was played",
         "adaptive, 5.8 s: 2 holds; 1 false hold; 1 barge-in, the longest 2040 ms; "
         "the caller spoke 1 time while nothing was played",
     ]
@@ -112,6 +112,17 @@ def test_a_stereo_recording_is_both_sides(tmp_path: Path) -> None:
     assert summary(known).endswith(
         "no holds; no false holds; no barge-ins; the caller spoke 1 time while nothing was played"
     )
+
+
+def test_one_interruption_counts_once(tmp_path: Path) -> None:
+    """An agent that fell silent is not interrupted again by what the caller goes on to say; one that speaks on is."""
+    caller = silence(3.0) + voice(0.6) + silence(0.3) + voice(0.6) + silence(1)
+    talking = [sample // 2 for sample in voice(len(caller) / RATE, pitch=110)]
+    stopped = talking[: round(3.2 * RATE)] + [0] * (len(caller) - round(3.2 * RATE))
+    for agent, counts in ((talking, [True, True]), (stopped, [True, False])):
+        recording = read_recording(save(tmp_path / "call.wav", caller, agent))
+        analysis = analyse(recording, "rms+webrtc")
+        assert [episode.over_agent for episode in analysis.episodes] == counts
 
 
 def test_the_command_prints_and_draws(tmp_path: Path, said: list[int]) -> None:
