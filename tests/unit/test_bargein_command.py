@@ -116,9 +116,9 @@ def test_a_stereo_recording_is_both_sides(tmp_path: Path) -> None:
 
 def test_one_interruption_counts_once(tmp_path: Path) -> None:
     """An agent that fell silent is not interrupted again by what the caller goes on to say; one that speaks on is."""
-    caller = silence(3.0) + voice(0.6) + silence(0.3) + voice(0.6) + silence(1)
+    caller = silence(3.0) + voice(0.26) + silence(0.3) + voice(0.6) + silence(1)
     talking = [sample // 2 for sample in voice(len(caller) / RATE, pitch=110)]
-    stopped = talking[: round(3.2 * RATE)] + [0] * (len(caller) - round(3.2 * RATE))
+    stopped = talking[: round(3.28 * RATE)] + [0] * (len(caller) - round(3.28 * RATE))
     for agent, counts in ((talking, [True, True]), (stopped, [True, False])):
         recording = read_recording(save(tmp_path / "call.wav", caller, agent))
         analysis = analyse(recording, "rms+webrtc")

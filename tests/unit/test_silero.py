@@ -145,6 +145,19 @@ def test_a_voice_is_confirmed(voices: Callable[[VoiceName, str, int], list[float
 
 @pytest.mark.speech
 @pytest.mark.timeout(300)
+def test_what_was_said_long_before_a_hold_does_not_confirm_it(
+    voices: Callable[[VoiceName, str, int], list[float]],
+) -> None:
+    speech = pcm(voices("hibari", "Yes, that's right.", 8000))
+    after, since = Silero(8000).stream(), 400
+    assert max(after.feed(speech)) > 0.9
+    confirmation = Confirmation(Silero(8000), len(speech) // 16 + since)
+    answers = [confirmation.feed(speech), *(confirmation.feed(bytes(320)) for _ in range((since + WAIT_MS) // 20 + 2))]
+    assert next(answer for answer in answers if answer) == "contradicted"
+
+
+@pytest.mark.speech
+@pytest.mark.timeout(300)
 def test_a_voice_over_a_noise_that_was_contradicted(voices: Callable[[VoiceName, str, int], list[float]]) -> None:
     speech = voices("hibari-low", "No, that's not what I said.", 8000)
     ring = [sample / 6 for sample in made(ringing, 0.4 + len(speech) / 8000)]
