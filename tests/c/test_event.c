@@ -26,6 +26,8 @@ static void test_order_and_limit(void) {
   for (uint32_t round = 0; round < 5; round++) {
     for (uint32_t n = 0; n < 8; n++) CHECK_EQ(fa_events_push(events, &(fa_event_t){.value = round * 8 + n}), FA_OK);
     CHECK_EQ(fa_events_push(events, &(fa_event_t){.value = 999}), FA_AGAIN);
+    CHECK(!readable(events->fd, 0)); /* all of them are told of at once */
+    fa_events_tell(events);
     CHECK(readable(events->fd, 0));
     fa_events_wake(events);
     CHECK(!readable(events->fd, 0));
@@ -36,6 +38,8 @@ static void test_order_and_limit(void) {
       for (uint32_t i = 0; i < count; i++) CHECK_EQ(out[i].value, taken++);
     }
     CHECK_EQ(fa_events_drain(events, out, 8), 0);
+    fa_events_tell(events); /* nothing new: nobody is woken */
+    CHECK(!readable(events->fd, 0));
   }
   CHECK_EQ(taken, 40);
   CHECK_EQ(atomic_load(&events->lost), 5);
@@ -45,12 +49,16 @@ static void test_order_and_limit(void) {
 
 static void *produce_events(void *unused) {
   (void)unused;
-  uint64_t seed = 21;
+  uint64_t seed = 21, lost = 0;
   for (uint32_t n = 0; n < EVENTS;) {
     fa_event_t event = {.kind = n, .call = n * 3, .generation = ~n, .value = n, .position = (uint64_t)n << 20};
     if (fa_events_push(events, &event) == FA_OK) n++;
+    if (check_random(&seed) % 3 == 0 && atomic_load(&events->lost) == lost) continue; /* told of with the next */
+    lost = atomic_load(&events->lost); /* a full ring is a reason to wake the other side */
+    fa_events_tell(events);
     if (check_random(&seed) % 7 == 0) sched_yield();
   }
+  fa_events_tell(events);
   return NULL;
 }
 

@@ -55,6 +55,7 @@ static void test_levels_keep_their_order(void) {
     seed = seed * 1103515245 + 12345;
     fa_noise_frame(&noise, (seed >> 8) % 33000);
     CHECK(noise.count <= FA_NOISE_FRAMES);
+    for (uint32_t k = noise.count; k < FA_NOISE_PLACES; k++) CHECK_EQ(noise.ordered[k], UINT16_MAX);
     for (uint32_t k = 1; k < noise.count; k++) CHECK(noise.ordered[k - 1] <= noise.ordered[k]);
   }
 }

@@ -11,7 +11,7 @@ static double strength(uint32_t rate, double hz, uint32_t harmonics, double peak
   double least = 1;
   for (uint32_t i = 0; i < 20; i++) {
     sound_frame(&sound, hz, harmonics, peak, noise, frame);
-    double one = fa_pitch_strength(&pitch, frame);
+    double one = fa_pitch_strength(&pitch, frame, 1);
     CHECK(one >= 0 && one <= 1.0000001);
     if (i > 0 && one < least) least = one;
     fa_pitch_keep(&pitch, frame);

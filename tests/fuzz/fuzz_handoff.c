@@ -32,6 +32,7 @@ static void push_event(fa_events_t *events, queue_t *queue) {
   else
     queue->pushed++;
   NEED(atomic_load(&events->lost) == queue->refused);
+  fa_events_tell(events);
 }
 
 static void drain_events(fa_events_t *events, queue_t *queue, uint32_t most) {

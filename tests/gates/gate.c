@@ -163,6 +163,7 @@ static void event(void) {
     fa_event_t one = {.kind = FA_EVENT_CAPTURE, .value = i};
     (void)fa_events_push(&events, &one);
     if (i % 16 != 15) continue;
+    fa_events_tell(&events);
     fa_event_t batch[16];
     fa_events_wake(&events);
     seen += fa_events_drain(&events, batch, 16);

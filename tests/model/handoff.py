@@ -2,7 +2,7 @@
 
 A producer publishes events and wakes a consumer through a flag, `armed`, and an eventfd (`src/fastaudio/c/event.h`):
 
-    producer: publish; if exchange(armed, 1) == 0: write(eventfd)
+    producer: publish, any number; if exchange(armed, 1) == 0: write(eventfd)
     consumer: sleep until the eventfd is readable; then read it, clear `armed`, drain, in some order
 
 A wake-up is lost when everything stands still, the consumer sleeps, and an event is left. `lost_wake_up` looks for such
@@ -25,7 +25,7 @@ class State:
     """Everything that decides what can happen next."""
 
     produced: int = 0  # events published
-    publishing: bool = False  # published, and the flag not yet exchanged
+    publishing: bool = False  # one or more are published, and the flag not yet exchanged
     writing: bool = False  # the flag was clear: the eventfd is to be written
     taken: int = 0  # events drained
     armed: bool = False
@@ -37,9 +37,10 @@ class State:
 def _producer(state: State, events: int) -> Iterator[State]:
     if state.writing:
         yield replace(state, writing=False, readable=True)
-    elif state.publishing:
+        return
+    if state.publishing:
         yield replace(state, publishing=False, armed=True, writing=not state.armed)
-    elif state.produced < events:
+    if state.produced < events:
         yield replace(state, produced=state.produced + 1, publishing=True)
 
 

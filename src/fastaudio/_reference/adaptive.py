@@ -116,10 +116,11 @@ def _at_4khz(samples: Sequence[int], rate: int) -> list[int]:
     return [sum(padded[i : i + 4]) for i in range(0, len(samples), 2)]
 
 
-def pitch_strength(window: Sequence[int], rate: int) -> float:
+def pitch_strength(window: Sequence[int], rate: int, enough: float = 1.0) -> float:
     """The square of the highest correlation of 40 ms with itself one period of a voice later (61 to 444 Hz).
 
     0 for what repeats quicker than any voice, and for a rumble that has not turned round within the shortest period.
+    The search ends at the first that is above `enough`.
     """
     sums = _at_4khz(window, rate)
     mean = int(sum(sums) / len(sums))  # toward zero, as in C
@@ -139,6 +140,8 @@ def pitch_strength(window: Sequence[int], rate: int) -> float:
             quicker = max(quicker, strength)
         elif turned:
             voice = max(voice, strength)
+            if voice > enough and quicker <= 0.81 * voice:
+                break
     return 0.0 if quicker > 0.81 * voice else voice
 
 
@@ -174,11 +177,10 @@ class Adaptive:
     def frame(self, samples: array[int], rms: int) -> AdaptiveFrame:
         """Classes a frame of the caller of level `rms`."""
         gate = self._noise.frame(rms)
-        echo = self._echo.predict() * 125 // 100
+        loud = rms > gate and rms > self._echo.predict() * 125 // 100
         self._echo.heard(rms, gate)
-        loud = rms > gate and rms > echo
         rings = any(level > 3 * rms for level, _ in self._loud[:RINGING_FRAMES])
-        voiced = loud and not rings and pitch_strength([*self._before, *samples], self._rate) > 0.36
+        voiced = loud and not rings and pitch_strength([*self._before, *samples], self._rate, 0.36) > 0.36
         self._before = samples
         self._loud = [(rms if loud else 0, voiced), *self._loud[:-1]]
         self._since_voiced = 0 if voiced else self._since_voiced + 1

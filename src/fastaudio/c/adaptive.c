@@ -50,10 +50,9 @@ static void remember(fa_adaptive_t *adaptive, uint32_t loud, bool voiced) {
 
 fa_adaptive_frame_t fa_adaptive_frame(fa_adaptive_t *adaptive, const int16_t *samples, uint32_t rms) {
   uint32_t gate = fa_noise_frame(&adaptive->noise, rms);
-  uint32_t echo = fa_echo_predict(&adaptive->echo) * ECHO_PERCENT / 100;
+  bool loud = rms > gate && rms > fa_echo_predict(&adaptive->echo) * ECHO_PERCENT / 100;
   fa_echo_heard(&adaptive->echo, rms, gate);
-  bool loud = rms > gate && rms > echo;
-  bool voiced = loud && !rings(adaptive, rms) && fa_pitch_strength(&adaptive->pitch, samples) > VOICED;
+  bool voiced = loud && !rings(adaptive, rms) && fa_pitch_strength(&adaptive->pitch, samples, VOICED) > VOICED;
   fa_pitch_keep(&adaptive->pitch, samples);
   remember(adaptive, loud ? rms : 0, voiced);
   return (fa_adaptive_frame_t){.voiced = voiced,

@@ -40,10 +40,7 @@ static uint32_t times(uint32_t level, int32_t gain) {
 
 /* The echo by the delay at which the smallest gain explains everything; `otherwise` when there is none. */
 static uint32_t by_delay(fa_echo_t *echo, uint32_t otherwise) {
-  int16_t gain[FA_ECHO_DELAYS] = {0};
-  for (uint32_t b = 0; b < FA_ECHO_BLOCKS; b++)
-    if (counts(echo, b))
-      for (uint32_t d = 0; d < FA_ECHO_DELAYS; d++) gain[d] = echo->gain[b][d] > gain[d] ? echo->gain[b][d] : gain[d];
+  const int16_t *gain = echo->known_gain;
   uint32_t best = FA_ECHO_DELAYS;
   for (uint32_t d = 0; d < FA_ECHO_DELAYS; d++)
     if (gain[d] > 0 && (best == FA_ECHO_DELAYS || gain[d] < gain[best])) best = d;
@@ -56,15 +53,23 @@ static uint32_t by_delay(fa_echo_t *echo, uint32_t otherwise) {
 uint32_t fa_echo_predict(fa_echo_t *echo) {
   uint32_t loudest = widest(echo);
   if (loudest <= AUDIBLE) return 0;
-  uint32_t known = 0;
-  int16_t gain = 0;
+  uint32_t level = times(loudest, echo->known_frames >= KNOWN_WIDE ? echo->known_wide : GAIN_MAX);
+  return echo->known_frames >= KNOWN_DELAY ? by_delay(echo, level) : level;
+}
+
+static int16_t higher(int16_t a, int16_t b) { return a > b ? a : b; }
+
+/* What the blocks that count know together. */
+static void sum_up(fa_echo_t *echo) {
+  memset(echo->known_gain, 0, sizeof echo->known_gain);
+  echo->known_wide = 0;
+  echo->known_frames = 0;
   for (uint32_t b = 0; b < FA_ECHO_BLOCKS; b++) {
     if (!counts(echo, b)) continue;
-    known += echo->frames[b];
-    gain = echo->wide_gain[b] > gain ? echo->wide_gain[b] : gain;
+    for (uint32_t d = 0; d < FA_ECHO_DELAYS; d++) echo->known_gain[d] = higher(echo->known_gain[d], echo->gain[b][d]);
+    echo->known_wide = higher(echo->known_wide, echo->wide_gain[b]);
+    echo->known_frames += echo->frames[b];
   }
-  uint32_t level = times(loudest, known >= KNOWN_WIDE ? gain : GAIN_MAX);
-  return known >= KNOWN_DELAY ? by_delay(echo, level) : level;
 }
 
 static int16_t ratio(uint32_t rms, uint32_t played) {
@@ -81,20 +86,20 @@ static void empty(fa_echo_t *echo, uint32_t block) {
 void fa_echo_heard(fa_echo_t *echo, uint32_t rms, uint32_t noise) {
   uint32_t loudest = widest(echo), b = echo->block;
   if (loudest > AUDIBLE) {
-    int16_t gain = ratio(rms, loudest);
-    if (gain > echo->wide_gain[b]) echo->wide_gain[b] = gain;
+    echo->wide_gain[b] = higher(echo->wide_gain[b], ratio(rms, loudest));
     echo->frames[b]++;
     for (uint32_t d = 0; d < FA_ECHO_DELAYS; d++) {
       bool audible = echo->loudest[d] > AUDIBLE;
       if (!audible && rms <= noise) continue;
-      gain = ratio(rms, audible ? echo->loudest[d] : AUDIBLE); /* what was silent explains nothing that is loud */
-      if (gain > echo->gain[b][d]) echo->gain[b][d] = gain;
+      int16_t gain = ratio(rms, audible ? echo->loudest[d] : AUDIBLE); /* what was silent explains nothing loud */
+      echo->gain[b][d] = higher(echo->gain[b][d], gain);
     }
   }
   if (++echo->block_frames < BLOCK_FRAMES) return;
   echo->block_frames = 0;
   echo->block = (b + 1) % FA_ECHO_BLOCKS;
   empty(echo, echo->block);
+  sum_up(echo);
 }
 
 void fa_echo_forget(fa_echo_t *echo) {

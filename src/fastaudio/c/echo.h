@@ -27,6 +27,9 @@ typedef struct {
   int16_t wide_gain[FA_ECHO_BLOCKS];
   uint8_t frames[FA_ECHO_BLOCKS];                  /* with something played within the last 0.56 s */
   uint32_t block, block_frames;
+  int16_t known_gain[FA_ECHO_DELAYS]; /* the highest of the blocks that count, made anew with each block */
+  int16_t known_wide;
+  uint32_t known_frames;
   uint32_t delay; /* frames, of the last prediction that knew one */
 } fa_echo_t;
 

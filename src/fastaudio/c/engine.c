@@ -147,9 +147,11 @@ static void *run(void *argument) {
     }
     if (timer) timer_fired(engine);
     fa_slots_run(engine);
+    fa_events_tell(&engine->events);
   }
   fa_slots_hang_up_all(engine);
   fa_pending_close_all(engine);
+  fa_events_tell(&engine->events);
   return NULL;
 }
 

@@ -10,6 +10,7 @@ fa_result_t fa_events_init(fa_events_t *events, uint32_t capacity) {
   atomic_init(&events->read, 0);
   atomic_init(&events->armed, 0);
   atomic_init(&events->lost, 0);
+  events->untold = false;
   events->mask = capacity - 1;
   events->slots = calloc(capacity, sizeof *events->slots);
   if (events->slots == NULL) return FA_ERR_NOMEM;
@@ -36,17 +37,23 @@ fa_result_t fa_events_push(fa_events_t *events, const fa_event_t *event) {
   }
   events->slots[write & events->mask] = *event;
   atomic_store_explicit(&events->write, write + 1, memory_order_release); /* pairs with fa_events_drain */
+  events->untold = true;
+  return FA_OK;
+}
+
+void fa_events_tell(fa_events_t *events) {
+  if (!events->untold) return;
+  events->untold = false;
   if (atomic_exchange_explicit(&events->armed, 1, memory_order_acq_rel) == 0) { /* pairs with fa_events_wake */
     /* Cannot fail: the counter is written once between two reads, far below its limit. */
     (void)eventfd_write(events->fd, 1);
   }
-  return FA_OK;
 }
 
 void fa_events_wake(fa_events_t *events) {
   eventfd_t count;
   (void)eventfd_read(events->fd, &count); /* EAGAIN: a spurious wake-up */
-  (void)atomic_exchange_explicit(&events->armed, 0, memory_order_acq_rel); /* pairs with fa_events_push */
+  (void)atomic_exchange_explicit(&events->armed, 0, memory_order_acq_rel); /* pairs with fa_events_tell */
 }
 
 uint32_t fa_events_drain(fa_events_t *events, fa_event_t *out, uint32_t max) {

@@ -43,6 +43,7 @@ typedef struct {
 
 typedef struct {
   _Alignas(FA_CACHE_LINE) _Atomic uint32_t write;
+  bool untold; /* the producer's own: something was pushed */
   _Alignas(FA_CACHE_LINE) _Atomic uint32_t read;
   _Alignas(FA_CACHE_LINE) _Atomic uint32_t armed;
   _Atomic uint64_t lost;
@@ -55,8 +56,11 @@ typedef struct {
 fa_result_t fa_events_init(fa_events_t *events, uint32_t capacity);
 void fa_events_close(fa_events_t *events);
 
-/* Producer. FA_AGAIN when the ring is full (and counted). */
+/* Producer: publishes. FA_AGAIN when the ring is full (and counted). */
 fa_result_t fa_events_push(fa_events_t *events, const fa_event_t *event);
+/* Producer: wakes the consumer when something was pushed since the last time. Once for all the calls of a slot: a
+ * wake-up costs the consumer more than an event. */
+void fa_events_tell(fa_events_t *events);
 
 /* Consumer: empties the eventfd and re-arms; call before draining. */
 void fa_events_wake(fa_events_t *events);

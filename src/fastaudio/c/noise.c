@@ -7,19 +7,17 @@
 #define ABOVE_PERCENT 140 /* of the usual level: speech is 3 dB above it */
 #define KNOWN 11          /* frames from which the usual level means something; until then each frame is noise */
 
-void fa_noise_init(fa_noise_t *noise) { *noise = (fa_noise_t){.gate = LEAST}; }
+void fa_noise_init(fa_noise_t *noise) {
+  *noise = (fa_noise_t){.gate = LEAST};
+  for (uint32_t i = 0; i < FA_NOISE_PLACES; i++) noise->ordered[i] = UINT16_MAX;
+}
 
-/* The first place in order that is not below `level`. */
+/* The first place in order that is not below `level`: counted, which is quicker than a search whose every step depends
+ * on the one before. Places that are not in use hold the highest level. */
 static uint32_t place(const fa_noise_t *noise, uint16_t level) {
-  uint32_t low = 0, high = noise->count;
-  while (low < high) {
-    uint32_t middle = (low + high) / 2;
-    if (noise->ordered[middle] < level)
-      low = middle + 1;
-    else
-      high = middle;
-  }
-  return low;
+  uint16_t below = 0;
+  for (uint32_t i = 0; i < FA_NOISE_PLACES; i++) below = (uint16_t)(below + (noise->ordered[i] < level));
+  return below;
 }
 
 static void shift(uint16_t *to, const uint16_t *from, uint32_t count) { memmove(to, from, count * sizeof *to); }
@@ -27,7 +25,7 @@ static void shift(uint16_t *to, const uint16_t *from, uint32_t count) { memmove(
 static void replace_oldest(fa_noise_t *noise, uint16_t level) {
   if (noise->count == FA_NOISE_FRAMES) {
     uint32_t at = place(noise, noise->levels[noise->oldest]);
-    shift(noise->ordered + at, noise->ordered + at + 1, --noise->count - at);
+    shift(noise->ordered + at, noise->ordered + at + 1, noise->count-- - at); /* with an unused place behind them */
   }
   uint32_t at = place(noise, level);
   shift(noise->ordered + at + 1, noise->ordered + at, noise->count++ - at);

@@ -13,10 +13,11 @@
 #include "fa.h"
 
 #define FA_NOISE_FRAMES 75 /* 1.5 s */
+#define FA_NOISE_PLACES 80 /* in steps of eight, which are counted at once */
 
 typedef struct {
   uint16_t levels[FA_NOISE_FRAMES];  /* RMS, as they came */
-  uint16_t ordered[FA_NOISE_FRAMES]; /* the same, the lowest first */
+  uint16_t ordered[FA_NOISE_PLACES]; /* the same, the lowest first */
   uint32_t count, oldest;
   uint32_t gate; /* RMS */
 } fa_noise_t;

@@ -5,6 +5,7 @@
 #define SHORTEST 9 /* samples at 4 kHz: 444 Hz */
 #define LONGEST 66 /* 61 Hz */
 #define FIRST 2    /* where the search for a quicker repetition begins: 2 kHz */
+#define GROUP 8    /* samples that an instruction takes */
 #define HALF 80    /* samples at 4 kHz of a frame */
 #define TURNED 0.5 /* a correlation below this shows that the sound has moved on since lag 0 */
 #define AS_GOOD 0.81 /* of the strength: a quicker repetition that is nine tenths as good is the period itself */
@@ -45,13 +46,15 @@ static void level_out(const int32_t *sums, int16_t *window) {
   for (uint32_t i = 0; i < FA_PITCH_WINDOW; i++) window[i] = (int16_t)((sums[i] - mean) >> shift);
 }
 
+/* Whole groups of eight, the last filled up with zeros from behind the window: vectors without a rest. */
 static int32_t correlate(const int16_t *window, uint32_t lag) {
   int32_t sum = 0;
-  for (uint32_t i = 0; i < FA_PITCH_WINDOW - lag; i++) sum += (int32_t)window[i] * window[i + lag];
+  uint32_t count = (FA_PITCH_WINDOW - lag + GROUP - 1) / GROUP * GROUP;
+  for (uint32_t i = 0; i < count; i++) sum += (int32_t)window[i] * window[i + lag];
   return sum;
 }
 
-double fa_pitch_strength(const fa_pitch_t *pitch, const int16_t *samples) {
+double fa_pitch_strength(const fa_pitch_t *pitch, const int16_t *samples, double enough) {
   int32_t before[2 * HALF], now[2 * HALF], sums[FA_PITCH_WINDOW];
   at_8khz(pitch->before, pitch->rate, before);
   at_8khz(samples, pitch->rate, now);
@@ -59,7 +62,7 @@ double fa_pitch_strength(const fa_pitch_t *pitch, const int16_t *samples) {
   const int32_t nothing[2] = {0, 0};
   halve(now, nothing, sums + HALF);
 
-  int16_t window[FA_PITCH_WINDOW];
+  int16_t window[FA_PITCH_WINDOW + GROUP] = {0};
   level_out(sums, window);
   int32_t energy[FA_PITCH_WINDOW + 1]; /* of the samples before each */
   energy[0] = 0;
@@ -77,6 +80,7 @@ double fa_pitch_strength(const fa_pitch_t *pitch, const int16_t *samples) {
       if (strength > quicker) quicker = strength;
     } else if (strength > voice) {
       voice = strength;
+      if (voice > enough && quicker <= AS_GOOD * voice) break;
     }
   }
   return quicker > AS_GOOD * voice ? 0 : voice;
