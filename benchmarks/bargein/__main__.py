@@ -51,6 +51,7 @@ def detectors() -> dict[str, Make]:
         "webrtc": lambda: BargeInDetector("webrtc").feed,
         "rms+webrtc": lambda: BargeInDetector("rms+webrtc").feed,
         "adaptive": lambda: BargeInDetector("adaptive").feed,
+        "silero": lambda: BargeInDetector("silero").feed,
     }
 
 
