@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVENTS_QUEUED = 1024
+EARLY_EVENTS = 64
 
 
 class EventKind(enum.IntEnum):
@@ -146,6 +147,7 @@ class Call:
         self._utterances: dict[int, Utterance] = {}
         self._flushed = 0
         self._listeners: list[Callable[[Event], None]] = []
+        self._early: list[Event] | None = []  # until somebody listens: a digit may come in the same breath as the UUID
         self._space = asyncio.Event()
         self._streams: set[CaptureStream] = set()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
@@ -202,7 +204,17 @@ class Call:
         return stream
 
     def listen(self, listener: Callable[[Event], None]) -> None:
-        """Call `listener` with each event, on the event loop. It must not block."""
+        """Call `listener` with each event, on the event loop. It must not block.
+
+        The first one also gets what came before it, up to 64 events; what is more is dropped, counted.
+        """
+        self._attach(listener)
+        early, self._early = self._early or [], None
+        for event in early:
+            self._tell(listener, event)
+
+    def _attach(self, listener: Callable[[Event], None]) -> None:
+        """A listener of the engine's own: what came early is not for it."""
         self._listeners.append(listener)
 
     async def events(self) -> AsyncIterator[Event]:
@@ -298,15 +310,24 @@ class Call:
                 self._settle(other, 0, flushed=True)
             self._space.set()
         event = Event(kind, generation, value, position, time_ns)
+        if self._early is not None:
+            if len(self._early) < EARLY_EVENTS:
+                self._early.append(event)
+            else:
+                self.events_dropped += 1
         for listener in tuple(self._listeners):
-            try:
-                listener(event)
-            except Exception:
-                log.exception("a listener of call %s failed", self.uuid)
+            self._tell(listener, event)
+
+    def _tell(self, listener: Callable[[Event], None], event: Event) -> None:
+        try:
+            listener(event)
+        except Exception:
+            log.exception("a listener of call %s failed", self.uuid)
 
     def _forget_listeners(self) -> None:
         """No event comes any more. A listener that belongs to what holds the call would keep both from being freed."""
         self._listeners.clear()
+        self._early = None
 
     def _settle(self, generation: int, samples: int, *, flushed: bool) -> None:
         utterance = self._utterances.pop(generation, None)

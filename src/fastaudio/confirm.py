@@ -44,7 +44,7 @@ class Confirmer:
 
     def watch(self, call: Call) -> None:
         """Confirm this call's holds until it ends."""
-        call.listen(_Watch(self, call).on_event)
+        call._attach(_Watch(self, call).on_event)
 
     async def close(self) -> None:
         """Give up what is being confirmed, and end the thread."""

@@ -215,6 +215,24 @@ async def test_a_cough_is_no_interruption(voice: bytes) -> None:
         assert EventKind.BARGE_IN not in events
 
 
+async def test_a_digit_that_comes_with_the_uuid_is_heard_by_who_listens_later() -> None:
+    async with fastaudio.Engine(port=0) as engine:
+        _, writer = await asyncio.open_connection("127.0.0.1", engine.port)
+        writer.write(b"\x01\x00\x10" + uuid.uuid4().bytes + b"\x03\x00\x01" + b"7")
+        call = await asyncio.wait_for(engine.accept(), 2)
+        await until(lambda: call.counters()["dtmf"] == 1)
+        await asyncio.sleep(0.05)
+        first: list[tuple[EventKind, int]] = []
+        second: list[EventKind] = []
+        call.listen(lambda event: first.append((event.kind, event.value)))
+        call.listen(lambda event: second.append(event.kind))
+        assert first == [(EventKind.DTMF, ord("7"))]
+        assert not second
+        writer.close()
+        await call.wait_ended()
+        assert first[-1][0] is second[-1] is EventKind.ENDED
+
+
 async def test_readers_have_places_of_their_own_and_a_preroll() -> None:
     async with one_call(detector="rms") as (_, call, other):
         first = call.capture(batch_ms=20, sent=True)
