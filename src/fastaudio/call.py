@@ -309,12 +309,15 @@ class Call:
             for other in [number for number in self._utterances if number <= self._flushed]:
                 self._settle(other, 0, flushed=True)
             self._space.set()
+        early = self._early
+        if early is not None and len(early) >= EARLY_EVENTS:
+            self.events_dropped += 1
+            early = None
+        if early is None and not self._listeners:
+            return
         event = Event(kind, generation, value, position, time_ns)
-        if self._early is not None:
-            if len(self._early) < EARLY_EVENTS:
-                self._early.append(event)
-            else:
-                self.events_dropped += 1
+        if early is not None:
+            early.append(event)
         for listener in tuple(self._listeners):
             self._tell(listener, event)
 

@@ -330,6 +330,25 @@ static void copy_counters(fa_call_t *call) {
   atomic_store_explicit(&call->counters.overrun, call->capture.overrun, memory_order_relaxed);
 }
 
+static void fetch(const void *memory, size_t bytes, bool to_write) {
+  const char *line = memory;
+  for (size_t at = 0; at < bytes; at += 64) {
+    if (to_write)
+      __builtin_prefetch(line + at, 1);
+    else
+      __builtin_prefetch(line + at, 0);
+  }
+}
+
+void fa_call_fetch(const fa_call_t *call) { fetch(call, sizeof *call, true); }
+
+void fa_call_fetch_audio(const fa_call_t *call) {
+  const fa_capture_t *capture = &call->capture;
+  fetch(capture->caller + (capture->caller_at & capture->mask) * capture->words, call->frame_bytes, true);
+  fetch(capture->sent + (capture->sent_at & capture->mask) * capture->words, call->frame_bytes, true);
+  fetch(call->ring.slots + (size_t)(call->playout.cursor & call->ring.mask) * call->ring.stride, call->ring.stride, false);
+}
+
 void fa_call_late(fa_call_t *call, fa_due_t due) {
   if (due.periods < 2) return;
   call->early = due.periods - 1;

@@ -136,6 +136,10 @@ void fa_call_guess_rate(fa_call_t *call);
 /* Media thread: before the input of a late tick. The periods before the last have passed, so that what has come in
  * them is not taken for a surplus. */
 void fa_call_late(fa_call_t *call, fa_due_t due);
+/* Media thread: hints that a call's tick is near, so that its memory is in the cache by then: with a thousand calls
+ * each tick finds it cold. First the call itself; then, once that is here, the audio it points to. */
+void fa_call_fetch(const fa_call_t *call);
+void fa_call_fetch_audio(const fa_call_t *call);
 /* Media thread: bytes of the peer. Sets `call->end` when they end the call. */
 void fa_call_input(fa_call_t *call, const uint8_t *data, size_t length, int64_t now_ns);
 /* Media thread: a tick. Returns the bytes to send in `out` (FA_OUT_BYTES). When `can_send` is false the peer takes

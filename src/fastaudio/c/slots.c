@@ -233,6 +233,10 @@ void fa_slots_run(fa_engine_t *engine) {
     if (due.stalled) fa_count(&engine->counters.stalls, 1);
     for (fa_call_t *call = slot->first, *next; call != NULL; call = next) {
       next = call->next; /* a call that ends leaves the list */
+      if (next != NULL) {
+        fa_call_fetch_audio(next);
+        if (next->next != NULL) fa_call_fetch(next->next);
+      }
       fa_histogram_add(&engine->counters.lateness, now - due_ns);
       tick_call(engine, call, due, now);
       now = fa_now_ns(); /* the next call's turn */
