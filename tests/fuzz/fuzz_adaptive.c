@@ -54,8 +54,9 @@ static void check_frame(fuzz_t *f, const int16_t *caller, uint32_t played_rms) {
   NEED(f->unplayed <= ECHO_FRAMES || expected == 0);
   fa_adaptive_frame_t frame = fa_adaptive_frame(&f->adaptive, caller, rms);
   fa_adaptive_frame_t again = fa_adaptive_frame(&f->twin, caller, rms);
-  NEED(frame.voiced == again.voiced && frame.convincing == again.convincing && frame.speech == again.speech);
-  NEED(!frame.convincing || frame.voiced);
+  NEED(frame.voiced == again.voiced && frame.speech == again.speech);
+  NEED(frame.convincing == again.convincing && frame.steady == again.steady);
+  NEED(!(frame.convincing || frame.steady) || frame.voiced);
   NEED(!frame.voiced || frame.speech);
   NEED(!frame.speech || rms > expected); /* it is more than the agent's own echo, and never silence */
   check_parts(&f->adaptive);
@@ -90,8 +91,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     sound(&f, &input, caller);
     sound(&f, &input, played);
     bool known = op < 230;
-    double strength = fa_pitch_strength(&f.adaptive.pitch, caller);
+    double strength = fa_pitch_strength(&f.adaptive.pitch, caller, 1), enough = take8(&input) / 255.0;
     NEED(strength >= 0 && strength <= 1.000001);
+    NEED((fa_pitch_strength(&f.adaptive.pitch, caller, enough) > enough) == (strength > enough)); /* it may stop there */
     for (uint32_t i = 0; i < times; i++) {
       check_frame(&f, caller, known ? fa_level_rms(played, f.rate / 50) : 0);
       feed(&f, caller, known ? played : NULL);
