@@ -19,9 +19,8 @@ from agent.call.turn import (
     StopListening,
     Turn,
     Withdraw,
-    is_backchannel,
-    sounds_unfinished,
 )
+from agent.call.words import Completeness, completeness, is_backchannel
 from agent.providers.base import Transcript
 
 
@@ -109,12 +108,12 @@ def test_utterance_end_is_the_safety_net(turn: Turn) -> None:
 
 @pytest.mark.parametrize("text", ["My tap, um", "Hello.", "Hi, well", "It's at", "The number is", "Twelve,", "so…", ""])
 def test_what_sounds_unfinished(text: str) -> None:
-    assert sounds_unfinished(text)
+    assert completeness(text) is Completeness.INCOMPLETE
 
 
 @pytest.mark.parametrize("text", ["My tap is leaking.", "Yes.", "No", "Twelve Baker Street", "Where are you from?"])
 def test_what_sounds_finished(text: str) -> None:
-    assert not sounds_unfinished(text)
+    assert completeness(text) is not Completeness.INCOMPLETE
 
 
 def test_an_unfinished_turn_waits_longer_and_is_joined(turn: Turn) -> None:

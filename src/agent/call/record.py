@@ -17,11 +17,13 @@ VERSION = 1
 class TurnTimes:
     """When things happened in one exchange: ms of the call, None for what did not happen.
 
-    `speech_end` is the true end of the caller's speech: local voice activity, back-dated to the sample.
+    `speech_end` is the true end of the caller's speech: local voice activity, back-dated to the sample. `turn_end` is
+    when the agent was certain that the turn is over; an answer that it thought of early has its `llm_request` before.
     """
 
     speech_end: int | None = None
     final_transcript: int | None = None
+    turn_end: int | None = None
     llm_request: int | None = None
     first_token: int | None = None
     first_tts_text: int | None = None

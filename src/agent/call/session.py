@@ -24,7 +24,7 @@ from agent.call.turn import State, Turn
 from agent.call.uplink import Uplink
 from agent.ops.recording import record as record_call
 from agent.prompts import fill
-from agent.providers.base import ProviderError, SpeechToText, SttLost, Transcript, UtteranceEnd
+from agent.providers.base import ProviderError, SpeechToText, SttEvent, SttLost, Transcript, UtteranceEnd
 from agent.telephony import CallInfo, Verdict
 from agent.tools.registry import ToolContext, ToolResult
 from fastaudio import EventKind
@@ -47,7 +47,7 @@ class SpeechDone:
     played: fastaudio.Played
 
 
-Item: TypeAlias = fastaudio.Event | Transcript | UtteranceEnd | SttLost | SpeechDone
+Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone
 
 
 class Session:
@@ -211,7 +211,7 @@ class Session:
             await self._trouble("no_stt")
         elif isinstance(item, SpeechDone):
             await self._speech_done(item, now_ms)
-        else:
+        elif isinstance(item, fastaudio.Event):
             await self._handle_media(item, now_ms)
 
     async def _handle_transcript(self, heard: Transcript, now_ms: int) -> None:

@@ -11,10 +11,10 @@ Every state in which a call could stall has a deadline and a way on.
 from __future__ import annotations
 
 import enum
-import re
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from agent.call.words import Completeness, completeness, is_backchannel
 from agent.providers.base import Transcript
 
 SILENCE_MS = 7000
@@ -37,10 +37,6 @@ ASIDE_MS = 1000
 LATE_WORDS = 2
 """So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
 PREROLL_MS = 500
-BACKCHANNELS = frozenset(
-    "mm mmm mhm mmhm hm hmm uh huh uhhuh mm-hm uh-huh yeah yep yes ok okay right sure alright".split()
-)
-BACKCHANNEL_WORDS = 2
 
 
 class State(enum.Enum):
@@ -104,29 +100,6 @@ class GiveUp:
 Action: TypeAlias = Respond | Withdraw | Interrupt | Resume | Listen | StopListening | Finalize | AskIfThere | GiveUp
 
 
-_OPENERS = frozenset("hello hi hey sorry well so um uh er oh".split())
-_HANGING = frozenset(
-    "a an the my your our his her their and or but so because to of at in on for with from by is are was it's that's "
-    "there's i i'm we we're it its um uh er number postcode name".split()
-)
-
-
-def sounds_unfinished(text: str) -> bool:
-    """Whether a turn seems to break off: at a comma, on a word that wants another, or as a greeting alone."""
-    words = re.findall(r"[\w'-]+", text.lower())
-    if not words or text.rstrip().endswith((",", ";", ":", "-", "…", "...")):
-        return True
-    if all(word in _OPENERS for word in words):
-        return True
-    return words[-1] in _HANGING and not text.rstrip().endswith("?")
-
-
-def is_backchannel(text: str) -> bool:
-    """Whether it only says "go on": one or two words such as "mm-hm" or "yeah"."""
-    words = re.findall(r"[\w'-]+", text.lower())
-    return 0 < len(words) <= BACKCHANNEL_WORDS and all(word in BACKCHANNELS for word in words)
-
-
 class Turn:
     """The machine. Times are ms on any one monotonic scale; `deadline_ms` is when `tick` wants to be called."""
 
@@ -180,7 +153,7 @@ class Turn:
             elif self.state is State.SPEAKING:
                 actions += self._over_the_agent(heard)
         if self.state is State.LISTENING and self._finals:
-            if heard.speech_final and not sounds_unfinished(self.words):
+            if heard.speech_final and completeness(self.words) is not Completeness.INCOMPLETE:
                 actions += self._respond()
             else:
                 self._ended = heard.speech_final

@@ -4,6 +4,7 @@ text-to-speech, and the events that they give.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
@@ -49,17 +50,48 @@ class UtteranceEnd:
 
 
 @dataclass(frozen=True, slots=True)
+class EagerEndOfTurn:
+    """The vendor thinks that the turn may be over: time to think of an answer, not yet to speak it."""
+
+    text: str
+    """All of the turn so far."""
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnResumed:
+    """It was not over: the caller goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfTurn:
+    """The vendor's model is certain that the turn is over. Times are milliseconds of the call."""
+
+    text: str
+    """All of the turn."""
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class SttLost:
     """The vendor is gone for good in this call."""
 
     reason: str
 
 
-SttEvent: TypeAlias = Transcript | UtteranceEnd | SttLost
+SttEvent: TypeAlias = Transcript | UtteranceEnd | EagerEndOfTurn | TurnResumed | EndOfTurn | SttLost
 
 
 class SpeechToText(Protocol):
     """A stream of one call's audio to text."""
+
+    counters: Counter[str]
+    """What became of it; goes into the call's record."""
+
+    @property
+    def ends_turns(self) -> bool:
+        """Whether the vendor itself says when a turn is over (`EndOfTurn`); else the silence and the words decide."""
 
     async def connect(self) -> None:
         """Make the connection ready. Raises `ProviderError`."""

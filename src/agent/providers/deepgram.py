@@ -95,6 +95,11 @@ class DeepgramStt:
         """`connected`, `reconnected`, `stalled`, `dropped_ms`, `replayed_ms`, `finals`, `interims`, `errors`,
         `unknown`, `garbage`, `events_dropped`."""
 
+    @property
+    def ends_turns(self) -> bool:
+        """Nova hears silence, not the end of a turn."""
+        return False
+
     async def connect(self) -> None:
         """Connect and begin to stream, at the second attempt if need be.
 
