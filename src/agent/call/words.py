@@ -46,3 +46,8 @@ def is_backchannel(text: str) -> bool:
     """Whether it only says "go on": one or two words such as "mm-hm" or "yeah"."""
     words = re.findall(r"[\w'-]+", text.lower())
     return 0 < len(words) <= BACKCHANNEL_WORDS and all(word in BACKCHANNELS for word in words)
+
+
+def same_words(one: str, other: str) -> bool:
+    """Whether two texts differ in nothing but case, punctuation and spaces, as an interim and its final may."""
+    return re.findall(r"\w+", one.lower()) == re.findall(r"\w+", other.lower())

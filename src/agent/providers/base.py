@@ -42,6 +42,9 @@ class Transcript:
     """The vendor heard the end of the utterance."""
     start_ms: int
     end_ms: int
+    """Where its words end."""
+    covered_ms: int = 0
+    """Where the audio ends that was listened to for it."""
 
 
 @dataclass(frozen=True, slots=True)
