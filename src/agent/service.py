@@ -20,6 +20,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 import fastaudio
 from agent.call.context import CompanyContext, ContextClient
+from agent.call.current import CALL_UUID
 from agent.call.greeting import Greetings
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
@@ -247,6 +248,7 @@ class Agent:
             task.add_done_callback(self._sessions.discard)
 
     async def _serve(self, call: fastaudio.Call) -> None:
+        CALL_UUID.set(str(call.uuid))
         if not self.registry.opened(call.uuid):
             log.warning("call %s is running already: the second connection is hung up", call.uuid)
             call.hangup(0)

@@ -39,7 +39,7 @@ def test_every_kind_of_line(tmp_path: Path) -> None:
         Line("interrupt", "Sorry, how much?", 0.6, number=6),
         Line("wait", seconds=1.5, number=7),
         Line("dtmf", "12#A", number=8),
-        Line("play", str(tmp_path / "cough.wav"), number=9),
+        Line("play", str(tmp_path / "cough.wav"), number=9, recorded=True),
         Line("hangup", number=11),
     )
     assert script.otherwise == Line("say", "Sorry?", number=10)

@@ -168,7 +168,9 @@ class Reply:
         running.add_done_callback(done)
 
     def _note(self, call: ToolCall, result: ToolResult, begun: float) -> None:
-        self._turn.tools.append({"name": call.name, "ok": result.ok, "ms": round(1000 * (time.monotonic() - begun))})
+        took_ms = round(1000 * (time.monotonic() - begun))
+        entry = {"name": call.name, "arguments": call.arguments, "ok": result.ok, "ms": took_ms}
+        self._turn.tools.append(entry)
 
     def _mind(self, call: ToolCall, result: ToolResult) -> None:
         self._history.tool_answered(call, result.content)

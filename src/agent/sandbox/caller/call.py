@@ -15,7 +15,7 @@ import numpy as np
 from agent.sandbox.caller.agi import AgiFailed, Dialplan
 from agent.sandbox.caller.listen import Ear, Utterance, note_answers, stopped_after_ms
 from agent.sandbox.caller.result import CallResult, Interruption
-from agent.sandbox.caller.script import Line, Progress, Script
+from agent.sandbox.caller.script import Line, Progress, Script, without_pauses
 from agent.sandbox.caller.speak import NOISE_RMS, Mouth, prepare
 from agent.sandbox.caller.wire import AudioSocketCaller, ConnectError
 from agent.sandbox.speech import Recogniser, Samples, Voice
@@ -236,7 +236,7 @@ class SimulatedCaller:
                 await self._until(wire, lambda: wire.now >= until)
 
     async def _say(self, wire: AudioSocketCaller, line: Line) -> None:
-        spoken = line.text if line.action != "play" else f"({line.text})"
+        spoken = f"({line.text})" if line.recorded else without_pauses(line.text)
         self._mouth.say(self._sounds[line.text])
         utterance = Utterance("caller", wire.now, wire.now, spoken)
         self._result.utterances.append(utterance)

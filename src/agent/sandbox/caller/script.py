@@ -22,10 +22,11 @@ The caller listens first: each line waits until the agent has spoken and fallen 
 
 Without an engine that understands the agent, the lines are simply taken in order.
 
-- `say: TEXT` speaks.
+- `say: TEXT` speaks. `<900ms>` inside is a pause: `say: My postcode is <900ms> M14 6BT.`
 - `interrupt 600ms: TEXT` speaks over the agent: it follows at once when the line above it has been used, waits
-  until the agent begins to speak, lets it speak for that long, and then speaks.
-- `play: FILE` plays a WAV file (16 bits; its path is relative to the script).
+  until the agent begins to speak, lets it speak for that long, and then speaks. `interrupt 600ms: play: FILE` plays.
+- `play: FILE` plays a WAV file (16 bits; its path is relative to the script), or a sound that is made: `<cough>`,
+  `<clatter>`, or for as long as it says `<fax 20s>` and `<modem 10s>`.
 - `dtmf: DIGITS` presses keys (0 to 9, *, #, A to D).
 - `wait: 800ms` or `wait: 1.5s` says nothing for that long.
 - `hangup` hangs up. Without it the caller stays on the line until the agent ends the call.
@@ -34,7 +35,7 @@ Without an engine that understands the agent, the lines are simply taken in orde
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -49,7 +50,11 @@ _INTERRUPT = re.compile(r"interrupt\s+(\S+)\s*:\s*(.+)", re.IGNORECASE)
 _PLAIN = re.compile(r"(say|play|dtmf|wait)\s*:\s*(.+)", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s)", re.IGNORECASE)
 _DIGITS = re.compile(r"[0-9*#A-D]{1,32}")
+_PAUSE = re.compile(r"\s*<\s*(\d[^<>]*)>\s*")
+_SOUND = re.compile(r"<\s*([a-z]+)(?:\s+(\d[^<>]*))?>")
 _LONGEST_S = 120.0
+SOUNDS: Mapping[str, float] = {"cough": 0.35, "clatter": 0.6, "fax": 20.0, "modem": 10.0}
+"""Sounds that are made, and how long they are unless a script says otherwise, in seconds."""
 
 
 class ScriptError(ValueError):
@@ -68,6 +73,8 @@ class Line:
     when: tuple[str, ...] = ()
     number: int = 0
     """Its line in the script, from 1."""
+    recorded: bool = False
+    """The text is a WAV file's path, or a sound in angle brackets."""
 
     def fits(self, heard: str) -> bool:
         """Tell whether the condition is met by what the agent said."""
@@ -84,7 +91,11 @@ class Script:
     def texts(self) -> list[str]:
         """Return everything that may have to be spoken: a voice can prepare it before the call."""
         lines = (*self.lines, *((self.otherwise,) if self.otherwise else ()))
-        return [line.text for line in lines if line.action in ("say", "interrupt")]
+        return [line.text for line in lines if line.action in ("say", "interrupt") and not line.recorded]
+
+    def recordings(self) -> list[str]:
+        """Return every WAV file and made sound that may have to be played."""
+        return [line.text for line in self.lines if line.recorded]
 
 
 @dataclass(slots=True)
@@ -199,7 +210,7 @@ def script_of(
         if len(lines) < 2:
             raise ScriptError("to interrupt, say two things: the second one interrupts the answer to the first")
         lines[1] = Line("interrupt", lines[1].text, interrupt_after_s, number=2)
-    lines += [Line("play", str(path), number=len(lines) + n) for n, path in enumerate(wavs, 1)]
+    lines += [Line("play", str(path), number=len(lines) + n, recorded=True) for n, path in enumerate(wavs, 1)]
     if dtmf:
         lines.append(Line("dtmf", _digits(dtmf), number=len(lines) + 1))
     return Script(tuple(lines))
@@ -211,28 +222,63 @@ def _action(text: str, when: tuple[str, ...], number: int, folder: Path | None) 
     if match := _INTERRUPT.fullmatch(text):
         if when:
             raise ScriptError("an interruption follows the line above it and has no 'when'")
-        return Line("interrupt", match[2], _seconds(match[1]), number=number)
+        played = _PLAIN.fullmatch(match[2])
+        if played and played[1].lower() == "play":
+            return Line("interrupt", _recording(played[2], folder), seconds(match[1]), number=number, recorded=True)
+        return Line("interrupt", _speakable(match[2]), seconds(match[1]), number=number)
     match = _PLAIN.fullmatch(text)
     if match is None:
         raise ScriptError(f"{text!r} is no say:, interrupt 600ms:, play:, dtmf:, wait: or hangup")
     rest = match[2]
     match match[1].lower():
         case "say":
-            return Line("say", rest, when=when, number=number)
+            return Line("say", _speakable(rest), when=when, number=number)
         case "play":
-            return Line("play", str(folder / rest if folder else rest), when=when, number=number)
+            return Line("play", _recording(rest, folder), when=when, number=number, recorded=True)
         case "dtmf":
             return Line("dtmf", _digits(rest), when=when, number=number)
         case _:
-            return Line("wait", seconds=_seconds(rest), when=when, number=number)
+            return Line("wait", seconds=seconds(rest), when=when, number=number)
 
 
-def _seconds(text: str) -> float:
+def with_pauses(text: str) -> list[str | float]:
+    """Split what is said at its pauses: pieces of text, and seconds of silence. Raises `ScriptError`."""
+    pieces = _PAUSE.split(text)
+    return [seconds(piece) if index % 2 else piece for index, piece in enumerate(pieces) if piece]
+
+
+def without_pauses(text: str) -> str:
+    """Return the words alone."""
+    return _PAUSE.sub(" ", text).strip()
+
+
+def made_sound(text: str) -> tuple[str, float] | None:
+    """Return the name and length in seconds of a sound in angle brackets; None for a file. Raises `ScriptError`."""
+    match = _SOUND.fullmatch(text)
+    if match is None:
+        return None
+    if match[1] not in SOUNDS:
+        raise ScriptError(f"{text} is no sound; there is {', '.join(f'<{name}>' for name in SOUNDS)}")
+    return match[1], seconds(match[2]) if match[2] else SOUNDS[match[1]]
+
+
+def seconds(text: str) -> float:
+    """Return a time such as 800ms or 1.5s in seconds. Raises `ScriptError`."""
     match = _DURATION.fullmatch(text.strip())
-    seconds = float(match[1]) * (0.001 if match[2].lower() == "ms" else 1.0) if match else -1.0
-    if not 0 <= seconds <= _LONGEST_S:
+    value = float(match[1]) * (0.001 if match[2].lower() == "ms" else 1.0) if match else -1.0
+    if not 0 <= value <= _LONGEST_S:
         raise ScriptError(f"{text!r} is no time; write for example 800ms or 1.5s (at most {_LONGEST_S:g}s)")
-    return seconds
+    return value
+
+
+def _speakable(text: str) -> str:
+    if not any(isinstance(piece, str) for piece in with_pauses(text)):
+        raise ScriptError(f"{text!r} says nothing; write 'wait:' for a pause alone")
+    return text
+
+
+def _recording(text: str, folder: Path | None) -> str:
+    return text if made_sound(text) else str(folder / text if folder else text)
 
 
 def _digits(text: str) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from agent.sandbox.caller.listen import LOUD_RMS, rms
-from agent.sandbox.caller.script import Script, ScriptError
+from agent.sandbox.caller.script import Script, ScriptError, made_sound, with_pauses
+from agent.sandbox.caller.sounds import make_sound
 from agent.sandbox.caller.wire import FRAME_SECONDS, frame_bytes
 from agent.sandbox.speech import Samples, Voice
 from agent.sandbox.speech.audio import resample, to_float, to_int16, trim_silence
@@ -68,14 +69,21 @@ def prepare(script: Script, voice: Voice, rate: int = 8000) -> dict[str, Samples
     """
     sounds = {}
     for text in script.texts():
-        samples = voice.speak(text, rate).samples
-        sounds[text] = to_int16(trim_silence(to_float(samples), rate))
-        if not len(sounds[text]):
-            raise ScriptError(f"the voice {voice.name!r} makes no sound of {text!r}")
-    for line in script.lines:
-        if line.action == "play":
-            sounds[line.text] = read_wav(Path(line.text), rate)
+        sounds[text] = np.concatenate([_spoken(piece, voice, rate) for piece in with_pauses(text)])
+    for text in script.recordings():
+        made = made_sound(text)
+        sounds[text] = make_sound(*made, rate) if made else read_wav(Path(text), rate)
     return sounds
+
+
+def _spoken(piece: str | float, voice: Voice, rate: int) -> Samples:
+    """A piece of a text as it sounds, or so many seconds of silence."""
+    if isinstance(piece, float):
+        return np.zeros(round(piece * rate), np.int16)
+    samples = to_int16(trim_silence(to_float(voice.speak(piece, rate).samples), rate))
+    if not len(samples):
+        raise ScriptError(f"the voice {voice.name!r} makes no sound of {piece!r}")
+    return samples
 
 
 def read_wav(path: Path, wanted: int = 8000) -> Samples:
