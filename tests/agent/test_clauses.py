@@ -12,11 +12,13 @@ from agent.call.clauses import FIRST_WORDS, MOST_WORDS, NEXT_WORDS, ClauseSplitt
 
 WORDS = st.sampled_from(
     ["the", "callout", "fee", "is", "£65.50,", "at", "9.30", "1,200", "3:45", "0800.", "postcode", "M14", "yes.", "—",
+     "M14 6BT,", "SW1A, 1AA", "0161 496 0000,", "(020) 7946 0123.", "+44 20, 7946, 0123", "M 1, 4 6 B T?", "I", "A,",
      "right?", '"okay."', "(maybe)", "thanks!", "and…", "that's", "…", ",", "12.", "10,000.75,"]
 )  # fmt: skip
 TEXTS = st.lists(st.tuples(WORDS, st.sampled_from([" ", "  ", "\n"])), max_size=60).map(
     lambda pairs: "".join(word + space for word, space in pairs)
 )
+CODES = ["M14 6BT", "SW1A, 1AA", "0161 496 0000", "(020) 7946 0123", "+44 20, 7946, 0123", "M 1, 4 6 B T"]
 NUMBER = re.compile(r"\d+(?:[.,:]\d+)+")
 
 
@@ -42,6 +44,35 @@ def test_no_number_is_cut_however_it_comes(text: str, cuts: list[int]) -> None:
         ends.add(at)
     for match in NUMBER.finditer(text):
         assert not any(match.start() < end < match.end() for end in ends), match[0]
+
+
+PLAIN = st.lists(st.sampled_from("that's lovely, so it is and then we will ring you back, okay".split()), max_size=40)
+
+
+@given(PLAIN, st.sampled_from(CODES), st.sampled_from([" ", ". ", ", ", "? "]), PLAIN, st.lists(st.integers(0, 600)))
+def test_no_postcode_or_telephone_number_is_cut(
+    before: list[str], code: str, mark: str, after: list[str], cuts: list[int]
+) -> None:
+    text = f"{' '.join([*before, code])}{mark}{' '.join(after)}"
+    assert any(code in clause for clause in split(text, cuts)), split(text, cuts)
+
+
+def test_no_code_is_cut_wherever_the_limit_falls() -> None:
+    for code in CODES:
+        for words in range(2 * MOST_WORDS):
+            assert any(code in clause for clause in split("so " * words + code + " is it then", [])), (words, code)
+
+
+def test_what_looks_like_a_code_without_end_is_cut_all_the_same() -> None:
+    assert [len(clause.split()) for clause in split("1 " * 40, [])] == [MOST_WORDS, MOST_WORDS, 12]
+
+
+def test_a_word_that_a_code_may_begin_with_waits_for_the_next_one() -> None:
+    splitter = ClauseSplitter()
+    assert splitter.feed("So that is M14, ") == []
+    assert splitter.feed("yes. ") == ["So that is M14, "]
+    assert splitter.feed("And it is a M14, ") == []
+    assert splitter.feed("6BT then? ") == ["yes. And it is a M14, 6BT then? "]
 
 
 @given(TEXTS, st.lists(st.integers(0, 2000), max_size=60))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from agent.call.spoken import ALPHABET, POSTCODE_AREAS
+
 
 def _table(text: str) -> dict[str, str]:
     """Lines "meaning: word word ..." as a table from word to meaning."""
@@ -41,14 +43,6 @@ _AMBIGUOUS = frozenset({"to", "too", "for", "fore", "won", "ate", "tree"})
 _TENS = {
     word: str(20 + 10 * i) for i, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split())
 }
-NATO = dict(
-    zip(
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZ",
-        """Alpha Bravo Charlie Delta Echo Foxtrot Golf Hotel India Juliet Kilo Lima Mike November Oscar Papa Quebec
-        Romeo Sierra Tango Uniform Victor Whiskey X-ray Yankee Zulu""".split(),
-        strict=True,
-    )
-)
 _LETTERS = _table("""
 A: ay alfa
 B: bee be
@@ -76,13 +70,7 @@ X: ex xray
 Y: why wye
 Z: zed zee
 """)
-_LETTERS |= {word.lower(): letter for letter, word in NATO.items()}
-_AREAS = frozenset(
-    """AB AL B BA BB BD BH BL BN BR BS BT CA CB CF CH CM CO CR CT CV CW DA DD DE DG DH DL DN DT DY E EC EH EN EX FK FY G
-    GL GU GY HA HD HG HP HR HS HU HX IG IM IP IV JE KA KT KW KY L LA LD LE LL LN LS LU M ME MK ML N NE NG NN NP NR NW
-    OL OX PA PE PH PL PO PR RG RH RM S SA SE SG SK SL SM SN SO SP SR SS ST SW SY TA TD TF TN TQ TR TS TW UB W WA WC WD
-    WF WN WR WS WV YO ZE""".split()
-)
+_LETTERS |= {word.lower(): letter for letter, word in ALPHABET.items()}
 _POSTCODE = re.compile(r"([A-Z]{1,2})([0-9][0-9A-Z]?)([0-9][A-Z]{2})")
 _TOKEN = re.compile(r"[a-z0-9]+(?:'[a-z]+)?", re.IGNORECASE)
 
@@ -104,8 +92,8 @@ def _characters(token: str) -> str | None:
 def find_postcode(text: str) -> str | None:
     """The UK postcode in `text`, as "M1 4BT", or none. The last one wins: callers correct themselves."""
     text = re.sub(r"\bdouble[ -]?(you|u)\b", "w", text, flags=re.IGNORECASE)
+    text = re.sub(r"\bx-ray\b", "xray", text, flags=re.IGNORECASE)
     text = re.sub(r"\b([a-z]) (?:for|as in) (\w)\w+", _spelled, text, flags=re.IGNORECASE)
-    text = re.sub(r"\bx-ray\b", "x", text, flags=re.IGNORECASE)
     text = re.sub(r"\bdouble (\w+)", r"\1 \1", text, flags=re.IGNORECASE)
     text = re.sub(r"\btriple (\w+)", r"\1 \1 \1", text, flags=re.IGNORECASE)
     pieces = [_characters(token) for token in _TOKEN.findall(text)]
@@ -141,14 +129,14 @@ def _as_postcode(code: str) -> str | None:
         candidate = outward[:size].translate(to_letter) + outward[size:]
         for district in {candidate[size:], candidate[size:].translate(to_digit)}:
             match = _POSTCODE.fullmatch(candidate[:size] + district + inward)
-            if match and match.group(1) in _AREAS:
+            if match and match.group(1) in POSTCODE_AREAS:
                 return f"{match.group(1)}{match.group(2)} {match.group(3)}"
     return None
 
 
 def say_postcode(postcode: str) -> str:
     """A postcode by the phonetic alphabet: "Mike 1, 4 Bravo Tango"."""
-    halves = (" ".join(NATO.get(c, c) for c in half) for half in postcode.split())
+    halves = (" ".join(ALPHABET.get(c, c) for c in half) for half in postcode.split())
     return ", ".join(halves)
 
 
