@@ -60,9 +60,13 @@ void fa_vad_gap(fa_vad_t *vad) {
   if (vad->config.detector == FA_DETECT_ADAPTIVE) fa_adaptive_gap(&vad->adaptive);
 }
 
-void fa_vad_played(fa_vad_t *vad, uint32_t rms) { fa_adaptive_played(&vad->adaptive, rms); }
+void fa_vad_played(fa_vad_t *vad, uint32_t rms) {
+  if (vad->config.detector == FA_DETECT_ADAPTIVE) fa_adaptive_played(&vad->adaptive, rms);
+}
 
-void fa_vad_interrupted(fa_vad_t *vad) { fa_adaptive_interrupted(&vad->adaptive); }
+void fa_vad_interrupted(fa_vad_t *vad) {
+  if (vad->config.detector == FA_DETECT_ADAPTIVE) fa_adaptive_interrupted(&vad->adaptive);
+}
 
 void fa_run_push(fa_run_t *run, bool voiced) {
   run->history = run->history << 1 | (voiced ? 1u : 0u);
