@@ -228,7 +228,7 @@ class BargeIn:
         if self.state == "idle":
             if not self.enabled or not playing or not self._steady or not self._convincing:
                 return None
-            if not self._lasts(self.hold_window, self.hold_need):
+            if self._run.voiced(self.hold_window) < self.hold_need:
                 return None
             self._enter("held")
             self._quiet = 1
@@ -240,11 +240,8 @@ class BargeIn:
         self.reset()
         return "flush"
 
-    def _lasts(self, window: int, need: int) -> bool:
-        return self._run.voiced(window) >= need
-
     def _tick_held(self) -> Literal["resume", "barge_in"] | None:
-        if self._convincing and self._lasts(self.barge_window, self.barge_need):
+        if self._convincing and self._run.voiced(self.barge_window) >= self.barge_need:
             self._enter("barged")
             return "barge_in"
         if self._quiet > self.release_ticks:

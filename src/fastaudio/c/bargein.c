@@ -49,10 +49,6 @@ void fa_bargein_reset(fa_bargein_t *bargein) {
 
 void fa_bargein_force(fa_bargein_t *bargein, fa_bargein_state_t state) { enter(bargein, state); }
 
-static bool lasts(const fa_bargein_t *bargein, uint32_t window, uint32_t need) {
-  return fa_run_voiced(&bargein->run, window) >= need;
-}
-
 fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bool playing) {
   const fa_bargein_config_t *config = &bargein->config;
   bargein->ticks++;
@@ -61,12 +57,12 @@ fa_bargein_action_t fa_bargein_tick(fa_bargein_t *bargein, bool playing) {
     case FA_BARGE_IDLE:
       if (!config->enabled || !playing) return FA_DO_NONE;
       if (!bargein->steady || !bargein->convincing) return FA_DO_NONE;
-      if (!lasts(bargein, config->hold_window, config->hold_need)) return FA_DO_NONE;
+      if (fa_run_voiced(&bargein->run, config->hold_window) < config->hold_need) return FA_DO_NONE;
       enter(bargein, FA_BARGE_HELD);
       bargein->quiet = 1;
       return FA_DO_HOLD;
     case FA_BARGE_HELD:
-      if (bargein->convincing && lasts(bargein, config->barge_window, config->barge_need)) {
+      if (bargein->convincing && fa_run_voiced(&bargein->run, config->barge_window) >= config->barge_need) {
         enter(bargein, FA_BARGE_BARGED);
         return FA_DO_BARGE;
       }
