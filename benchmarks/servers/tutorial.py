@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from itertools import cycle
 
-from benchmarks.servers.tone import BACKLOG, FRAMES, many_files
+from benchmarks.servers.tone import FRAMES, run
 
 
 async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -26,12 +25,5 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
         writer.close()
 
 
-async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=BACKLOG, family=socket.AF_INET)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    many_files()
-    asyncio.run(main())
+    run(serve)

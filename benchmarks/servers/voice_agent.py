@@ -18,7 +18,7 @@ from itertools import cycle
 
 from asterisk_ai_voice_agent.transport import AudioSocketTransport
 
-from benchmarks.servers.tone import BACKLOG, FRAMES, many_files
+from benchmarks.servers.tone import FRAMES, run
 
 if WITH_VAD := "--vad" in sys.argv:
     import webrtcvad
@@ -49,12 +49,5 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
     await transport.close()
 
 
-async def main() -> None:
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, backlog=BACKLOG, family=socket.AF_INET)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
-
-
 if __name__ == "__main__":
-    many_files()
-    asyncio.run(main())
+    run(serve)
