@@ -9,7 +9,7 @@ fails on it is bad, one that passes is not yet good.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,9 +165,8 @@ def _music(numbers: np.random.Generator) -> Sound:
     return total
 
 
-def _events(numbers: np.random.Generator, event: object, every_s: float) -> Sound:
+def _events(numbers: np.random.Generator, event: Callable[[np.random.Generator], Sound], every_s: float) -> Sound:
     """One event after another, at random times around `every_s` apart, each as loud as it comes."""
-    assert callable(event)
     total = np.zeros(TRACK_S * RATE)
     at = RATE // 2
     while at < len(total) - RATE:
