@@ -60,7 +60,7 @@ fa_result_t fa_call_create(fa_call_t **out, uint32_t id, const fa_call_config_t 
   if (!power_of_two(config->capture_blocks) || config->capture_blocks < 128 || config->capture_blocks > 65536)
     return FA_ERR_ARG;
   if (config->stop_ms < FA_TICK_MS || config->stop_ms > 2000) return FA_ERR_ARG;
-  fa_call_t *call = aligned_alloc(FA_CACHE_LINE, (sizeof *call + FA_CACHE_LINE - 1) & ~(size_t)(FA_CACHE_LINE - 1));
+  fa_call_t *call = aligned_alloc(FA_CACHE_LINE, align(sizeof *call));
   if (call == NULL) return FA_ERR_NOMEM;
   memset(call, 0, sizeof *call);
   call->id = id;

@@ -3,7 +3,7 @@
 #include "level.h"
 
 fa_result_t fa_interruption_init(fa_interruption_t *one, const fa_vad_config_t *vad,
-                             const fa_bargein_config_t *bargein, const fa_webrtc_t *webrtc) {
+                                 const fa_bargein_config_t *bargein, const fa_webrtc_t *webrtc) {
   *one = (fa_interruption_t){0};
   fa_result_t result = fa_bargein_init(&one->bargein, bargein);
   return result == FA_OK ? fa_vad_init(&one->vad, vad, webrtc) : result;

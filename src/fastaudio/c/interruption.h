@@ -25,7 +25,7 @@ typedef struct {
 
 /* As fa_vad_init and fa_bargein_init. */
 fa_result_t fa_interruption_init(fa_interruption_t *one, const fa_vad_config_t *vad,
-                             const fa_bargein_config_t *bargein, const fa_webrtc_t *webrtc);
+                                 const fa_bargein_config_t *bargein, const fa_webrtc_t *webrtc);
 void fa_interruption_close(fa_interruption_t *one);
 /* One frame of 20 ms from the caller, and what was played at the same time (NULL: not known). */
 fa_state_t fa_interruption_feed(fa_interruption_t *one, const int16_t *caller, const int16_t *played);
