@@ -18,8 +18,9 @@ State: TypeAlias = Literal["idle", "hold", "resume", "barge_in"]
 class BargeInDetector:
     """What a call's media thread runs, one frame at a time: is the caller interrupting.
 
-    Not for several threads at once. A frame costs one to three microseconds; with `silero` some hundred while a hold
-    is being confirmed, and some thousand at the hold itself.
+    Not for several threads at once. A frame costs 0.3 to 0.8 microseconds, the most while somebody speaks, and 1.5
+    where WebRTC's detector hears it; with `silero` some hundred while a hold is being confirmed, and some thousand at
+    the hold itself.
     """
 
     def __init__(

@@ -8,7 +8,7 @@
  * Until enough is known an echo of half of what was played is assumed. The newest 0.4 to 0.6 s do not count yet, since
  * they may be the caller, who is taken out again (`fa_echo_forget`) when it was the caller.
  *
- * Threads: belongs to whoever owns it. Nothing blocks, allocates or fails; about 0.2 us a frame while the agent speaks.
+ * Threads: belongs to whoever owns it. Nothing blocks, allocates or fails; about 0.06 us a frame while the agent speaks.
  */
 #ifndef FA_ECHO_H
 #define FA_ECHO_H
