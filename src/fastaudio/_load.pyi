@@ -29,6 +29,13 @@ class _Figures(TypedDict):
     lag_p99_ns: int
     lag_max_ns: int
     cpu_ns: int
+    turns: int
+    answers: int
+    unanswered: int
+    overlaps: int
+    answer_p50_ns: int
+    answer_p99_ns: int
+    answer_max_ns: int
 
 @final
 class Generator:
@@ -45,6 +52,7 @@ class Generator:
         rate: int,
         packet_ms: int,
         talk_percent: int,
+        turn_ms: int,
         warmup_ns: int,
         measure_ns: int,
     ) -> Self:

@@ -20,6 +20,7 @@ cdef extern from "load.h" nogil:
         uint32_t rate
         uint32_t packet_ms
         uint32_t talk_percent
+        uint32_t turn_ms
         int64_t warmup_ns
         int64_t measure_ns
     ctypedef struct fa_load_trouble_t:
@@ -42,6 +43,8 @@ cdef extern from "load.h" nogil:
         int64_t slip_median_ns, slip_worst_ns
         int64_t lag_p50_ns, lag_p99_ns, lag_max_ns
         int64_t cpu_ns
+        uint64_t turns, answers, unanswered, overlaps
+        int64_t answer_p50_ns, answer_p99_ns, answer_max_ns
     ctypedef struct fa_load_t:
         pass
     fa_result_t fa_load_address(fa_load_config_t *config, const char *address, uint16_t port)
@@ -65,7 +68,7 @@ cdef class Generator:
     cdef bint used
 
     def __cinit__(self, str address, uint16_t port, *, bytes uuid_prefix, uint32_t calls, uint32_t calls_a_second, uint32_t rate,
-                  uint32_t packet_ms, uint32_t talk_percent, int64_t warmup_ns, int64_t measure_ns):
+                  uint32_t packet_ms, uint32_t talk_percent, uint32_t turn_ms, int64_t warmup_ns, int64_t measure_ns):
         cdef fa_load_config_t config
         memset(&config, 0, sizeof(config))
         if fa_load_address(&config, address.encode(), port) != FA_OK:
@@ -78,6 +81,7 @@ cdef class Generator:
         config.rate = rate
         config.packet_ms = packet_ms
         config.talk_percent = talk_percent
+        config.turn_ms = turn_ms
         config.warmup_ns = warmup_ns
         config.measure_ns = measure_ns
         cdef fa_result_t result = fa_load_create(&self.load, &config)

@@ -55,6 +55,10 @@ class Report:
     them is an upper bound). `untimed`: messages without a time of the kernel's. `ended`: calls that ended early, by
     reason; `silent`: calls that heard nothing. `lag_*` and `cpu_percent`: the generator's own lateness in sending, and
     what its thread used of a core. Times are in ms.
+
+    Of callers who converse: `turns` of theirs, `answers` of the agent (first sounds after a turn), `unanswered` turns
+    (nothing for 8 s), `overlaps` (the agent began before the caller had finished); `answer_*`: from the caller's last
+    message of speech to the agent's first sound.
     """
 
     calls: int
@@ -81,6 +85,13 @@ class Report:
     lag_p99_ms: float
     lag_max_ms: float
     cpu_percent: float
+    turns: int
+    answers: int
+    unanswered: int
+    overlaps: int
+    answer_p50_ms: float
+    answer_p99_ms: float
+    answer_max_ms: float
 
     @property
     def carried(self) -> bool:
@@ -124,6 +135,7 @@ def run(
     rate: int = 8000,
     packet_ms: int = 20,
     talk_percent: int = 60,
+    turn_ms: int = 0,
     calls_a_second: int = 500,
     uuid_prefix: bytes | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -142,6 +154,8 @@ def run(
         rate: Samples a second that the callers send: 8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000 or 192000.
         packet_ms: Audio in one message, 10..60 ms.
         talk_percent: How much of a caller's time is speech, 0..100; the rest is faint noise.
+        turn_ms: Let the callers converse with an agent: speech of this length, 100..4000 ms, then silence until the
+            agent has spoken and paused for 0.7 s. 0: they talk by the clock, whatever they hear.
         calls_a_second: How fast the calls come, from 1.
         uuid_prefix: 12 bytes that the calls' UUIDs begin with (`call_uuid`), for a server that wants to know them in
             advance; None for random ones.
@@ -162,6 +176,8 @@ def run(
         raise ValueError(f"packet_ms is 10 to 60, not {packet_ms}")
     if not 0 <= talk_percent <= 100:
         raise ValueError(f"talk_percent is 0 to 100, not {talk_percent}")
+    if turn_ms != 0 and not 100 <= turn_ms <= 4000:
+        raise ValueError(f"turn_ms is 0, or 100 to 4000, not {turn_ms}")
     if not (0 < seconds <= 86400 and 0 <= warmup <= 86400):
         raise ValueError(
             f"a measurement takes more than 0 s, a warm-up no less, neither over a day: {seconds}, {warmup}"
@@ -179,6 +195,7 @@ def run(
         rate=rate,
         packet_ms=packet_ms,
         talk_percent=talk_percent,
+        turn_ms=turn_ms,
         warmup_ns=round(warmup * 1e9),
         measure_ns=round(seconds * 1e9),
     )
@@ -286,4 +303,11 @@ def _report(generator: _load.Generator, calls: int, rate: int, packet_ms: int) -
         lag_p99_ms=ms(got["lag_p99_ns"]),
         lag_max_ms=ms(got["lag_max_ns"]),
         cpu_percent=round(100 * got["cpu_ns"] / max(1, got["measured_ns"]), 1),
+        turns=got["turns"],
+        answers=got["answers"],
+        unanswered=got["unanswered"],
+        overlaps=got["overlaps"],
+        answer_p50_ms=ms(got["answer_p50_ns"]),
+        answer_p99_ms=ms(got["answer_p99_ns"]),
+        answer_max_ms=ms(got["answer_max_ns"]),
     )

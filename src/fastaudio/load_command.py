@@ -31,6 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=int, default=8000, choices=load.RATES, help="samples a second of the callers")
     parser.add_argument("--packet-ms", type=int, default=20, help="audio in a message, 10..60 (default %(default)s)")
     parser.add_argument("--talk", type=int, default=60, metavar="PERCENT", help="time that callers speak (default 60)")
+    parser.add_argument("--turn-ms", type=int, default=0, metavar="MS", help="converse: speak so long, then listen")
     parser.add_argument("--ramp", type=int, default=500, metavar="CALLS", help="new calls a second (default 500)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -53,6 +54,7 @@ def main(options: argparse.Namespace) -> int:
             rate=options.rate,
             packet_ms=options.packet_ms,
             talk_percent=options.talk,
+            turn_ms=options.turn_ms,
             calls_a_second=options.ramp,
             on_progress=_show if shows else None,
         )
@@ -96,6 +98,18 @@ def describe(report: load.Report) -> str:
             ),
             ("rate error", f"median {report.rate_ppm_median:+.0f}  worst call {report.rate_ppm_worst:+.0f} ppm"),
             ("slip", f"median {report.slip_median_ms:.0f}  worst call {report.slip_worst_ms:.0f} ms"),
+            *(
+                [
+                    (
+                        "conversation",
+                        f"{report.turns} turns, {report.answers} answers after p50 {report.answer_p50_ms:.0f}  "
+                        f"p99 {report.answer_p99_ms:.0f}  max {report.answer_max_ms:.0f} ms; "
+                        f"{report.unanswered} unanswered, {report.overlaps} answered too early",
+                    )
+                ]
+                if report.turns
+                else []
+            ),
             (
                 "generator",
                 f"late by p50 {report.lag_p50_ms:.3f}  p99 {report.lag_p99_ms:.3f}  max {report.lag_max_ms:.2f} ms; "

@@ -51,7 +51,7 @@ static void test_speech_has_the_asked_form(void) {
   for (size_t r = 0; r < sizeof rates / sizeof rates[0]; r++)
     for (uint32_t packet_ms = 10; packet_ms <= 60; packet_ms += 10) {
       fa_load_speech_t speech;
-      CHECK_EQ(fa_load_speech_make(&speech, rates[r], packet_ms, 0), FA_OK);
+      CHECK_EQ(fa_load_speech_make(&speech, rates[r], packet_ms, 0, false), FA_OK);
       const uint8_t *message = fa_load_speech_message(&speech, 3, 123456789);
       CHECK_EQ(message[0], 0x10 + r);
       CHECK_EQ((message[1] << 8 | message[2]), 2 * rates[r] * packet_ms / 1000);
@@ -59,15 +59,15 @@ static void test_speech_has_the_asked_form(void) {
       fa_load_speech_free(&speech);
     }
   fa_load_speech_t speech;
-  CHECK_EQ(fa_load_speech_make(&speech, 11025, 20, 50), FA_ERR_ARG);
-  CHECK_EQ(fa_load_speech_make(&speech, 8000, 9, 50), FA_ERR_ARG);
-  CHECK_EQ(fa_load_speech_make(&speech, 8000, 61, 50), FA_ERR_ARG);
-  CHECK_EQ(fa_load_speech_make(&speech, 8000, 20, 101), FA_ERR_ARG);
+  CHECK_EQ(fa_load_speech_make(&speech, 11025, 20, 50, false), FA_ERR_ARG);
+  CHECK_EQ(fa_load_speech_make(&speech, 8000, 9, 50, false), FA_ERR_ARG);
+  CHECK_EQ(fa_load_speech_make(&speech, 8000, 61, 50, false), FA_ERR_ARG);
+  CHECK_EQ(fa_load_speech_make(&speech, 8000, 20, 101, false), FA_ERR_ARG);
 }
 
 static uint32_t loud_messages(uint32_t talk_percent) {
   fa_load_speech_t speech;
-  CHECK_EQ(fa_load_speech_make(&speech, 8000, 20, talk_percent), FA_OK);
+  CHECK_EQ(fa_load_speech_make(&speech, 8000, 20, talk_percent, false), FA_OK);
   uint32_t loud = 0;
   for (uint32_t n = 0; n < speech.count; n++) {
     int16_t samples[160];
@@ -165,6 +165,102 @@ static void test_what_asterisk_would_not_take(void) {
     fa_load_stream_t stream = {0};
     CHECK_EQ(fa_load_stream_read(&stream, &totals, cases[i].header, 3, MS, true), cases[i].want);
   }
+}
+
+static void test_sound_is_what_is_not_all_zeros(void) {
+  uint8_t data[2 * MESSAGE] = {0};
+  fa_frame_header(data, FA_KIND_AUDIO, 320);
+  fa_frame_header(data + MESSAGE, FA_KIND_AUDIO, 320);
+  for (size_t loud = 0; loud < 2 * MESSAGE; loud++) {
+    if (loud % MESSAGE < 3) continue;
+    data[loud] = 1;
+    for (size_t cut = 1; cut < sizeof data; cut += 7) {
+      fa_load_stream_t stream = {0};
+      CHECK_EQ(fa_load_stream_read(&stream, NULL, data, cut, 1000 * MS, true), FA_LOAD_READ_GOOD);
+      CHECK_EQ(stream.sound_ns, loud < MESSAGE && cut >= MESSAGE ? 1000 * MS : 0);
+      CHECK_EQ(fa_load_stream_read(&stream, NULL, data + cut, sizeof data - cut, 1020 * MS, true), FA_LOAD_READ_GOOD);
+      CHECK_EQ(stream.sound_ns, loud < MESSAGE && cut >= MESSAGE ? 1000 * MS : 1020 * MS);
+    }
+    data[loud] = 0;
+  }
+  fa_load_stream_t stream = {0};
+  hear(&stream, 5, 1000 * MS);
+  CHECK_EQ(stream.sound_ns, 0);
+}
+
+/* ---- a conversation ---- */
+
+static fa_load_talk_t talk;
+
+/* Messages of speech, and of silence, from `from_ms` on until `to_ms`, one every 20 ms. */
+static uint32_t say(fa_load_turn_t *turn, int64_t from_ms, int64_t to_ms) {
+  uint32_t spoken = 0;
+  for (int64_t at = from_ms; at < to_ms; at += 20) spoken += fa_load_turn_next(turn, &talk, 50, at * MS);
+  return spoken;
+}
+
+static void test_a_caller_speaks_when_the_agent_has_paused(void) {
+  fa_load_turn_t turn = {0};
+  talk = (fa_load_talk_t){0};
+  CHECK_EQ(say(&turn, 1000, 2000), 0); /* the greeting is waited for */
+  for (int64_t at = 2000; at < 5000; at += 20) {
+    fa_load_turn_hear(&turn, &talk, at * MS);
+    CHECK_EQ(say(&turn, at, at + 20), 0);
+  }
+  CHECK_EQ(talk.answers, 0); /* a greeting answers nothing */
+  CHECK_EQ(say(&turn, 5000, 5680), 0);
+  CHECK_EQ(say(&turn, 5680, 5700), 0);
+  CHECK_EQ(say(&turn, 5700, 6700), 50); /* 0.7 s after its last message, for as long as a turn is */
+  CHECK_EQ(talk.turns, 1);
+  CHECK_EQ(say(&turn, 6700, 7000), 0);
+  fa_load_turn_hear(&turn, &talk, 7000 * MS);
+  fa_load_turn_hear(&turn, &talk, 7020 * MS);
+  CHECK_EQ(talk.answers, 1);
+  CHECK_EQ(talk.answered.max_ns, 300 * MS);
+  CHECK_EQ(say(&turn, 7040, 7740), 0);
+  CHECK_EQ(say(&turn, 7740, 8740), 50);
+  CHECK_EQ(talk.turns, 2);
+  CHECK_EQ(talk.unanswered + talk.overlaps, 0);
+}
+
+static void test_a_caller_loses_patience(void) {
+  fa_load_turn_t turn = {0};
+  talk = (fa_load_talk_t){0};
+  CHECK_EQ(say(&turn, 1000, 9020), 0);
+  CHECK_EQ(say(&turn, 9020, 10020), 50);
+  CHECK_EQ(talk.turns, 1);
+  CHECK_EQ(talk.unanswered, 0); /* it had asked nothing yet */
+  CHECK_EQ(say(&turn, 10020, 18040), 0);
+  CHECK_EQ(say(&turn, 18040, 19040), 50);
+  CHECK_EQ(talk.unanswered, 1);
+}
+
+static void test_an_answer_into_the_turn_is_an_overlap(void) {
+  fa_load_turn_t turn = {0};
+  talk = (fa_load_talk_t){0};
+  CHECK_EQ(say(&turn, 1000, 9020), 0);
+  CHECK_EQ(say(&turn, 9020, 9520), 25);
+  fa_load_turn_hear(&turn, &talk, 9500 * MS);
+  fa_load_turn_hear(&turn, &talk, 9520 * MS);
+  CHECK_EQ(say(&turn, 9520, 10020), 25); /* it says all of it */
+  CHECK_EQ(talk.overlaps, 1);
+  CHECK_EQ(talk.answers, 0);
+  CHECK_EQ(say(&turn, 10020, 10240), 0);
+  CHECK_EQ(say(&turn, 10240, 10260), 1); /* the agent has paused long enough */
+}
+
+static void test_turns_and_the_noise_between_them(void) {
+  fa_load_speech_t speech;
+  CHECK_EQ(fa_load_speech_make(&speech, 8000, 20, 30, true), FA_OK);
+  CHECK_EQ(speech.talk, 75);
+  int16_t samples[160];
+  for (uint32_t n = 0; n < 200; n++) {
+    memcpy(samples, fa_load_speech_word(&speech, n) + 3, sizeof samples);
+    CHECK(fa_level_rms(samples, 160) > 500); /* no silence between syllables */
+    memcpy(samples, fa_load_speech_noise(&speech, n) + 3, sizeof samples);
+    CHECK(fa_level_rms(samples, 160) < 50);
+  }
+  fa_load_speech_free(&speech);
 }
 
 /* ---- a run ---- */
@@ -335,7 +431,7 @@ static void test_options_out_of_range(void) {
   CHECK_EQ(fa_load_address(&good, "localhost", 1), FA_ERR_ARG);
   CHECK_EQ(fa_load_address(&good, "::1", 1), FA_OK);
   fa_load_t *load;
-  for (int field = 0; field < 6; field++) {
+  for (int field = 0; field < 8; field++) {
     bad = good;
     if (field == 0) bad.calls = 0;
     if (field == 1) bad.calls = FA_LOAD_CALLS_MAX + 1;
@@ -343,6 +439,8 @@ static void test_options_out_of_range(void) {
     if (field == 3) bad.rate = 8001;
     if (field == 4) bad.measure_ns = 0;
     if (field == 5) bad.peer_length = 0;
+    if (field == 6) bad.turn_ms = FA_LOAD_TURN_MIN_MS - 1;
+    if (field == 7) bad.turn_ms = FA_LOAD_TURN_MAX_MS + 1;
     CHECK_EQ(fa_load_create(&load, &bad), FA_ERR_ARG);
     CHECK(load == NULL);
   }
@@ -361,6 +459,11 @@ int main(void) {
   RUN(test_rate_is_the_slope);
   RUN(test_slip_is_what_is_missing_at_the_end);
   RUN(test_what_asterisk_would_not_take);
+  RUN(test_sound_is_what_is_not_all_zeros);
+  RUN(test_a_caller_speaks_when_the_agent_has_paused);
+  RUN(test_a_caller_loses_patience);
+  RUN(test_an_answer_into_the_turn_is_an_overlap);
+  RUN(test_turns_and_the_noise_between_them);
   RUN(test_arrivals_are_when_the_server_sent);
   RUN(test_a_call_that_ends_in_the_warm_up_is_no_measurement);
   RUN(test_nobody_listens);

@@ -33,15 +33,18 @@ fa_result_t fa_load_address(fa_load_config_t *config, const char *address, uint1
 fa_result_t fa_load_create(fa_load_t **out, const fa_load_config_t *config) {
   *out = NULL;
   if (config->calls < 1 || config->calls > FA_LOAD_CALLS_MAX || config->calls_a_second < 1 || config->warmup_ns < 0 ||
-      config->measure_ns <= 0 || config->peer_length == 0)
+      config->measure_ns <= 0 || config->peer_length == 0 ||
+      (config->turn_ms != 0 && (config->turn_ms < FA_LOAD_TURN_MIN_MS || config->turn_ms > FA_LOAD_TURN_MAX_MS)))
     return FA_ERR_ARG;
   fa_load_t *load = calloc(1, sizeof *load);
   if (load == NULL) return FA_ERR_NOMEM;
   load->config = *config;
   load->callers = calloc(config->calls, sizeof *load->callers);
+  bool converses = config->turn_ms != 0;
+  uint32_t talk_percent = converses ? config->turn_ms * 100 / FA_LOAD_LOOP_MS : config->talk_percent;
   fa_result_t result = load->callers == NULL ? FA_ERR_NOMEM
                                              : fa_load_speech_make(&load->speech, config->rate, config->packet_ms,
-                                                                   config->talk_percent);
+                                                                   talk_percent, converses);
   if (result != FA_OK) {
     fa_load_free(load);
     return result;
@@ -94,11 +97,11 @@ static void send_due(fa_load_t *load) {
     senders(load, load->send_grain, &first, &last);
     for (uint32_t i = first; i < last; i++) {
       if (load->callers[i].state != FA_CALLER_ON) continue;
-      if (due >= load->measure_ns && due < load->end_ns) {
+      if (fa_load_measures(load, due)) {
         fa_load_histogram_add(&load->lag, fa_load_now_ns() - due);
         load->sent++;
       }
-      fa_caller_say(load, i);
+      fa_caller_say(load, i, due);
     }
   }
 }

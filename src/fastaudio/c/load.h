@@ -26,8 +26,11 @@
 
 #include "load_speech.h"
 #include "load_stream.h"
+#include "load_turn.h"
 
 #define FA_LOAD_CALLS_MAX 65536
+#define FA_LOAD_TURN_MIN_MS 100
+#define FA_LOAD_TURN_MAX_MS 4000
 #define FA_LOAD_GRAIN_NS 250000LL
 #define FA_LOAD_CONNECT_NS 5000000000LL /* how long a connection may take */
 
@@ -40,6 +43,7 @@ typedef struct {
   uint32_t rate;                /* samples a second that the callers send: 8000..192000 */
   uint32_t packet_ms;           /* 10..60 */
   uint32_t talk_percent;        /* 0..100 of a caller's time is speech */
+  uint32_t turn_ms;             /* 0, or 100..4000: callers converse in turns so long (load_turn.h), whatever talk_percent */
   int64_t warmup_ns;            /* from the last connection to the measurement */
   int64_t measure_ns;
 } fa_load_config_t;
@@ -97,6 +101,8 @@ typedef struct {
   int64_t slip_median_ns, slip_worst_ns;
   int64_t lag_p50_ns, lag_p99_ns, lag_max_ns; /* own: how late messages were sent */
   int64_t cpu_ns;                             /* own: of the thread, within the measurement */
+  uint64_t turns, answers, unanswered, overlaps; /* of callers who converse: fa_load_talk_t */
+  int64_t answer_p50_ns, answer_p99_ns, answer_max_ns;
 } fa_load_report_t;
 
 typedef struct fa_load fa_load_t;

@@ -82,9 +82,18 @@ static void look_for_connection(fa_load_t *load, uint32_t number, int64_t now) {
   look_at(load, number, now + CONNECT_LOOK_NS);
 }
 
-void fa_caller_say(fa_load_t *load, uint32_t number) {
+static const uint8_t *next_message(fa_load_t *load, uint32_t number, int64_t due_ns) {
   fa_caller_t *caller = &load->callers[number];
-  const uint8_t *message = fa_load_speech_message(&load->speech, number, caller->sent);
+  if (load->config.turn_ms == 0) return fa_load_speech_message(&load->speech, number, caller->sent);
+  fa_load_talk_t *talk = fa_load_measures(load, due_ns) ? &load->talk : NULL;
+  if (fa_load_turn_next(&caller->turn, talk, load->speech.talk, due_ns))
+    return fa_load_speech_word(&load->speech, caller->turn.said - 1);
+  return fa_load_speech_noise(&load->speech, caller->sent);
+}
+
+void fa_caller_say(fa_load_t *load, uint32_t number, int64_t due_ns) {
+  fa_caller_t *caller = &load->callers[number];
+  const uint8_t *message = next_message(load, number, due_ns);
   ssize_t took = send(caller->fd, message, load->speech.bytes, MSG_DONTWAIT | MSG_NOSIGNAL);
   caller->sent++;
   if (took == (ssize_t)load->speech.bytes) return;
@@ -123,8 +132,11 @@ bool fa_caller_listen(fa_load_t *load, uint32_t number, int64_t now) {
   int64_t at_ns = received_ns(load, &message);
   bool timed = at_ns != 0;
   if (!timed) at_ns = now;
-  fa_load_totals_t *totals = at_ns >= load->measure_ns && at_ns < load->end_ns ? &load->totals : NULL;
+  bool measures = fa_load_measures(load, at_ns);
+  fa_load_totals_t *totals = measures ? &load->totals : NULL;
   fa_load_read_t read = fa_load_stream_read(&caller->stream, totals, load->buffer, (size_t)got, at_ns, timed);
+  if (load->config.turn_ms != 0 && caller->stream.sound_ns == at_ns)
+    fa_load_turn_hear(&caller->turn, measures ? &load->talk : NULL, at_ns);
   if (read != FA_LOAD_READ_GOOD)
     ended(load, number, read == FA_LOAD_READ_HANGUP ? FA_LOAD_END_HANGUP : FA_LOAD_END_PROTOCOL);
   return read == FA_LOAD_READ_GOOD;

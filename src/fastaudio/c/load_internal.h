@@ -22,6 +22,7 @@ typedef struct {
   int64_t since_ns;        /* connecting: when that began; ended: when that was */
   uint64_t sent;           /* messages */
   fa_load_stream_t stream; /* what it hears */
+  fa_load_turn_t turn;     /* of one who converses */
 } fa_caller_t;
 
 struct fa_load {
@@ -39,6 +40,7 @@ struct fa_load {
   int64_t cpu_from_ns, cpu_ns;
   uint64_t sent;
   fa_load_totals_t totals;
+  fa_load_talk_t talk;
   fa_load_histogram_t lag;
   fa_load_trouble_t trouble;
   _Atomic bool stop;                 /* relaxed: fa_load_stop to the loop, says nothing about other memory */
@@ -54,6 +56,11 @@ static inline int64_t fa_load_clock_ns(clockid_t clock) {
   return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+/* Whether something that happened then is part of the measurement. */
+static inline bool fa_load_measures(const fa_load_t *load, int64_t at_ns) {
+  return at_ns >= load->measure_ns && at_ns < load->end_ns;
+}
+
 static inline int64_t fa_load_now_ns(void) { return fa_load_clock_ns(CLOCK_MONOTONIC); }
 
 /* The first trouble is the one that is told. */
@@ -66,8 +73,8 @@ static inline void fa_load_give_up(fa_load_t *load, fa_load_trouble_t trouble) {
 /* Begins to connect. */
 void fa_caller_dial(fa_load_t *load, uint32_t number, int64_t now_ns);
 
-/* Sends the next message. */
-void fa_caller_say(fa_load_t *load, uint32_t number);
+/* Sends the next message, which is due at `due_ns`. */
+void fa_caller_say(fa_load_t *load, uint32_t number, int64_t due_ns);
 
 /* Sees to a connection that is being made, or takes what has come; puts the call into the wheel for the next time. */
 void fa_caller_look(fa_load_t *load, uint32_t number, int64_t now_ns);

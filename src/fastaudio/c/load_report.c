@@ -38,6 +38,13 @@ fa_result_t fa_load_report(const fa_load_t *load, fa_load_report_t *report) {
       .lag_p99_ns = fa_load_histogram_quantile(&load->lag, 0.99),
       .lag_max_ns = load->lag.max_ns,
       .cpu_ns = load->cpu_ns,
+      .turns = load->talk.turns,
+      .answers = load->talk.answers,
+      .unanswered = load->talk.unanswered,
+      .overlaps = load->talk.overlaps,
+      .answer_p50_ns = fa_load_histogram_quantile(&load->talk.answered, 0.5),
+      .answer_p99_ns = fa_load_histogram_quantile(&load->talk.answered, 0.99),
+      .answer_max_ns = load->talk.answered.max_ns,
   };
   for (uint32_t i = 0; i < calls; i++) {
     const fa_caller_t *caller = &load->callers[i];

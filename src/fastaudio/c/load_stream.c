@@ -1,6 +1,7 @@
 #include "load_stream.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "frame.h"
 
@@ -40,6 +41,7 @@ fa_load_read_t fa_load_stream_read(fa_load_stream_t *stream, fa_load_totals_t *t
       continue;
     }
     uint32_t some = length - at < stream->left ? (uint32_t)(length - at) : stream->left;
+    stream->sounding = stream->sounding || data[at] != 0 || memcmp(data + at, data + at + 1, some - 1) != 0;
     stream->left -= some;
     at += some;
     if (stream->left > 0) continue;
@@ -47,6 +49,8 @@ fa_load_read_t fa_load_stream_read(fa_load_stream_t *stream, fa_load_totals_t *t
     stream->period_ns = samples * 1000000000LL / fa_frame_rate(stream->header[0]);
     if (totals != NULL) book(stream, totals, at_ns, timed);
     stream->last_ns = at_ns;
+    if (stream->sounding) stream->sound_ns = at_ns;
+    stream->sounding = false;
     stream->header_have = 0;
     stream->of_read++;
   }

@@ -35,6 +35,8 @@ typedef struct {
   uint32_t left;     /* payload bytes of the current message still to come */
   int64_t period_ns; /* of audio in the last message, 0 before the first */
   int64_t last_ns;   /* arrival of the last message, measured or not; 0 before the first */
+  bool sounding;     /* the current message is not silence: not all zeros */
+  int64_t sound_ns;  /* arrival of the last message that was not; 0 before the first */
   /* within the measurement */
   int64_t first_ns; /* 0 before the first arrival */
   int64_t audio_ns; /* received */
