@@ -100,7 +100,7 @@ def serve(
 @app.command()
 def sandbox(
     config: Annotated[Path | None, typer.Option(help="JSON file of settings")] = None,
-    engines: Annotated[str | None, typer.Option(help="speech engines: real, or tones")] = None,
+    engines: Annotated[str | None, typer.Option(help="speech engines: real, tones or script")] = None,
     deepgram_port: Annotated[
         int | None, typer.Option(help="port of the emulated Deepgram; any free one unless given")
     ] = None,

@@ -84,7 +84,11 @@ class SandboxConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     host: str = Field(default="127.0.0.1", description="address that it listens on")
-    engines: Literal["real", "tones"] = Field(default="real", description="speech engines: real ones, or text in tones")
+    engines: Literal["real", "tones", "script"] = Field(
+        default="real", description="speech engines: real ones, text in tones, or a script that costs next to nothing"
+    )
+    certificate: Path | None = Field(default=None, description="PEM file for wss and https; none: ws and http")
+    certificate_key: Path | None = Field(default=None, description="its private key, PEM, when in a file of its own")
     voice: Literal["hibari", "hibari-low", "pico"] = Field(
         default="hibari", description="the agent's voice when engines are real"
     )

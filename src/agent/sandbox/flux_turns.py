@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from agent.sandbox.decoder import Decoder
+from agent.sandbox.decoder import decoder
 from agent.sandbox.deepgram_query import Thresholds
 from agent.sandbox.speech import Recogniser, Samples, Word
 from agent.sandbox.speech.endpoint import EnergyEndpointer
@@ -54,7 +54,7 @@ class Turns:
 
     def __init__(self, recogniser: Recogniser, pool: Executor, sample_rate: int, thresholds: Thresholds) -> None:
         self.thresholds = thresholds
-        self._decoder = Decoder(recogniser, pool, sample_rate)
+        self._decoder = decoder(recogniser, pool, sample_rate)
         self._rate = sample_rate
         self._ear = EnergyEndpointer(sample_rate)
         self._audio = np.zeros(0, np.int16)
@@ -152,7 +152,8 @@ class Turns:
         first = max(self._audio_start, self._turn_start, self._ear.speech_start - lead)
         last = min(self._position, end + lead)
         piece = self._audio[first - self._audio_start : last - self._audio_start]
-        self._words = self._settled + await self._decoder.later(piece, first / self._rate)
+        ended = end < self._position
+        self._words = self._settled + await self._decoder.later(piece, first / self._rate, ended=ended)
         self._decoded_end = end
 
     def _confidence(self) -> float:

@@ -10,14 +10,14 @@ import re
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from agent.sandbox import brain
+from agent.sandbox import brain, rehearsed
 from agent.sandbox.config import GroqConfig
 from agent.sandbox.control import Control, StreamFaults
 from agent.sandbox.groq_request import ChatRequest, RequestRefused, check_call, parse
@@ -53,8 +53,10 @@ class _Generation:
 class GroqEmulator:
     """The server application; `app` goes on a port of its own."""
 
-    def __init__(self, control: Control[GroqConfig]) -> None:
+    def __init__(self, control: Control[GroqConfig], think: Callable[..., brain.Answer] = brain.answer) -> None:
+        """`think(messages, tools)` makes the answers."""
         self.control = control
+        self._think = think
         self._minute: deque[tuple[float, int]] = deque()
         self._prefixes: OrderedDict[int, None] = OrderedDict()
         self._created = int(time.time())
@@ -117,7 +119,9 @@ class GroqEmulator:
         return web.json_response({"error": refused.error}, status=refused.status, headers=headers)
 
     def _generate(self, chat: ChatRequest) -> _Generation:
-        answer = brain.answer(chat.messages, chat.tools)
+        answer = self._think(chat.messages, chat.tools)
+        if answer is rehearsed.LOST:
+            self.control.count("off_script")
         call = None
         if answer.call is not None:
             check_call(chat, answer.call.name, answer.call.arguments)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.sandbox.decoder import Decoder
+from agent.sandbox.decoder import decoder
 from agent.sandbox.speech import Recogniser, Samples, Word
 from agent.sandbox.speech.endpoint import EnergyEndpointer
 
@@ -71,7 +71,7 @@ class Listener:
     """One stream. `feed`, `finalize` and `close` yield events; one of them runs at a time."""
 
     def __init__(self, recogniser: Recogniser, pool: Executor, sample_rate: int, how: Listening) -> None:
-        self._decoder = Decoder(recogniser, pool, sample_rate)
+        self._decoder = decoder(recogniser, pool, sample_rate)
         self._rate = sample_rate
         self._how = how
         self._endpointer = EnergyEndpointer(sample_rate)
@@ -207,7 +207,7 @@ class Listener:
         first = max(self._audio_start, self._endpointer.speech_start - lead)
         last = min(self._position, end + lead) if end == self._endpointer.speech_end else end
         piece = self._audio[first - self._audio_start : last - self._audio_start]
-        return self._decoder.later(piece, first / self._rate)
+        return self._decoder.later(piece, first / self._rate, ended=end < self._position)
 
     def _quietest_end(self) -> int:
         """Where to cut speech that does not pause: the quietest 40 ms of its last 2 s."""

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
 from aiohttp import web
 
+from agent.sandbox import brain, rehearsed
 from agent.sandbox.cartesia import CartesiaEmulator
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig, SandboxConfig
 from agent.sandbox.control import Control
 from agent.sandbox.deepgram import DeepgramEmulator
 from agent.sandbox.groq import GroqEmulator
 from agent.sandbox.latency import Dice
-from agent.sandbox.speech import Recogniser, Voice, load_recogniser, load_voice
+from agent.sandbox.speech import Recogniser, RecogniserName, Voice, VoiceName, load_recogniser, load_voice
 
 
 class Sandbox:
@@ -23,7 +25,8 @@ class Sandbox:
 
     `async with Sandbox(config) as sandbox:` gives `deepgram_url`, `groq_url` and `cartesia_url`, as the settings of
     the agent want them, and `deepgram`, `groq`, `cartesia`: each one's `Control` with its settings, faults, counters.
-    Entering raises `EngineMissing` when a speech engine is not installed, `OSError` when a port is taken.
+    Entering raises `EngineMissing` when a speech engine is not installed, `OSError` when a port is taken or the
+    certificate cannot be read.
     """
 
     def __init__(
@@ -47,22 +50,24 @@ class Sandbox:
 
     async def __aenter__(self) -> Sandbox:
         loop = asyncio.get_running_loop()
-        real = self.config.engines == "real"
+        engines = self.config.engines
+        ears: RecogniserName = "moonshine" if engines == "real" else engines
+        mouth: VoiceName = self.config.voice if engines == "real" else engines
         try:
             if self._recogniser is None:
-                self._recogniser = await loop.run_in_executor(
-                    self._pool, load_recogniser, "moonshine" if real else "tones"
-                )
+                self._recogniser = await loop.run_in_executor(self._pool, load_recogniser, ears)
             if self._voice is None:
-                self._voice = await loop.run_in_executor(self._pool, load_voice, self.config.voice if real else "tones")
+                self._voice = await loop.run_in_executor(self._pool, load_voice, mouth)
                 # An engine's first words take a second more; a vendor's do not.
                 await loop.run_in_executor(self._pool, self._voice.speak, "Hello, good morning to you.", 8000)
             deepgram = DeepgramEmulator(self.deepgram, self._recogniser, self._pool)
-            groq = GroqEmulator(self.groq)
+            groq = GroqEmulator(self.groq, rehearsed.answer if engines == "script" else brain.answer)
             cartesia = CartesiaEmulator(self.cartesia, self._voice, self._pool)
-            self.deepgram_url = f"ws://{await self._serve(deepgram.app, self.config.deepgram.port)}"
-            self.groq_url = f"http://{await self._serve(groq.app, self.config.groq.port)}/openai/v1"
-            self.cartesia_url = f"ws://{await self._serve(cartesia.app, self.config.cartesia.port)}"
+            tls = self._tls()
+            secure = "" if tls is None else "s"
+            self.deepgram_url = f"ws{secure}://{await self._serve(deepgram.app, self.config.deepgram.port, tls)}"
+            self.groq_url = f"http{secure}://{await self._serve(groq.app, self.config.groq.port, tls)}/openai/v1"
+            self.cartesia_url = f"ws{secure}://{await self._serve(cartesia.app, self.config.cartesia.port, tls)}"
         except BaseException:
             await self._stop()
             raise
@@ -79,7 +84,14 @@ class Sandbox:
         self._runners.clear()
         await asyncio.get_running_loop().run_in_executor(None, self._pool.shutdown)
 
-    async def _serve(self, app: web.Application, port: int) -> str:
+    def _tls(self) -> ssl.SSLContext | None:
+        if self.config.certificate is None:
+            return None
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.config.certificate, self.config.certificate_key)
+        return context
+
+    async def _serve(self, app: web.Application, port: int, tls: ssl.SSLContext | None) -> str:
         """Serve on a port; the address as host:port."""
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=1.0)
         await runner.setup()
@@ -92,6 +104,6 @@ class Sandbox:
         except OSError:
             listening.close()
             raise
-        await web.SockSite(runner, listening).start()
+        await web.SockSite(runner, listening, ssl_context=tls).start()
         host, bound = listening.getsockname()[:2]
         return f"[{host}]:{bound}" if ":" in host else f"{host}:{bound}"

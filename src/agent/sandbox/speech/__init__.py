@@ -1,23 +1,26 @@
 """Speech engines that need no key and no network, behind two protocols.
 
 `load_voice("hibari")` and `load_recogniser("moonshine")` give real engines; `"tones"` gives the pair that
-carries text in audible tones (`tones`): exact, quick, and alike for text of any kind.
+carries text in audible tones (`tones`): exact, quick, and alike for text of any kind; `"script"` the pair that costs
+next to nothing (`script`).
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
+from agent.sandbox.speech.script import KeptVoice, ScriptRecogniser
 from agent.sandbox.speech.types import EngineMissing, Recogniser, Samples, Speech, Voice, Word
 
-VoiceName = Literal["hibari", "hibari-low", "pico", "tones"]
-RecogniserName = Literal["moonshine", "tones"]
+VoiceName = Literal["hibari", "hibari-low", "pico", "tones", "script"]
+RecogniserName = Literal["moonshine", "tones", "script"]
 
 __all__ = [
     "EngineMissing",
     "Recogniser",
     "RecogniserName",
     "Samples",
+    "ScriptRecogniser",
     "Speech",
     "Voice",
     "VoiceName",
@@ -46,6 +49,8 @@ def load_voice(name: VoiceName) -> Voice:
             from agent.sandbox.speech.tones import ToneVoice
 
             return ToneVoice()
+        case "script":
+            return KeptVoice()
 
 
 def load_recogniser(name: RecogniserName) -> Recogniser:
@@ -62,3 +67,7 @@ def load_recogniser(name: RecogniserName) -> Recogniser:
             from agent.sandbox.speech.tones import ToneRecogniser
 
             return ToneRecogniser()
+        case "script":
+            from agent.sandbox.rehearsed import LINES
+
+            return ScriptRecogniser(LINES)
