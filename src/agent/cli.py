@@ -182,6 +182,31 @@ def demo(
     raise typer.Exit(run(run_demo(Demo(out, "tones" if tones else "real", rate), Console())))
 
 
+@app.command()
+def report(
+    call: Annotated[str, typer.Argument(help="UUID of a call that the agent has had, or the file of its record")],
+    out: Annotated[Path | None, typer.Option(help="file or directory; beside the record unless given")] = None,
+    sound: Annotated[
+        Path | None, typer.Option(help="the recording; the one that the record names unless given")
+    ] = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Write the report of a call: one HTML page with its sound, picture, transcript and latencies."""
+    from agent.call.record import RecordError, read_record
+    from agent.ops.report import ReportError, write_report
+    from agent.ops.settings import SettingsError, load_settings
+
+    try:
+        path = Path(call)
+        if not path.is_file():
+            path = load_settings(env_file).records / f"{call}.json"
+        typer.echo(str(write_report(read_record(path), out or path.with_suffix(".html"), sound=sound)))
+    except (RecordError, ReportError, SettingsError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot write the report: {error.strerror or error}")
+
+
 def main() -> None:
     """Entry point of the command."""
     app()

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import sys
-import wave
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,9 @@ from rich.table import Table
 
 from agent.call.record import CallRecord, TurnRecord
 from agent.office.seed import LONDON_PLUMBER, seed_examples
-from agent.ops.picture import CallPicture, PictureMark, PictureTurn, draw_call
+from agent.ops.picture import PictureTurn, draw_call
+from agent.ops.recording import Tracks, read_tracks
+from agent.ops.report import picture_of, write_report
 from agent.ops.settings import Settings, load_settings
 from agent.sandbox.speech import Recogniser, RecogniserName, load_recogniser
 from agent.sandbox.speech.audio import resample, to_float, to_int16
@@ -32,7 +33,6 @@ READY_LIMIT_S = 180.0
 STOP_LIMIT_MS = 400
 UNDERSTOOD = 0.7
 """The share of words that must be found again in the recording, each voice by itself."""
-MARKS = {"hold": "hold", "resume": "resume", "barge_in": "barge-in", "flush": "flush"}
 
 
 class DemoError(RuntimeError):
@@ -90,11 +90,17 @@ async def _run(demo: Demo, console: Console) -> None:
     console.print("\n[bold]The booking, read back from the database[/bold]")
     _print_pairs(console, booking.as_dict())
     sound = _recording(record, demo.out)
-    await asyncio.to_thread(_check_understood, sound, record, heard, ears, console)
+    tracks = await asyncio.to_thread(read_tracks, sound)
+    await asyncio.to_thread(_check_understood, tracks, record, heard, ears, console)
     _check_interruption(heard, console)
-    picture = demo.out / "call.png"
-    await asyncio.to_thread(_draw, picture, sound, record, heard)
-    console.print(f"\nrecording  {sound}\npicture    {picture}\nrecord     {demo.out / 'call.json'}")
+    await asyncio.to_thread(_draw, demo.out, tracks, record, heard)
+    for name, file in (
+        ("report", "call.html"),
+        ("recording", "call.wav"),
+        ("picture", "call.png"),
+        ("record", "call.json"),
+    ):
+        console.print(f"{name:10} {demo.out / file}")
 
 
 # ---- the parts ------------------------------------------------------------------------------------------------------
@@ -216,12 +222,6 @@ def _recording(record: CallRecord, out: Path) -> Path:
     return out / "call.wav"
 
 
-def _tracks(sound: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], int]:
-    with wave.open(str(sound), "rb") as file:
-        both = np.frombuffer(file.readframes(file.getnframes()), "<i2").reshape(-1, 2)
-        return both[:, 0], both[:, 1], file.getframerate()
-
-
 def _words(text: str) -> list[str]:
     return re.findall(r"[a-z0-9']+", text.lower())
 
@@ -233,10 +233,11 @@ def _share_found(said: Sequence[str], understood: Sequence[str]) -> float:
 
 
 def _check_understood(
-    sound: Path, record: CallRecord, heard: dict[str, Any], ears: Recogniser, console: Console
+    tracks: Tracks, record: CallRecord, heard: dict[str, Any], ears: Recogniser, console: Console
 ) -> None:
     """Transcribe both sides of the recording and compare with what was said."""
-    caller, agent, rate = _tracks(sound)
+    rate = tracks.rate
+    caller, agent = (np.frombuffer(track, "<i2") for track in (tracks.caller, tracks.agent))
     spoken = [u for u in heard["utterances"] if u["who"] == "caller"]
     spans = {
         "caller": (caller, [(u["start_s"], u["end_s"]) for u in spoken], [u["text"] for u in spoken]),
@@ -260,7 +261,7 @@ def _check_understood(
         share = _share_found(said, understood)
         console.print(f"the {who} in the recording: {share:.0%} of the words understood")
         if share < UNDERSTOOD:
-            raise DemoError(f"the {who} cannot be understood in {sound}: {' / '.join(understood)}")
+            raise DemoError(f"the {who} cannot be understood in the recording: {' / '.join(understood)}")
 
 
 def _check_interruption(heard: dict[str, Any], console: Console) -> None:
@@ -272,23 +273,12 @@ def _check_interruption(heard: dict[str, Any], console: Console) -> None:
         raise DemoError(f"that took longer than {STOP_LIMIT_MS} ms")
 
 
-def _draw(picture: Path, sound: Path, record: CallRecord, heard: dict[str, Any]) -> None:
-    caller, agent, rate = _tracks(sound)
-    turns = [
+def _draw(out: Path, tracks: Tracks, record: CallRecord, heard: dict[str, Any]) -> None:
+    caller = [
         PictureTurn("caller", u["start_s"], u["end_s"], u["text"]) for u in heard["utterances"] if u["who"] == "caller"
     ]
-    for turn in record.turns:
-        if turn.times.first_frame is not None and turn.end_ms is not None:
-            text = turn.heard + (" …" if turn.interrupted else "")
-            start, end = turn.times.first_frame / 1000, turn.end_ms / 1000
-            turns.append(PictureTurn("agent", start, end, text, turn.times.latency_ms))
-    marks = [PictureMark(m.at_ms / 1000, MARKS[m.what]) for m in record.marks if m.what in MARKS]
-    latencies = sorted(record.latencies_ms)
-    middle = f", median answer after {latencies[len(latencies) // 2]} ms" if latencies else ""
-    title = f"{record.company}: {record.outcome}, {record.seconds:.0f} s{middle}"
-    draw_call(picture, CallPicture(rate, caller.tobytes(), agent.tobytes(), turns, marks, title))
-    if not picture.is_file():
-        raise DemoError("the picture was not drawn")
+    draw_call(out / "call.png", picture_of(record, tracks, caller))
+    write_report(record, out / "call.html", sound=out / "call.wav")
 
 
 def _print_pairs(console: Console, values: dict[str, Any]) -> None:

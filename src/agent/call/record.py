@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,22 @@ from typing import Any
 import orjson
 
 VERSION = 1
+
+STAGES = {
+    "stt": "end of the caller's speech to the final transcript",
+    "endpoint": "end of the caller's speech to the certain end of the turn",
+    "llm": "request to the LLM to its first word",
+    "clause": "first word to the first text for the TTS",
+    "tts": "first text for the TTS to its first audio",
+    "gate": "audio that was ready and waited for the end of the turn",
+    "wire": "audio that might go out to its first frame on the wire",
+    "whole": "end of the caller's speech to the first frame of the answer",
+}
+"""The parts of a turn that are measured. With early thinking they overlap, so they do not add up to the whole."""
+
+
+class RecordError(ValueError):
+    """A file is no call record; the text says why."""
 
 
 @dataclass(slots=True)
@@ -36,6 +53,34 @@ class TurnTimes:
         if self.speech_end is None or self.first_frame is None:
             return None
         return self.first_frame - self.speech_end
+
+    @property
+    def early(self) -> bool:
+        """Whether the answer was thought of before the turn was certain to be over."""
+        return self.llm_request is not None and self.turn_end is not None and self.llm_request < self.turn_end
+
+    def stages_ms(self) -> dict[str, int]:
+        """How long each of `STAGES` took; what cannot be told is left out.
+
+        The final transcript and the end of the turn may precede what the local detector takes for the end of the
+        speech: such a stage is negative, and kept so.
+        """
+        certain = self.turn_end if self.turn_end is not None else self.first_audio
+        gate = ready = None
+        if self.first_audio is not None and certain is not None:
+            ready = max(self.first_audio, certain)
+            gate = self.first_audio
+        spans = {
+            "stt": (self.speech_end, self.final_transcript),
+            "endpoint": (self.speech_end, self.turn_end),
+            "llm": (self.llm_request, self.first_token),
+            "clause": (self.first_token, self.first_tts_text),
+            "tts": (self.first_tts_text, self.first_audio),
+            "gate": (gate, ready),
+            "wire": (ready, self.first_frame),
+            "whole": (self.speech_end, self.first_frame),
+        }
+        return {name: end - begin for name, (begin, end) in spans.items() if begin is not None and end is not None}
 
 
 @dataclass(slots=True)
@@ -102,6 +147,7 @@ class CallRecord:
         document = asdict(self)
         for turn, entry in zip(self.turns, document["turns"], strict=True):
             entry["latency_ms"] = turn.times.latency_ms
+            entry["stages_ms"] = turn.times.stages_ms()
         return document
 
     def metrics_line(self) -> str:
@@ -114,6 +160,27 @@ class CallRecord:
             f"barge_ins={barge_ins} avg_latency_ms={average} outcome={self.outcome} "
             f"booking={self.booking_id or '-'} ended_by={self.ended_by}"
         )
+
+
+def read_record(path: Path) -> CallRecord:
+    """Read what `write_record` wrote; fields that this version does not know are left out. Raises `RecordError`."""
+    try:
+        document = orjson.loads(path.read_bytes())
+        values = _known(CallRecord, document)
+        values["turns"] = [
+            TurnRecord(**_known(TurnRecord, turn) | {"times": TurnTimes(**_known(TurnTimes, turn.get("times", {})))})
+            for turn in document.get("turns", ())
+        ]
+        values["marks"] = [Mark(**_known(Mark, mark)) for mark in document.get("marks", ())]
+        return CallRecord(**values)
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise RecordError(f"{path} is no record of a call: {error}") from error
+
+
+def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:
+    return {item.name: document[item.name] for item in fields(kind) if item.name in document}
 
 
 def write_record(record: CallRecord, directory: Path) -> Path:

@@ -10,12 +10,13 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Literal
 
 from fastaudio.drawing import DECISIONS, FAINT, INK, PAPER, SIDES, draw_wave
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 Who = Literal["caller", "agent"]
 
@@ -26,6 +27,7 @@ MAX_ROWS = 20
 _OTHER_MARK = "#5a67d8"
 _LABEL_ROWS = 2
 """Labels that would overlap go one below the other, in so many rows."""
+WIDTH_INCHES = 15.0
 
 
 class PictureError(RuntimeError):
@@ -71,19 +73,37 @@ class CallPicture:
         return max(len(self.caller), len(self.agent)) / 2 / self.rate
 
 
-def draw_call(path: Path, call: CallPicture) -> None:
-    """Draw `call` as a PNG file at `path`. Raises `PictureError` without matplotlib or without audio."""
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Where a part of the call is in the picture: fractions of its width and height, from the left and the top."""
+
+    first_s: float
+    last_s: float
+    left: float
+    right: float
+    top: float
+    bottom: float
+
+
+def canvas(height_inches: float) -> Figure:
+    """An empty picture of the common width. Raises `PictureError` without matplotlib."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
         raise PictureError("a picture needs matplotlib: run pip install 'fastaudio-agent[local]'") from error
+    figure = Figure(figsize=(WIDTH_INCHES, height_inches), facecolor=PAPER)
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def draw_call(file: Path | IO[bytes], call: CallPicture) -> list[Row]:
+    """Draw `call` as a PNG; returns where its rows are. Raises `PictureError` without matplotlib or without audio."""
     if call.seconds <= 0:
         raise PictureError("there is no audio to draw")
     rows = min(MAX_ROWS, math.ceil(call.seconds / ROW_SECONDS))
     row_s = float(max(5, math.ceil(call.seconds / rows)))
-    figure = Figure(figsize=(15, 0.9 + 3.1 * rows), facecolor=PAPER)
-    FigureCanvasAgg(figure)
+    figure = canvas(0.9 + 3.1 * rows)
     axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
     for row, area in enumerate(axes):
         _draw_row(area, call, row * row_s, (row + 1) * row_s)
@@ -103,7 +123,12 @@ def draw_call(path: Path, call: CallPicture) -> None:
     figure.subplots_adjust(
         left=0.06, right=0.985, hspace=0.25, top=1 - 0.55 / figure.get_figheight(), bottom=0.5 / figure.get_figheight()
     )
-    figure.savefig(path, dpi=110)
+    figure.savefig(file, dpi=110, format="png")
+    boxes = [area.get_position() for area in axes]
+    return [
+        Row(row * row_s, (row + 1) * row_s, float(box.x0), float(box.x1), 1 - float(box.y1), 1 - float(box.y0))
+        for row, box in enumerate(boxes)
+    ]
 
 
 def _summary(call: CallPicture) -> str:
@@ -117,7 +142,7 @@ def _summary(call: CallPicture) -> str:
 def _draw_row(area: Axes, call: CallPicture, first_s: float, last_s: float) -> None:
     """One row: the caller's side above the line, the agent's below, labels outside of both."""
     area.set_xlim(first_s, last_s)
-    area.set_ylim(-2.7, 3.2)
+    area.set_ylim(-2.8, 3.2)
     area.set_yticks([0.62, -0.62], ["caller", "agent"])
     for tick, who in zip(area.get_yticklabels(), ("caller", "agent"), strict=True):
         tick.set_color(SIDES[who])

@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 import wave
+from dataclasses import dataclass
 from pathlib import Path
 
 import fastaudio
@@ -25,6 +26,27 @@ def interleave(left: bytes, right: bytes) -> bytes:
     if sys.byteorder == "big":  # WAV is little-endian
         stereo.byteswap()
     return stereo.tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """Both sides of a recording: 16-bit mono PCM of one length, little-endian, `rate` samples a second."""
+
+    rate: int
+    caller: bytes
+    agent: bytes
+
+
+def read_tracks(path: Path) -> Tracks:
+    """Read a recording. Raises OSError, and ValueError for a file that is no stereo WAV of 16 bits."""
+    try:
+        with wave.open(str(path), "rb") as file:
+            if (file.getnchannels(), file.getsampwidth()) != (2, 2):
+                raise ValueError(f"{path} is no stereo recording of 16 bits")
+            both = array.array("h", file.readframes(file.getnframes()))
+            return Tracks(file.getframerate(), both[0::2].tobytes(), both[1::2].tobytes())
+    except (wave.Error, EOFError) as error:
+        raise ValueError(f"{path} is no WAV file: {error}") from error
 
 
 async def record(call: fastaudio.Call, path: Path) -> int:
