@@ -108,12 +108,17 @@ def sandbox(
     cartesia_port: Annotated[
         int | None, typer.Option(help="port of the emulated Cartesia; any free one unless given")
     ] = None,
-    published: Annotated[bool, typer.Option(help="with the vendors' published latencies")] = False,
+    profile: Annotated[
+        Literal["published", "practice"] | None,
+        typer.Option(help="the vendors' latencies: as published, or as they show in practice; none unless given"),
+    ] = None,
+    published: Annotated[bool, typer.Option("--published", hidden=True, help="as --profile published")] = False,
 ) -> None:
     """Emulate Deepgram, Groq and Cartesia on this machine, without a key or a network."""
     from agent.sandbox import command
 
-    raise typer.Exit(command.start(config, engines, (deepgram_port, groq_port, cartesia_port), published=published))
+    chosen = profile or ("published" if published else None)
+    raise typer.Exit(command.start(config, engines, (deepgram_port, groq_port, cartesia_port), profile=chosen))
 
 
 @app.command()

@@ -129,7 +129,7 @@ async def _process(log: Path, *arguments: str) -> AsyncIterator[asyncio.subproce
 @contextlib.asynccontextmanager
 async def _sandbox(demo: Demo) -> AsyncIterator[dict[str, str]]:
     log = demo.out / "sandbox.log"
-    arguments = ("sandbox", "--engines", demo.engines, "--published")
+    arguments = ("sandbox", "--engines", demo.engines, "--profile", "practice")
     async with _process(log, *arguments) as process:
         assert process.stdout is not None
         variables: dict[str, str] = {}

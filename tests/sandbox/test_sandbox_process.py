@@ -70,7 +70,7 @@ def test_settings_from_a_file(tmp_path: Path) -> None:
 
 
 def test_published_latencies_are_distributions() -> None:
-    plain, published = SandboxConfig(), configure(None, published=True)
+    plain, published = SandboxConfig(), configure(None, profile="published")
     assert plain.cartesia.first_audio == 0.0
     assert isinstance(published.cartesia.first_audio, Percentiles)
     assert published.deepgram.final_latency != plain.deepgram.final_latency

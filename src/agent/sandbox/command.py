@@ -9,16 +9,17 @@ from pathlib import Path
 import typer
 from pydantic import ValidationError
 
-from agent.sandbox.config import ConfigError, SandboxConfig, describe, published_latencies
+from agent.sandbox.config import ConfigError, SandboxConfig, describe
+from agent.sandbox.profiles import Profile, profiled
 
 Ports = tuple[int | None, int | None, int | None]
 """Of Deepgram, Groq and Cartesia; none leaves the setting as it is."""
 
 
-def start(file: Path | None, engines: str | None, ports: Ports, *, published: bool) -> int:
+def start(file: Path | None, engines: str | None, ports: Ports, *, profile: Profile | None) -> int:
     """Run the sandbox until it is told to stop; the exit status. What is wrong goes to standard error."""
     try:
-        return asyncio.run(serve(configure(file, engines, ports, published=published)))
+        return asyncio.run(serve(configure(file, engines, ports, profile=profile)))
     except ConfigError as error:
         typer.secho(str(error), fg=typer.colors.RED, err=True)
     except ImportError as error:
@@ -39,12 +40,12 @@ def start(file: Path | None, engines: str | None, ports: Ports, *, published: bo
 
 
 def configure(
-    file: Path | None, engines: str | None = None, ports: Ports = (None, None, None), *, published: bool = False
+    file: Path | None, engines: str | None = None, ports: Ports = (None, None, None), *, profile: Profile | None = None
 ) -> SandboxConfig:
     """Settings from a file, with what the command line says on top. Raises `ConfigError`."""
     config = SandboxConfig.read(file) if file is not None else SandboxConfig()
-    if published:
-        config = published_latencies(config)
+    if profile is not None:
+        config = profiled(config, profile)
     values = config.model_dump()
     if engines is not None:
         values["engines"] = engines

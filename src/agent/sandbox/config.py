@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from agent.sandbox.latency import Latency, Percentiles
+from agent.sandbox.latency import Latency
 
 
 class ConfigError(ValueError):
@@ -39,8 +39,10 @@ class DeepgramConfig(_Part):
     wedged_close_s: float = Field(
         default=30.0, gt=0, description="seconds from a Configure over the limit to the close 1011 (NET-0000)"
     )
-    interim_latency: Latency = Field(default=0.0, description="added to each interim result, ms")
-    final_latency: Latency = Field(default=0.0, description="added to each final result, ms")
+    interim_latency: Latency = Field(default=0.0, description="from the audio that it covers to an interim result, ms")
+    final_latency: Latency = Field(
+        default=0.0, description="from the audio that it covers, or from Finalize, to a final result, ms"
+    )
 
 
 class GroqConfig(_Part):
@@ -52,6 +54,10 @@ class GroqConfig(_Part):
     )
     queue: Latency = Field(default=0.0, description="time in the queue before the first byte, ms")
     prompt: Latency = Field(default=5.0, description="time for the prompt, after the queue, ms")
+    first_token: Latency | None = Field(
+        default=None,
+        description="from the request to the first word, ms, instead of queue, prompt and reasoning; none: they add up",
+    )
     tokens_per_second: float = Field(default=500.0, gt=0, description="speed of reasoning and answer")
     reasoning_tokens: dict[str, int] = Field(
         default_factory=lambda: {"low": 6, "medium": 34, "high": 120},
@@ -113,15 +119,3 @@ def describe(error: ValidationError) -> str:
     return "\n".join(
         f"{'.'.join(str(part) for part in e['loc']) or 'the document'}: {e['msg']}" for e in error.errors()
     )
-
-
-def published_latencies(config: SandboxConfig) -> SandboxConfig:
-    """The same settings with the vendors' published latencies, for figures close to the real ones.
-
-    Groq's queue is 40 to 470 ms in recorded streams; Deepgram and Cartesia state 300 ms and 90 ms as typical.
-    """
-    config = config.model_copy(deep=True)
-    config.deepgram.final_latency = Percentiles(p50=150, p90=250, p99=400)
-    config.groq.queue = Percentiles(p50=60, p90=200, p99=470)
-    config.cartesia.first_audio = Percentiles(p50=90, p90=130, p99=250)
-    return config

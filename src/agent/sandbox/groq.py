@@ -10,7 +10,7 @@ import re
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,9 @@ _TOKEN = re.compile(r"\s?[^\W_]{1,7}|\s?[^\w\s]|\s+|_")
 _THOUGHT = "We need to follow the steps: see which one comes next, then answer with one short sentence. "
 _REQUESTS_A_DAY = 500_000
 _REMEMBERED_PREFIXES = 64
+
+Brain = Callable[[Sequence[brain.Message], Sequence[dict[str, Any]]], brain.Answer]
+"""What answers a request's messages, given its tools."""
 
 
 def tokens_of(text: str) -> list[str]:
@@ -53,7 +56,7 @@ class _Generation:
 class GroqEmulator:
     """The server application; `app` goes on a port of its own."""
 
-    def __init__(self, control: Control[GroqConfig], think: Callable[..., brain.Answer] = brain.answer) -> None:
+    def __init__(self, control: Control[GroqConfig], think: Brain = brain.answer) -> None:
         """`think(messages, tools)` makes the answers."""
         self.control = control
         self._think = think
@@ -91,6 +94,7 @@ class GroqEmulator:
 
     async def _complete(self, request: web.Request) -> web.StreamResponse:
         control = self.control
+        came = asyncio.get_running_loop().time()
         control.count("requests")
         if (refusal := await control.refusal()) is not None:
             return refusal
@@ -100,7 +104,7 @@ class GroqEmulator:
             chat = parse(await request.read(), control.config.models)
             generation = self._generate(chat)
             headers = self._admit(generation)
-            return await _Reply(control, request, chat, generation, headers).send()
+            return await _Reply(control, request, chat, generation, headers, came).send()
         except RequestRefused as refused:
             return self._refuse(refused)
         finally:
@@ -192,6 +196,7 @@ class _Reply:
         chat: ChatRequest,
         generation: _Generation,
         headers: dict[str, str],
+        came: float,
     ) -> None:
         self._control = control
         self._request = request
@@ -201,15 +206,22 @@ class _Reply:
         self._id = f"chatcmpl-{uuid.uuid4()}"
         self._request_id = f"req_{uuid.uuid4().hex[:26]}"
         self._created = int(time.time())
-        self._queue_s = control.dice.seconds(control.config.queue)
-        self._prompt_s = control.dice.seconds(control.config.prompt)
-        self._token_s = 1.0 / control.config.tokens_per_second
+        self._came = came
+        config, dice = control.config, control.dice
+        self._token_s = self._thought_s = 1.0 / config.tokens_per_second
+        self._queue_s, self._prompt_s = dice.seconds(config.queue), dice.seconds(config.prompt)
+        if config.first_token is not None:
+            # The whole wait is given: the reasoning ends in time for it, quicker than usual if need be.
+            first_s, thoughts = dice.seconds(config.first_token), len(generation.reasoning) + 1
+            self._thought_s = min(self._token_s, first_s / thoughts)
+            self._queue_s, self._prompt_s = first_s - thoughts * self._thought_s, 0.0
 
     async def send(self) -> web.StreamResponse:
         """Send the answer."""
-        await asyncio.sleep(self._queue_s)
+        loop = asyncio.get_running_loop()
+        await asyncio.sleep(self._came + self._queue_s - loop.time())
         if not self._chat.stream:
-            await asyncio.sleep(self._prompt_s + self._generation.completion_tokens * self._token_s)
+            await asyncio.sleep(self._prompt_s + self._made_s(self._generation.completion_tokens))
             return web.json_response(self._whole(), headers=self._headers)
         response = web.StreamResponse(
             headers={
@@ -232,9 +244,9 @@ class _Reply:
         faults = StreamFaults()
         faults.draw(self._control.faults, 0)
         loop = asyncio.get_running_loop()
-        begun = loop.time() + self._prompt_s
+        begun = self._came + self._queue_s + self._prompt_s
         for sent, (chunk, tokens) in enumerate(self._chunks()):
-            pause = begun + tokens * self._token_s - loop.time()
+            pause = begun + self._made_s(tokens) - loop.time()
             if pause > 0:
                 await asyncio.sleep(pause)
             if faults.silent_at is not None and sent >= faults.silent_at:
@@ -260,6 +272,11 @@ class _Reply:
             return
         await response.write(b"data: [DONE]\n\n")
         self._control.count("streams_completed")
+
+    def _made_s(self, tokens: int) -> float:
+        """How long it takes to make so many tokens, the reasoning and the first word at their own speed."""
+        thoughts = min(tokens, len(self._generation.reasoning) + 1)
+        return thoughts * self._thought_s + (tokens - thoughts) * self._token_s
 
     def _chunks(self) -> Iterator[tuple[dict[str, Any], int]]:
         """Each chunk, with the number of tokens that have to be made before it."""
@@ -300,7 +317,7 @@ class _Reply:
 
     def _usage(self) -> dict[str, Any]:
         generation = self._generation
-        completion_s = generation.completion_tokens * self._token_s
+        completion_s = self._made_s(generation.completion_tokens)
         usage: dict[str, Any] = {
             "queue_time": round(self._queue_s, 6),
             "prompt_tokens": generation.prompt_tokens,

@@ -16,7 +16,9 @@ from typing import Any
 
 from agent.sandbox.deepgram_query import KEYTERM_TOKENS, ListenQuery, keyterm_tokens
 from agent.sandbox.deepgram_stream import NET_0000, Connection, Stream
+from agent.sandbox.latency import Latency
 from agent.sandbox.listener import Event, Listener, Listening, Result, SpeechStarted
+from agent.sandbox.outbox import Outbox
 from agent.sandbox.speech import Recogniser, Samples
 
 _NOTICEABLE_S = 0.1
@@ -39,6 +41,8 @@ class NovaStream(Stream):
         self._digest = hashlib.sha256()
         self._keyterms = query.keyterms
         self._deaf = False
+        self._came = 0.0  # when the message came that is being worked off: a latency counts from then
+        self._outbox = Outbox(self._out.send)
         self._listener = Listener(
             recogniser,
             pool,
@@ -52,27 +56,39 @@ class NovaStream(Stream):
             ),
         )
 
+    async def run(self) -> None:
+        """Serve the connection until either side closes it."""
+        sender = asyncio.create_task(self._outbox.run(), name="deepgram-sender")
+        try:
+            await super().run()
+        finally:
+            sender.cancel()
+            await asyncio.gather(sender, return_exceptions=True)
+
     async def hear(self, samples: Samples, data: bytes) -> None:
         """Hear, and report what there is to report."""
+        self._came = asyncio.get_running_loop().time()
         self._digest.update(data)
         if self._deaf:
             return
         async for event in self._listener.feed(samples):
-            await self._report(event)
+            self._report(event)
 
     async def obey(self, message: dict[str, Any]) -> bool:
         """Do what a text message says; true when the connection is over."""
+        self._came = asyncio.get_running_loop().time()
         match message.get("type"):
             case "KeepAlive":
                 pass
             case "Finalize":
                 async for event in self._listener.finalize(_NOTICEABLE_S):
-                    await self._report(event)
+                    self._report(event)
             case "Configure":
                 await self._configure(message)
             case "CloseStream":
                 async for event in self._listener.close():
-                    await self._report(event)
+                    self._report(event)
+                await self._outbox.drained()
                 await self._out.send(self._metadata(), end_marker=True)
                 await self._socket.close(code=1000)
                 return True
@@ -103,19 +119,20 @@ class NovaStream(Stream):
         self._keyterms = tuple(terms)
         await self._out.send({"type": "ConfigureSuccess", "request_id": self._request_id, "keyterms": terms})
 
-    async def _report(self, event: Event) -> None:
+    def _report(self, event: Event) -> None:
         match event:
             case SpeechStarted(timestamp):
                 if self._query.vad_events:
-                    await self._out.send({"type": "SpeechStarted", "channel": [0, 1], "timestamp": round(timestamp, 3)})
+                    self._post({"type": "SpeechStarted", "channel": [0, 1], "timestamp": round(timestamp, 3)})
+            case Result(is_final=True):
+                self._post(self._results(event), self._config.final_latency)
             case Result():
-                latency = self._config.final_latency if event.is_final else self._config.interim_latency
-                await asyncio.sleep(self._control.dice.seconds(latency))
-                await self._out.send(self._results(event))
+                self._post(self._results(event), self._config.interim_latency, passing=True)
             case _:
-                await self._out.send(
-                    {"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(event.last_word_end, 3)}
-                )
+                self._post({"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(event.last_word_end, 3)})
+
+    def _post(self, message: dict[str, Any], latency: Latency = 0.0, *, passing: bool = False) -> None:
+        self._outbox.post(message, self._came + self._control.dice.seconds(latency), passing=passing)
 
     def _results(self, result: Result) -> dict[str, Any]:
         punctuated = self._query.punctuated

@@ -15,7 +15,7 @@ from agent.sandbox.cartesia import CartesiaEmulator
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig, SandboxConfig
 from agent.sandbox.control import Control
 from agent.sandbox.deepgram import DeepgramEmulator
-from agent.sandbox.groq import GroqEmulator
+from agent.sandbox.groq import Brain, GroqEmulator
 from agent.sandbox.latency import Dice
 from agent.sandbox.speech import Recogniser, RecogniserName, Voice, VoiceName, load_recogniser, load_voice
 
@@ -35,8 +35,9 @@ class Sandbox:
         *,
         recogniser: Recogniser | None = None,
         voice: Voice | None = None,
+        think: Brain | None = None,
     ) -> None:
-        """`recogniser` and `voice` replace the engines that `config` names."""
+        """`recogniser`, `voice` and `think`, which answers for the LLM, replace what `config` names."""
         self.config = config or SandboxConfig(engines="tones")
         dice = Dice(self.config.seed)
         self.deepgram: Control[DeepgramConfig] = Control(self.config.deepgram, dice)
@@ -45,6 +46,7 @@ class Sandbox:
         self.deepgram_url = self.groq_url = self.cartesia_url = ""
         self._recogniser = recogniser
         self._voice = voice
+        self._think = think
         self._runners: list[web.AppRunner] = []
         self._pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="speech")
 
@@ -61,7 +63,8 @@ class Sandbox:
                 # An engine's first words take a second more; a vendor's do not.
                 await loop.run_in_executor(self._pool, self._voice.speak, "Hello, good morning to you.", 8000)
             deepgram = DeepgramEmulator(self.deepgram, self._recogniser, self._pool)
-            groq = GroqEmulator(self.groq, rehearsed.answer if engines == "script" else brain.answer)
+            think = self._think or (rehearsed.answer if engines == "script" else brain.answer)
+            groq = GroqEmulator(self.groq, think)
             cartesia = CartesiaEmulator(self.cartesia, self._voice, self._pool)
             tls = self._tls()
             secure = "" if tls is None else "s"
