@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import aiohttp
 from aiohttp import web
@@ -32,7 +33,8 @@ from agent.ops.settings import Settings
 from agent.prompts import load_template
 from agent.providers.base import SpeechToText
 from agent.providers.cartesia import CartesiaOptions, CartesiaTts
-from agent.providers.deepgram import DeepgramOptions, DeepgramStt
+from agent.providers.flux import FluxOptions, FluxStt
+from agent.providers.nova import NovaOptions, NovaStt
 from agent.providers.openai_chat import ChatModel, ChatOptions
 from agent.telephony import CallInfo, CallRegistry, FastAgiServer, MetadataDirectory
 from agent.tools.call_control import standard_tools
@@ -118,6 +120,8 @@ class Agent:
                 settings.language.partition("-")[0],
                 settings.cartesia_version,
                 settings.sample_rate,
+                settings.cartesia_buffer_ms,
+                settings.websocket_client,
             )
         )
         self._stack.push_async_callback(tts.close)
@@ -215,16 +219,29 @@ class Agent:
 
     def _new_stt(self, company: CompanyContext) -> SpeechToText:
         settings = self.settings
-        return DeepgramStt(
-            DeepgramOptions(
-                settings.deepgram_url,
-                settings.deepgram_api_key.get_secret_value(),
-                settings.deepgram_model,
-                settings.language,
-                settings.deepgram_endpointing_ms,
-                settings.deepgram_utterance_end_ms,
-                (*settings.deepgram_keyterms, *company.keyterms),
-                settings.sample_rate,
+        common: dict[str, Any] = {
+            "url": settings.deepgram_url,
+            "api_key": settings.deepgram_api_key.get_secret_value(),
+            "model": settings.deepgram_model,
+            "language": settings.language,
+            "keyterms": (*settings.deepgram_keyterms, *company.keyterms),
+            "sample_rate": settings.sample_rate,
+            "websocket": settings.websocket_client,
+        }
+        if settings.uses_flux:
+            return FluxStt(
+                FluxOptions(
+                    **common,
+                    eot_threshold=settings.flux_eot_threshold,
+                    eager_eot_threshold=settings.flux_eager_eot_threshold or None,
+                    eot_timeout_ms=settings.flux_eot_timeout_ms,
+                )
+            )
+        return NovaStt(
+            NovaOptions(
+                **common,
+                endpointing_ms=settings.deepgram_endpointing_ms,
+                utterance_end_ms=settings.deepgram_utterance_end_ms,
             )
         )
 
@@ -392,5 +409,5 @@ def set_up_logging(settings: Settings, file: Path | None = None) -> None:
         filename=file,
         force=True,
     )
-    for noisy in ("websockets", "aiohttp", "alembic", "aiosqlite"):
+    for noisy in ("websockets", "picows", "aiohttp", "alembic", "aiosqlite"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

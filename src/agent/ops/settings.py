@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import ipaddress
 import os
 import stat
@@ -12,7 +13,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import phonenumbers
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -39,12 +40,23 @@ class Settings(BaseSettings):
     # Vendors. Keys are secret: their repr is hidden, and they reach no log.
     deepgram_api_key: SecretStr = Field(SecretStr(""), description="Deepgram's API key")
     deepgram_url: str = Field("wss://api.deepgram.com", description="base URL of Deepgram's streaming API")
-    deepgram_model: str = Field("nova-3", description="Deepgram's model")
+    deepgram_model: str = Field(
+        "nova-3", description="Deepgram's model; `flux-general-en` or `flux-general-multi` hears where a turn ends"
+    )
     deepgram_keyterms: Words = Field(
         ("postcode", "plumber", "electrician", "callout"), description="terms that the STT is to prefer"
     )
     deepgram_endpointing_ms: int = Field(300, ge=10, le=5000, description="silence that ends an utterance, ms")
     deepgram_utterance_end_ms: int = Field(1000, ge=1000, le=5000, description="UtteranceEnd's silence, ms")
+    flux_eot_threshold: float = Field(
+        0.7, ge=0.5, le=1.0, description="Flux: confidence that ends a turn; 1 leaves it to the timeout"
+    )
+    flux_eager_eot_threshold: float = Field(
+        0.4,
+        description="Flux: confidence for a first guess at the end of a turn, 0.3 to 0.9 and at most "
+        "FLUX_EOT_THRESHOLD; 0 or none for no guesses",
+    )
+    flux_eot_timeout_ms: int = Field(2500, ge=500, le=60000, description="Flux: silence that ends any turn, ms")
     groq_api_key: SecretStr = Field(SecretStr(""), description="Groq's API key")
     groq_url: str = Field("https://api.groq.com/openai/v1", description="base URL of an OpenAI-compatible API")
     groq_model: str = Field("openai/gpt-oss-120b", description="the LLM")
@@ -61,6 +73,15 @@ class Settings(BaseSettings):
         "79a125e8-cd45-4c13-8a67-188112f4dd22", description="Cartesia's voice (the default is a British one)"
     )
     cartesia_version: str = Field("2026-08-14", description="version of Cartesia's API that is asked for")
+    cartesia_buffer_ms: int = Field(
+        0,
+        ge=0,
+        le=500,
+        description="0: text goes to Cartesia in clauses; else as it comes, and Cartesia waits so long for more, ms",
+    )
+    websocket_client: Literal["auto", "websockets", "picows"] = Field(
+        "auto", description="client of Deepgram and Cartesia; `auto`: picows where it is installed and there is no proxy"
+    )
     language: str = Field("en-GB", description="the language that is spoken")
     sample_rate: Literal[8000, 16000] = Field(
         8000, description="samples a second, both ways; for 16000 see Wideband in install-asterisk.md"
@@ -122,6 +143,30 @@ class Settings(BaseSettings):
             return tuple(word.strip() for word in value.split(",") if word.strip())
         return value
 
+    @field_validator("flux_eager_eot_threshold", mode="before")
+    @classmethod
+    def _none_is_0(cls, value: object) -> object:
+        return 0.0 if isinstance(value, str) and value.strip().lower() == "none" else value
+
+    @field_validator("flux_eager_eot_threshold")
+    @classmethod
+    def _eager(cls, value: float, info: ValidationInfo) -> float:
+        if value and not 0.3 <= value <= 0.9:
+            raise ValueError(f"{value:g} must be 0 or none, or from 0.3 to 0.9")
+        certain = info.data.get("flux_eot_threshold")  # not there when it is wrong itself
+        if certain is not None and value > certain:
+            raise ValueError(
+                f"FLUX_EAGER_EOT_THRESHOLD={value:g} is above FLUX_EOT_THRESHOLD={certain:g}: the guess comes first"
+            )
+        return value
+
+    @field_validator("websocket_client")
+    @classmethod
+    def _installed(cls, value: str) -> str:
+        if value == "picows" and importlib.util.find_spec("picows") is None:
+            raise ValueError("picows is not installed; run pip install picows, or write auto")
+        return value
+
     @field_validator("sample_rate", mode="before")
     @classmethod
     def _number(cls, value: object) -> object:
@@ -171,6 +216,11 @@ class Settings(BaseSettings):
         if value and not value.startswith(("http://", "https://")):
             raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
         return value
+
+    @property
+    def uses_flux(self) -> bool:
+        """Whether the STT is Flux, which ends turns itself."""
+        return self.deepgram_model.startswith("flux")
 
     @property
     def recordings(self) -> Path:

@@ -9,33 +9,34 @@ nothing for 5 minutes is closed, so it is replaced before that.
 from __future__ import annotations
 
 import asyncio
-import base64
+import binascii
 import contextlib
 import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
-import websockets
-from websockets.asyncio.client import ClientConnection
 
 from agent.providers.base import Audio, ProviderError, TtsEvent, Words, bytes_a_ms
-from agent.providers.websocket import connect
+from agent.providers.websocket import ClientName, Socket, SocketClosed, open_socket
 
 log = logging.getLogger(__name__)
 
 VENDOR = "Cartesia"
 CONTEXTS_A_SOCKET = 8
+SOCKETS = 64
 RETRY_S = 0.2
+LIMITED_S = 0.25  # after `concurrency_limited`: asked again at once it would say so again
 HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a moment
 IDLE_S = 240.0  # the vendor closes after 300
 SILENT_S = 5.0  # text was sent and no audio comes
 EXPIRY_S = 0.6  # a context ends 1 s after its last audio has left the vendor; this one left it a while ago
 LIMIT_MS = 90_000  # a context's audio that waits to be taken
+MESSAGE_BYTES = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,15 @@ class CartesiaOptions:
     version: str = "2026-08-14"
     sample_rate: int = 8000
     """Samples a second of what is spoken; the vendor has 8000, 16000, 22050, 24000, 44100 and 48000."""
+    buffer_ms: int = 0
+    """How long the vendor may hold text back to gather more of it, 0 to 5000 ms; 0 when it is given in clauses."""
+    websocket: ClientName = "auto"
 
 
 class CartesiaSynthesis:
     """Text in, audio out: one context, and a new one where the text pauses for longer than a context lives."""
 
-    def __init__(self, socket: _Socket, options: CartesiaOptions, voice_id: str) -> None:
+    def __init__(self, socket: _Shared, options: CartesiaOptions, voice_id: str) -> None:
         self.id = uuid.uuid4().hex
         self._socket = socket
         self._fields: dict[str, Any] = {
@@ -64,7 +68,7 @@ class CartesiaSynthesis:
             "language": options.language,
             "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": options.sample_rate},
             "context_id": self.id,
-            "max_buffer_delay_ms": 0,
+            "max_buffer_delay_ms": options.buffer_ms,
             "add_timestamps": True,
         }
         self._queue: asyncio.Queue[TtsEvent | ProviderError | None] = asyncio.Queue()  # bounded by LIMIT_MS
@@ -73,6 +77,7 @@ class CartesiaSynthesis:
         self._over = False
         self._begun = self._finishing = False
         self._owed = 0  # submissions that no flush_done has answered yet
+        self._buffered = options.buffer_ms > 0  # then answers are not one for each submission
         self._answers = False  # whether this vendor answers submissions at all: it is not promised
         self._heard_bytes = 0
         self._base_ms = 0  # where the present context begins, in the audio of all of them
@@ -144,7 +149,7 @@ class CartesiaSynthesis:
 
     def answered(self) -> None:
         """The vendor has spoken one submission."""
-        self._answers = True
+        self._answers = not self._buffered
         self._owed -= 1
         self._heard_at = time.monotonic()
 
@@ -166,12 +171,13 @@ class CartesiaSynthesis:
         self._queue.put_nowait(event)
 
 
-class _Socket:
-    """One WebSocket and the contexts on it."""
+class _Shared:
+    """One WebSocket and the contexts on it. `limited` is told when the vendor takes no more contexts for now."""
 
-    def __init__(self, connection: ClientConnection, counters: Counter[str]) -> None:
+    def __init__(self, connection: Socket, counters: Counter[str], limited: Callable[[], None]) -> None:
         self._connection = connection
         self._counters = counters
+        self._limited = limited
         self._contexts: dict[str, CartesiaSynthesis] = {}
         self.used_at = time.monotonic()
         self.broken = False
@@ -199,10 +205,10 @@ class _Socket:
         """Send one message. Raises `ProviderError` when the connection is gone."""
         self.used_at = time.monotonic()
         try:
-            await self._connection.send(orjson.dumps(message).decode())
-        except websockets.ConnectionClosed as error:
+            await self._connection.send_text(orjson.dumps(message))
+        except SocketClosed as error:
             self.broken = True
-            raise ProviderError(VENDOR, "the connection is gone", status=_code(self._connection)) from error
+            raise ProviderError(VENDOR, "the connection is gone", status=self._connection.close_code) from error
 
     async def close(self) -> None:
         """Close it and end its contexts."""
@@ -210,30 +216,29 @@ class _Socket:
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
-        try:
-            async with asyncio.timeout(1.0):
-                await self._connection.close()
-        except TimeoutError:
-            self._connection.transport.abort()
+        await self._connection.close()
 
     async def _receive(self) -> None:
         try:
-            async for message in self._connection:
+            while True:
+                message = await self._connection.receive()
                 try:
                     self._route(orjson.loads(message))
                 except (ValueError, TypeError, AttributeError):  # no JSON, no base64, or not of the shape
                     self._counters["garbage"] += 1
-        except websockets.ConnectionClosed:
+        except SocketClosed:
             pass
         finally:
             self.broken = True
-            error = ProviderError(VENDOR, "the connection is gone", status=_code(self._connection))
+            error = ProviderError(VENDOR, "the connection is gone", status=self._connection.close_code)
             for context in list(self._contexts.values()):
                 context.take(error)
 
     def _route(self, document: dict[str, Any]) -> None:
         kind = document.get("type")
         context = self._contexts.get(str(document.get("context_id", "")))
+        if kind == "error" and document.get("status_code") == 429:
+            self._limited()
         if kind == "error" and context is None and not document.get("context_id"):
             # It names no context: each one on this socket may be meant, and none must wait for ever.
             for each in list(self._contexts.values()):
@@ -243,7 +248,7 @@ class _Socket:
             self._counters["late"] += 1
             return
         if kind == "chunk":
-            context.take(Audio(base64.b64decode(document.get("data") or "", validate=True)))
+            context.take(Audio(binascii.a2b_base64(document.get("data") or "", strict_mode=True)))
         elif kind == "timestamps":
             times = document.get("word_timestamps") or {}
             words, starts = times.get("words") or (), times.get("start") or ()
@@ -261,26 +266,36 @@ def _error(document: dict[str, Any]) -> ProviderError:
     return ProviderError(VENDOR, str(said)[:200], status=int(document.get("status_code") or 0))
 
 
-def _code(connection: ClientConnection) -> int:
-    return connection.close_code or 0
-
-
 class CartesiaTts:
-    """Sockets shared by all calls of a process: at most 8 contexts on each, replaced before the vendor closes them."""
+    """Sockets shared by all calls of a process, 64 at most: at most 8 contexts on each, replaced before the vendor
+    closes them.
+    """
 
     def __init__(self, options: CartesiaOptions) -> None:
         self._options = options
-        self._sockets: list[_Socket] = []
+        self._sockets: list[_Shared] = []
         self._opening = asyncio.Lock()
+        self._limited_until = 0.0
         self.counters: Counter[str] = Counter()
-        """`connected`, `contexts`, `late` (messages of a context that is over), `garbage`."""
+        """`connected`, `contexts`, `limited` (no more contexts for now), `late` (messages of a context that is over),
+        `garbage`."""
+
+    @property
+    def clauses(self) -> bool:
+        """Whether text is to come in clauses; else as it is thought, token by token, and the vendor gathers it."""
+        return self._options.buffer_ms == 0
 
     async def warm(self) -> None:
         """Make sure that there is a socket with room."""
         await self._socket()
 
     async def open(self, voice_id: str = "") -> CartesiaSynthesis:
-        """Begin a context."""
+        """Begin a context; a moment later when the vendor has just said that there are too many.
+
+        Raises `ProviderError` when there is no connection, and when all 64 are full.
+        """
+        while (pause := self._limited_until - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
         socket = await self._socket()
         synthesis = CartesiaSynthesis(socket, self._options, voice_id)
         socket.add(synthesis)
@@ -293,7 +308,11 @@ class CartesiaTts:
         for socket in sockets:
             await socket.close()
 
-    def _ready(self) -> _Socket | None:
+    def _limited(self) -> None:
+        self.counters["limited"] += 1
+        self._limited_until = time.monotonic() + LIMITED_S
+
+    def _ready(self) -> _Shared | None:
         now = time.monotonic()
         usable = [
             socket
@@ -305,13 +324,15 @@ class CartesiaTts:
         # The fullest one first: the others may fall idle and be closed.
         return max(usable, key=lambda socket: socket.contexts, default=None)
 
-    async def _socket(self) -> _Socket:
+    async def _socket(self) -> _Shared:
         if (socket := self._ready()) is not None:
             return socket
         async with self._opening:
             if (socket := self._ready()) is not None:
                 return socket
             await self._discard()
+            if len(self._sockets) >= SOCKETS:
+                raise ProviderError(VENDOR, f"{SOCKETS} connections are full", status=429)
             try:
                 connection = await self._connect()
             except ProviderError as error:
@@ -319,7 +340,7 @@ class CartesiaTts:
                     raise
                 await asyncio.sleep(RETRY_S)
                 connection = await self._connect()
-            socket = _Socket(connection, self.counters)
+            socket = _Shared(connection, self.counters, self._limited)
             self._sockets.append(socket)
             self.counters["connected"] += 1
             return socket
@@ -331,9 +352,12 @@ class CartesiaTts:
                 self._sockets.remove(socket)
                 await socket.close()
 
-    async def _connect(self) -> ClientConnection:
+    async def _connect(self) -> Socket:
         headers = {
             "Authorization": f"Bearer {self._options.api_key}",
             "Cartesia-Version": self._options.version,
         }
-        return await connect(VENDOR, f"{self._options.url}/tts/websocket", headers, max_message_bytes=4 << 20)
+        url = f"{self._options.url}/tts/websocket"
+        return await open_socket(
+            VENDOR, url, headers, max_message_bytes=MESSAGE_BYTES, client=self._options.websocket
+        )
