@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType, web
 
-from agent.providers import cartesia
+from agent.providers import cartesia, websocket
 from agent.providers.base import Audio, ProviderError, Words
 from agent.providers.cartesia import CartesiaOptions, CartesiaSynthesis, CartesiaTts
 from agent.sandbox import Sandbox
@@ -21,6 +21,12 @@ from agent.sandbox.speech.tones import ToneRecogniser
 
 KEY = "car-secret-key"
 EARS = ToneRecogniser()
+
+
+@pytest.fixture(params=["websockets", "picows"], autouse=True)
+def _client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it over each WebSocket client."""
+    monkeypatch.setattr(websocket, "choose_client", lambda client, url: request.param)
 
 
 async def until(condition: Callable[[], object], seconds: float = 3.0) -> None:

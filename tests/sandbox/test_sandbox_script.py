@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agent.providers.base import Transcript
-from agent.providers.deepgram import DeepgramOptions, DeepgramStt
+from agent.providers.nova import NovaOptions, NovaStt
 from agent.sandbox import Sandbox, SandboxConfig, rehearsed
 from agent.sandbox.decoder import ScriptDecoder
 from agent.sandbox.speech import load_recogniser, load_voice
@@ -28,7 +28,7 @@ async def scripted() -> AsyncIterator[Sandbox]:
 
 
 async def test_each_stretch_of_speech_is_the_next_line(scripted: Sandbox) -> None:
-    stt = DeepgramStt(DeepgramOptions(scripted.deepgram_url, "key"))
+    stt = NovaStt(NovaOptions(scripted.deepgram_url, "key"))
     await stt.connect()
     heard: list[Transcript] = []
     position = 0

@@ -80,7 +80,8 @@ class Settings(BaseSettings):
         description="0: text goes to Cartesia in clauses; else as it comes, and Cartesia waits so long for more, ms",
     )
     websocket_client: Literal["auto", "websockets", "picows"] = Field(
-        "auto", description="client of Deepgram and Cartesia; `auto`: picows where it is installed and there is no proxy"
+        "auto",
+        description="client of Deepgram and Cartesia; `auto`: picows where it is there, without a proxy",
     )
     language: str = Field("en-GB", description="the language that is spoken")
     sample_rate: Literal[8000, 16000] = Field(

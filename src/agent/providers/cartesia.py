@@ -294,7 +294,7 @@ class CartesiaTts:
 
         Raises `ProviderError` when there is no connection, and when all 64 are full.
         """
-        while (pause := self._limited_until - time.monotonic()) > 0:
+        if (pause := self._limited_until - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         socket = await self._socket()
         synthesis = CartesiaSynthesis(socket, self._options, voice_id)
@@ -358,6 +358,4 @@ class CartesiaTts:
             "Cartesia-Version": self._options.version,
         }
         url = f"{self._options.url}/tts/websocket"
-        return await open_socket(
-            VENDOR, url, headers, max_message_bytes=MESSAGE_BYTES, client=self._options.websocket
-        )
+        return await open_socket(VENDOR, url, headers, max_message_bytes=MESSAGE_BYTES, client=self._options.websocket)

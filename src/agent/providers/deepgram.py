@@ -169,9 +169,7 @@ class DeepgramStream(ABC):
     # -- the connection ----------------------------------------------------------------------------------------------
 
     async def _open(self) -> Socket:
-        return await open_socket(
-            VENDOR, self._url, self._headers, max_message_bytes=MESSAGE_BYTES, client=self._client
-        )
+        return await open_socket(VENDOR, self._url, self._headers, max_message_bytes=MESSAGE_BYTES, client=self._client)
 
     async def _run(self, socket: Socket) -> None:
         """Stream until `close`; connect again when the connection is lost."""

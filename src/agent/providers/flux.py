@@ -168,7 +168,8 @@ class FluxStt(DeepgramStream):
             if text:
                 self._shown = True
                 self.counters["interims"] += 1
-                self._emit(Transcript(text, final=False, speech_final=False, start_ms=start_ms, end_ms=end_ms))
+                covered_ms = self._timeline.call_ms(1000 * window[1])
+                self._emit(Transcript(text, False, False, start_ms, end_ms, covered_ms))
             elif not self._turn:
                 self._settle(1000 * window[1] - LOOK_BACK_MS)
         elif event == "EagerEndOfTurn":

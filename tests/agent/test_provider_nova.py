@@ -1,96 +1,37 @@
-"""The Deepgram client against the emulated vendor: what it sends, what it makes of answers, and how it survives."""
+"""The Nova client against the emulated vendor: what it sends, what it makes of answers, and how it survives."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiohttp import web
 
-from agent.providers import deepgram
-from agent.providers.base import ProviderError, SttEvent, SttLost, Transcript, UtteranceEnd, bytes_a_ms
-from agent.providers.deepgram import DeepgramOptions, DeepgramStt
+from agent.providers import deepgram, nova, websocket
+from agent.providers.base import ProviderError, Transcript, UtteranceEnd
+from agent.providers.nova import NovaOptions, NovaStt
 from agent.sandbox import Sandbox
 from agent.sandbox.speech.tones import ToneVoice
-
-KEY = "dg-secret-key"
-BYTES_A_MS = bytes_a_ms(8000)
-QUIET = bytes(80 * BYTES_A_MS)
+from tests.agent.hearing import BYTES_A_MS, KEY, QUIET, a_server, line, tones, until
 
 
-def tones(text: str) -> bytes:
-    return ToneVoice().speak(text, 8000).samples.astype("<i2").tobytes()
+@pytest.fixture(params=["websockets", "picows"], autouse=True)
+def _client(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of it over each WebSocket client."""
+    monkeypatch.setattr(websocket, "choose_client", lambda client, url: request.param)
 
 
-def options(sandbox: Sandbox) -> DeepgramOptions:
-    return DeepgramOptions(sandbox.deepgram_url, KEY)
-
-
-async def until(condition: Callable[[], object], seconds: float = 5.0) -> None:
-    limit = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < limit, "it did not happen"
-        await asyncio.sleep(0.01)
-
-
-class Line:
-    """A stream and what came of it."""
-
-    def __init__(self, stt: DeepgramStt) -> None:
-        self.stt = stt
-        self.events: list[SttEvent] = []
-        self.at_ms = 0
-        self._task = asyncio.create_task(self._listen())
-
-    async def _listen(self) -> None:
-        async for event in self.stt.events():
-            self.events.append(event)
-
-    def hear(self, pcm: bytes, at_ms: int | None = None) -> None:
-        """Send audio in 80 ms pieces, as the agent does."""
-        self.at_ms = self.at_ms if at_ms is None else at_ms
-        for start in range(0, len(pcm), len(QUIET)):
-            piece = pcm[start : start + len(QUIET)]
-            self.stt.hear(self.at_ms, piece)
-            self.at_ms += len(piece) // BYTES_A_MS
-
-    def silence(self, ms: int) -> None:
-        self.hear(bytes(ms * BYTES_A_MS))
-
-    async def until(self, condition: Callable[[], object], seconds: float = 5.0) -> None:
-        await until(condition, seconds)
-
-    def finals(self) -> list[Transcript]:
-        return [event for event in self.events if isinstance(event, Transcript) and event.final and event.text]
-
-    def lost(self) -> list[str]:
-        return [event.reason for event in self.events if isinstance(event, SttLost)]
-
-    async def close(self) -> None:
-        await self.stt.close()
-        async with asyncio.timeout(2):
-            await self._task
-
-
-@asynccontextmanager
-async def line(stt: DeepgramStt) -> AsyncIterator[Line]:
-    await stt.connect()
-    running = Line(stt)
-    try:
-        yield running
-    finally:
-        await running.close()
+def options(sandbox: Sandbox) -> NovaOptions:
+    return NovaOptions(sandbox.deepgram_url, KEY)
 
 
 # ---- what is sent ---------------------------------------------------------------------------------------------------
 
 
 def test_the_query() -> None:
-    url = DeepgramOptions("wss://api.example", "k", keyterms=("post code", "plumber")).listen_url()
+    url = NovaOptions("wss://api.example", "k", keyterms=("post code", "plumber")).listen_url()
     assert url.startswith("wss://api.example/v1/listen?")
     assert parse_qs(urlsplit(url).query) == {
         "model": ["nova-3"],
@@ -105,13 +46,13 @@ def test_the_query() -> None:
         "vad_events": ["true"],
         "keyterm": ["post code", "plumber"],
     }
-    older = DeepgramOptions("wss://x", "k", model="nova-2", keyterms=("plumber",)).listen_url()
+    older = NovaOptions("wss://x", "k", model="nova-2", keyterms=("plumber",)).listen_url()
     assert "keywords=plumber" in older
     assert "keyterm" not in older
 
 
 async def test_an_utterance(sandbox: Sandbox) -> None:
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.silence(400)
         call.hear(tones("my tap is leaking"))
         call.silence(1600)
@@ -129,7 +70,7 @@ async def test_an_utterance(sandbox: Sandbox) -> None:
 
 
 async def test_an_utterance_at_16_khz(sandbox: Sandbox) -> None:
-    async with line(DeepgramStt(replace(options(sandbox), sample_rate=16000))) as call:
+    async with line(NovaStt(replace(options(sandbox), sample_rate=16000))) as call:
         pcm = bytes(2 * 16000) + ToneVoice().speak("my tap is leaking", 16000).samples.tobytes() + bytes(2 * 16000)
         for start in range(0, len(pcm), 2560):
             call.stt.hear(5000 + start // 32, pcm[start : start + 2560])
@@ -142,7 +83,7 @@ async def test_an_utterance_at_16_khz(sandbox: Sandbox) -> None:
 
 
 async def test_finalize_brings_the_words_at_once(sandbox: Sandbox) -> None:
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.hear(tones("hello there"))
         call.stt.finalize()
         await call.until(call.finals)
@@ -151,7 +92,7 @@ async def test_finalize_brings_the_words_at_once(sandbox: Sandbox) -> None:
 
 
 async def test_times_are_the_calls_after_a_gap_and_a_preroll(sandbox: Sandbox) -> None:
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.silence(500)
         call.hear(bytes(100 * BYTES_A_MS) + tones("stop"), at_ms=60_000)
         call.silence(600)
@@ -160,9 +101,9 @@ async def test_times_are_the_calls_after_a_gap_and_a_preroll(sandbox: Sandbox) -
 
 
 async def test_it_keeps_a_silent_stream_alive(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepgram, "KEEP_ALIVE_S", 0.1)
+    monkeypatch.setattr(nova, "KEEP_ALIVE_S", 0.1)
     sandbox.deepgram.config.idle_s = 0.4
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         await asyncio.sleep(0.9)
         assert call.stt.counters["reconnected"] == 0
         assert sandbox.deepgram.counters["received_KeepAlive"] >= 5
@@ -171,7 +112,7 @@ async def test_it_keeps_a_silent_stream_alive(sandbox: Sandbox, monkeypatch: pyt
 # ---- refused --------------------------------------------------------------------------------------------------------
 
 
-async def refusal(stt: DeepgramStt) -> ProviderError:
+async def refusal(stt: NovaStt) -> ProviderError:
     with pytest.raises(ProviderError) as caught:
         await stt.connect()
     assert KEY not in str(caught.value)
@@ -181,14 +122,14 @@ async def refusal(stt: DeepgramStt) -> ProviderError:
 
 
 async def test_a_wrong_key_is_refused_with_the_vendors_word(sandbox: Sandbox) -> None:
-    error = await refusal(DeepgramStt(replace(options(sandbox), api_key=KEY + "-wrong")))
+    error = await refusal(NovaStt(replace(options(sandbox), api_key=KEY + "-wrong")))
     assert error.status == 401
     assert "HTTP 401: Invalid credentials." in str(error)
     assert sandbox.deepgram.counters["upgrades"] == 1, "it will not be otherwise in a second"
 
 
 async def test_a_wrong_query_is_refused_with_the_vendors_word(sandbox: Sandbox) -> None:
-    error = await refusal(DeepgramStt(replace(options(sandbox), utterance_end_ms=500)))
+    error = await refusal(NovaStt(replace(options(sandbox), utterance_end_ms=500)))
     assert error.status == 400
     assert "utterance_end_ms" in str(error)
 
@@ -196,10 +137,10 @@ async def test_a_wrong_query_is_refused_with_the_vendors_word(sandbox: Sandbox) 
 async def test_a_full_vendor_is_asked_twice(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepgram, "RETRY_S", 0.02)
     sandbox.deepgram.faults.refuse_times, sandbox.deepgram.faults.refuse_status = 2, 429
-    error = await refusal(DeepgramStt(options(sandbox)))
+    error = await refusal(NovaStt(options(sandbox)))
     assert error.status == 429
     sandbox.deepgram.faults.refuse_times = 1
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.hear(tones("hello"))
         call.stt.finalize()
         await call.until(call.finals)
@@ -207,7 +148,7 @@ async def test_a_full_vendor_is_asked_twice(sandbox: Sandbox, monkeypatch: pytes
 
 async def test_nobody_there_is_an_error_that_names_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepgram, "RETRY_S", 0.02)
-    error = await refusal(DeepgramStt(DeepgramOptions("ws://127.0.0.1:1", KEY)))
+    error = await refusal(NovaStt(NovaOptions("ws://127.0.0.1:1", KEY)))
     assert (error.status, "ws://127.0.0.1:1" in str(error)) == (0, True)
 
 
@@ -217,7 +158,7 @@ async def test_nobody_there_is_an_error_that_names_the_address(monkeypatch: pyte
 @pytest.mark.parametrize("code", [0, 1011, 1000])
 async def test_a_lost_stream_is_made_again_and_what_was_not_final_is_sent_again(sandbox: Sandbox, code: int) -> None:
     sandbox.deepgram.config.interim_s = 0.3
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         speech = tones("my kitchen tap is leaking badly")
         call.hear(tones("hello"))
         call.silence(500)
@@ -240,7 +181,7 @@ async def test_a_lost_stream_is_made_again_and_what_was_not_final_is_sent_again(
 
 
 async def test_what_is_final_is_not_sent_again(sandbox: Sandbox) -> None:
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.hear(tones("first thing"))
         call.silence(500)
         await call.until(call.finals)
@@ -255,7 +196,7 @@ async def test_what_is_final_is_not_sent_again(sandbox: Sandbox) -> None:
 
 async def test_audio_is_kept_while_there_is_no_connection(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepgram, "RECONNECT_S", (0.0, 0.05, 0.05))
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         await call.until(lambda: sandbox.deepgram.sockets)
         sandbox.deepgram.faults.refuse_times = 2
         for socket in list(sandbox.deepgram.sockets):
@@ -268,7 +209,7 @@ async def test_audio_is_kept_while_there_is_no_connection(sandbox: Sandbox, monk
 
 
 async def test_the_oldest_is_dropped_and_counted_beyond_the_limit(sandbox: Sandbox) -> None:
-    stt = DeepgramStt(options(sandbox))
+    stt = NovaStt(options(sandbox))
     for second in range(40):
         stt.hear(1000 * second, bytes(1000 * BYTES_A_MS))
     assert stt.counters["dropped_ms"] == 10_000
@@ -277,7 +218,7 @@ async def test_the_oldest_is_dropped_and_counted_beyond_the_limit(sandbox: Sandb
 
 
 async def test_a_key_that_is_revoked_ends_it_at_once(sandbox: Sandbox) -> None:
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         await call.until(lambda: sandbox.deepgram.sockets)
         sandbox.deepgram.config.keys = ("another",)
         for socket in list(sandbox.deepgram.sockets):
@@ -291,7 +232,7 @@ async def test_a_key_that_is_revoked_ends_it_at_once(sandbox: Sandbox) -> None:
 async def test_a_vendor_that_closes_each_stream_is_given_up(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deepgram, "RECONNECT_S", (0.0, 0.01, 0.01))
     sandbox.deepgram.faults.close_times = 100
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.hear(tones("hello there my tap is leaking"))
         await call.until(call.lost)
         assert "again and again" in call.lost()[0]
@@ -299,9 +240,9 @@ async def test_a_vendor_that_closes_each_stream_is_given_up(sandbox: Sandbox, mo
 
 
 async def test_a_stream_that_says_nothing_is_made_again(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepgram, "STALLED_MS", 400.0)
+    monkeypatch.setattr(nova, "STALLED_S", 0.4)
     sandbox.deepgram.faults.silent_times = 1
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.hear(tones("my tap is leaking"))
         call.silence(600)
         for _ in range(30):
@@ -316,7 +257,7 @@ async def test_a_stream_that_says_nothing_is_made_again(sandbox: Sandbox, monkey
 async def test_garbage_and_the_vendors_errors_are_counted_and_survived(sandbox: Sandbox) -> None:
     sandbox.deepgram.faults.garbage_times = 1
     sandbox.deepgram.faults.error_times, sandbox.deepgram.faults.error_after = 1, 1
-    async with line(DeepgramStt(options(sandbox))) as call:
+    async with line(NovaStt(options(sandbox))) as call:
         call.hear(tones("hello there"))
         call.silence(500)
         call.hear(tones("my tap is leaking"))
@@ -348,7 +289,7 @@ async def test_messages_of_any_shape_are_survived() -> None:
             pass
         return socket
 
-    async with a_server(serve) as url, line(DeepgramStt(DeepgramOptions(url, KEY))) as call:
+    async with a_server("/v1/listen", serve) as url, line(NovaStt(NovaOptions(url, KEY))) as call:
         await call.until(lambda: any(final.text == "the end" for final in call.finals()))
         assert call.stt.counters["garbage"] >= 5
         assert call.stt.counters["unknown"] == 1
@@ -379,7 +320,7 @@ async def test_closing_a_vendor_that_does_not_answer_takes_no_time() -> None:
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     async with server:
-        stt = DeepgramStt(DeepgramOptions(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", KEY))
+        stt = NovaStt(NovaOptions(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", KEY))
         await stt.connect()
         begun = asyncio.get_running_loop().time()
         await stt.close()
@@ -403,8 +344,8 @@ async def test_events_that_nobody_takes_are_bounded_and_counted(monkeypatch: pyt
             pass
         return socket
 
-    async with a_server(serve) as url:
-        stt = DeepgramStt(DeepgramOptions(url, KEY))
+    async with a_server("/v1/listen", serve) as url:
+        stt = NovaStt(NovaOptions(url, KEY))
         await stt.connect()
         await until(lambda: stt.counters["finals"] == 10)
         assert stt.counters["events_dropped"] == 6
@@ -413,16 +354,3 @@ async def test_events_that_nobody_takes_are_bounded_and_counted(monkeypatch: pyt
         assert isinstance(first, Transcript)
         assert first.text == "6"
         await stt.close()
-
-
-@asynccontextmanager
-async def a_server(handler: Callable[[web.Request], object]) -> AsyncIterator[str]:
-    app = web.Application()
-    app.router.add_get("/v1/listen", handler)  # type: ignore[arg-type]
-    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
-        yield f"ws://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
