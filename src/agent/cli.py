@@ -212,6 +212,45 @@ def report(
         fail(f"cannot write the report: {error.strerror or error}")
 
 
+@app.command()
+def callers(
+    only: Annotated[list[str] | None, typer.Option(help="name of a caller, or a .caller file; again for more")] = None,
+    conversation: Annotated[Literal["home_services", "dentist"], typer.Option(help="whose callers")] = "home_services",
+    live: Annotated[bool, typer.Option("--live", help="with the real vendors and the keys of the env file")] = False,
+    env_file: EnvFile = None,
+    stt: Annotated[Literal["nova", "flux"], typer.Option(help="which of Deepgram's recognisers")] = "nova",
+    engines: Annotated[
+        Literal["tones", "real"], typer.Option(help="speech of the emulated vendors and the callers")
+    ] = "tones",
+    at_once: Annotated[int, typer.Option(min=1, max=50, help="calls at a time")] = 4,
+    save: Annotated[Path | None, typer.Option(help="directory for what is kept of each call")] = None,
+) -> None:
+    """Let scripted callers ring an agent and judge what comes of each call; exit 1 when one is not as it must be."""
+    try:
+        from rich.console import Console
+
+        from agent.sandbox.callers.command import callers_command
+        from agent.sandbox.callers.rig import Options
+    except ImportError as error:
+        fail(f"the callers need the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
+    options = Options(
+        folder=save or Path(),
+        conversation=conversation,
+        engines=engines,
+        stt=stt,
+        live=live,
+        env_file=env_file,
+        at_once=at_once,
+        save=save,
+    )
+    try:
+        if save is not None:
+            save.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fail(f"cannot make the directory {save}: {error.strerror}")
+    raise typer.Exit(run(callers_command(options, only or (), Console())))
+
+
 def main() -> None:
     """Entry point of the command."""
     app()

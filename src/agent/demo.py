@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import re
-import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,13 +21,13 @@ from agent.ops.picture import PictureTurn, draw_call
 from agent.ops.recording import Tracks, read_tracks
 from agent.ops.report import picture_of, write_report
 from agent.ops.settings import Settings, load_settings
+from agent.sandbox.process import ProcessError, part, sandbox_process
 from agent.sandbox.speech import Recogniser, RecogniserName, load_recogniser
 from agent.sandbox.speech.audio import resample, to_float, to_int16
 from agent.service import Agent, set_up_logging
 
 CALLER_ID = "+447700900123"
 CALL_LIMIT_S = 180.0
-READY_LIMIT_S = 180.0
 STOP_LIMIT_MS = 400
 UNDERSTOOD = 0.7
 """The share of words that must be found again in the recording, each voice by itself."""
@@ -56,7 +54,7 @@ async def run_demo(demo: Demo, console: Console) -> int:
     demo.out.mkdir(parents=True, exist_ok=True)
     try:
         await _run(demo, console)
-    except DemoError as error:
+    except (DemoError, ProcessError) as error:
         console.print(f"[red]{error}[/red]")
         return 1
     return 0
@@ -70,7 +68,8 @@ async def _run(demo: Demo, console: Console) -> None:
         )
     ears = await asyncio.to_thread(load_recogniser, recogniser)
     over: asyncio.Future[CallRecord] = asyncio.get_running_loop().create_future()
-    async with _sandbox(demo) as vendors:
+    log = demo.out / "sandbox.log"
+    async with sandbox_process(log, "--engines", demo.engines, "--profile", "practice") as vendors:
         settings = _settings(demo, vendors)
         set_up_logging(settings, demo.out / "agent.log")
         async with Agent(settings, on_record=over.set_result, on_turn=_printer(console)) as agent:
@@ -106,45 +105,6 @@ async def _run(demo: Demo, console: Console) -> None:
 # ---- the parts ------------------------------------------------------------------------------------------------------
 
 
-@contextlib.asynccontextmanager
-async def _process(log: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A part of the demo in a process of its own, ended with the block; what it complains of goes to `log`."""
-    with log.open("wb") as errors:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", *arguments, stdout=asyncio.subprocess.PIPE, stderr=errors
-        )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                async with asyncio.timeout(10):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-
-
-@contextlib.asynccontextmanager
-async def _sandbox(demo: Demo) -> AsyncIterator[dict[str, str]]:
-    log = demo.out / "sandbox.log"
-    arguments = ("sandbox", "--engines", demo.engines, "--profile", "practice")
-    async with _process(log, *arguments) as process:
-        assert process.stdout is not None
-        variables: dict[str, str] = {}
-        try:
-            async with asyncio.timeout(READY_LIMIT_S):
-                while (line := (await process.stdout.readline()).decode().strip()) != "ready":
-                    if not line and process.stdout.at_eof():
-                        raise DemoError(f"the emulated vendors do not start: see {log}")
-                    name, _, value = line.partition("=")
-                    variables[name] = value
-        except TimeoutError:
-            raise DemoError(f"the emulated vendors were not ready in {READY_LIMIT_S:g} s: see {log}") from None
-        yield variables
-
-
 def _settings(demo: Demo, vendors: dict[str, str]) -> Settings:
     values: dict[str, Any] = {name.lower(): value for name, value in vendors.items()}
     values |= {"data_dir": demo.out / "data", "listen_port": 0, "fastagi_port": 0, "http_port": 0}
@@ -161,7 +121,7 @@ async def _call(demo: Demo, agent: Agent) -> None:
     arguments += ["--did", LONDON_PLUMBER.numbers[0], "--caller-id", CALLER_ID, "--save", str(demo.out / "caller")]
     arguments += ["--rate", str(demo.rate), "--port", str(agent.audio_port), "--fastagi-port", str(agent.fastagi_port)]
     log = demo.out / "caller.log"
-    async with _process(log, *arguments) as process:
+    async with part(log, *arguments) as process:
         assert process.stdout is not None
         try:
             async with asyncio.timeout(CALL_LIMIT_S):

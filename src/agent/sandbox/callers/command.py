@@ -1,0 +1,86 @@
+"""The command `voice-agent callers`: scripted callers, and a table of what came of them."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from agent.ops.settings import SettingsError
+from agent.sandbox.callers.evidence import Evidence
+from agent.sandbox.callers.expect import interruptions_of, turns_of
+from agent.sandbox.callers.reading import Caller, CallerError, packaged_callers, read_caller
+from agent.sandbox.callers.rig import Options, Outcome, callers_rig
+from agent.sandbox.process import ProcessError
+from agent.sandbox.speech import EngineMissing
+
+
+def choose_callers(conversation: str, only: Sequence[str]) -> list[Caller]:
+    """Return the callers of a conversation, or those of these names or files. Raises `CallerError`."""
+    known = packaged_callers(conversation)
+    if not only:
+        return known
+    by_name = {caller.name: caller for caller in known}
+    chosen = []
+    for name in only:
+        if name in by_name:
+            chosen.append(by_name[name])
+        elif name.endswith(".caller"):
+            chosen.append(read_caller(Path(name), conversation))
+        else:
+            raise CallerError(f"there is no caller {name!r}; there is {', '.join(by_name)}")
+    return chosen
+
+
+async def callers_command(options: Options, only: Sequence[str], console: Console) -> int:
+    """Run the callers and print what came of them; the exit status: 1 when one fails, 2 when they cannot run."""
+    try:
+        callers = choose_callers(options.conversation, only)
+        with tempfile.TemporaryDirectory(prefix="voice-agent-callers-") as folder:
+            if options.save is None:
+                options = replace(options, folder=Path(folder))
+            logging.basicConfig(filename=options.folder / "agent.log", level="INFO", force=True)
+            console.print(f"{len(callers)} callers, {options.at_once} at once; each call takes its time")
+            async with callers_rig(options) as rig:
+                outcomes = await rig.run(callers, lambda outcome: console.print(line_of(outcome), soft_wrap=True))
+    except (CallerError, ProcessError, SettingsError, EngineMissing) as error:
+        console.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
+        return 2
+    console.print(table_of(outcomes))
+    failed = sum(not outcome.passed for outcome in outcomes)
+    console.print(f"{len(outcomes) - failed} of {len(outcomes)} callers got what they should")
+    return 1 if failed else 0
+
+
+def line_of(outcome: Outcome) -> str:
+    """Return how a call went, in a line, and each fault in one more."""
+    sign = "[green]passed[/green]" if outcome.passed else "[red]failed[/red]"
+    faults = "".join(f"\n        {escape(fault)}" for fault in outcome.faults)
+    return f"{sign}  {outcome.caller.name}{faults}"
+
+
+def table_of(outcomes: Sequence[Outcome]) -> Table:
+    """Return a row a call: what came of it and what it took."""
+    table = Table("caller", "", "outcome", "turns", "cut off", "ms", "s", "asked", "broken off", "tokens", box=None)
+    for outcome in outcomes:
+        record, asked = outcome.record, outcome.asked
+        seen = Evidence(record) if record else None
+        table.add_row(
+            outcome.caller.name,
+            "[green]passed[/green]" if outcome.passed else "[red]failed[/red]",
+            record.outcome if record else "",
+            str(turns_of(seen)) if seen else "",
+            str(interruptions_of(seen)) if seen else "",
+            "" if outcome.latency_ms is None else str(outcome.latency_ms),
+            f"{record.seconds:.0f}" if record else "",
+            str(asked.requests),
+            str(asked.unfinished),
+            str(asked.tokens),
+        )
+    return table

@@ -1,0 +1,236 @@
+"""Runs scripted callers against an agent in this process, and judges what came of each call."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+from agent.call.record import CallRecord
+from agent.office.models import utc_now
+from agent.office.seed import LONDON_PLUMBER, seed_examples
+from agent.office.store import NewCompany
+from agent.ops.report import write_report
+from agent.ops.settings import Settings, load_settings
+from agent.sandbox.caller import CallPlan, CallResult, ScriptError, SimulatedCaller
+from agent.sandbox.callers.desk import BookingDesk
+from agent.sandbox.callers.evidence import Evidence
+from agent.sandbox.callers.listening import Asked, NotedModel
+from agent.sandbox.callers.reading import Caller
+from agent.sandbox.process import sandbox_process
+from agent.sandbox.speech import Recogniser, Voice, load_recogniser, load_voice
+from agent.service import Agent
+
+RECORD_SECONDS = 10.0
+"""How long a call's record may take after the call."""
+LONGEST_SECONDS = 150.0
+FLUX = "flux-general-en"
+
+NOBODY_THERE = NewCompany(
+    name="Nobody There Plumbing",
+    trade_type="plumbing",
+    trade_label="plumber",
+    callout_fee="£65",
+    numbers=("+442079460199",),
+    area="London",
+)
+"""A company without anybody to transfer to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How the callers call. `folder` holds what the agent writes, and `save` what is kept of each call."""
+
+    folder: Path
+    conversation: str = "home_services"
+    engines: Literal["real", "tones"] = "tones"
+    stt: Literal["nova", "flux"] = "nova"
+    live: bool = False
+    env_file: Path | None = None
+    at_once: int = 4
+    save: Path | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one caller's call."""
+
+    caller: Caller
+    faults: list[str] = field(default_factory=list)
+    """What is wrong, in words; none: it passed."""
+    record: CallRecord | None = None
+    result: CallResult | None = None
+    asked: Asked = field(default_factory=Asked)
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything came as it must."""
+        return not self.faults
+
+    @property
+    def latency_ms(self) -> int | None:
+        """The middle one of the agent's waits, as its record has them."""
+        latencies = sorted(self.record.latencies_ms) if self.record else []
+        return latencies[len(latencies) // 2] if latencies else None
+
+
+class CallersRig:
+    """An agent with everything around it; made by `callers_rig`."""
+
+    def __init__(self, options: Options, agent: Agent, desk: BookingDesk, voice: Voice, ears: Recogniser) -> None:
+        self._options = options
+        self._agent = agent
+        self._desk = desk
+        self._voice = voice
+        self._ears = ears
+        self._model = NotedModel(agent.services.llm)
+        agent.services.llm = self._model
+        self._records: dict[str, asyncio.Future[CallRecord]] = {}
+        self._numbers: dict[str, str] = {}
+
+    def over(self, record: CallRecord) -> None:
+        """The agent is done with a call."""
+        if (future := self._records.get(record.uuid)) is not None and not future.done():
+            future.set_result(record)
+
+    async def prepare(self) -> None:
+        """Fill the back office."""
+        store = self._agent.store
+        assert store is not None
+        await seed_examples(store)
+        await store.add_company(NOBODY_THERE)
+        self._numbers = {company.name: numbers[0] for company, numbers in await store.list_companies() if numbers}
+        self._desk.office_url = f"http://127.0.0.1:{self._agent.http_port}/create_booking"
+
+    async def run(
+        self, callers: Iterable[Caller], on_outcome: Callable[[Outcome], None] | None = None
+    ) -> list[Outcome]:
+        """Make the calls, some at once; `on_outcome` hears of each as it is over. The outcomes are in their order."""
+        room = asyncio.Semaphore(self._options.at_once)
+
+        async def one(number: int, caller: Caller) -> Outcome:
+            async with room:
+                outcome = await self._call(number, caller)
+            if on_outcome is not None:
+                on_outcome(outcome)
+            return outcome
+
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(one(*numbered), name="scripted caller") for numbered in enumerate(callers)]
+        return [task.result() for task in tasks]
+
+    async def _call(self, number: int, caller: Caller) -> Outcome:
+        outcome = Outcome(caller)
+        setup = caller.setup
+        did = self._numbers.get(setup.company or LONDON_PLUMBER.name, "")
+        if not did:
+            outcome.faults.append(f"there is no company {setup.company!r} with a number")
+            return outcome
+        # Numbers that Ofcom keeps for drama: each caller is new to the company unless the file says otherwise.
+        caller_id = setup.caller_id if setup.caller_id is not None else f"+447700900{100 + number:03}"
+        store = self._agent.store
+        assert store is not None
+        if setup.called_before:
+            await store.did_context(did, caller_id, now=utc_now() - timedelta(days=7))
+        plan = CallPlan(
+            port=self._agent.audio_port,
+            fastagi_port=self._agent.fastagi_port,
+            did=did,
+            caller_id=caller_id,
+            patience_s=setup.patience_s,
+            longest_s=LONGEST_SECONDS,
+        )
+        uuid = str(plan.call)
+        self._desk.expect(uuid, setup)
+        future = self._records[uuid] = asyncio.get_running_loop().create_future()
+        try:
+            result = outcome.result = await SimulatedCaller(plan, caller.script, self._voice, self._ears).run()
+        except ScriptError as error:
+            outcome.faults.append(str(error))
+            return outcome
+        try:
+            async with asyncio.timeout(RECORD_SECONDS):
+                record = outcome.record = await future
+        except TimeoutError:
+            outcome.faults.append(f"the agent has no record of the call ({result.failure or 'it ended well'})")
+            return outcome
+        outcome.asked = self._model.by_call.get(uuid, outcome.asked)
+        bookings = [booking.as_dict() for booking in await store.list_bookings(call_uuid=uuid)]
+        evidence = Evidence(
+            record=record,
+            verdict=result.verdict,
+            target=result.verdict_target,
+            ended_by=result.ended_by,
+            failure=result.failure,
+            history=outcome.asked.history,
+            bookings=bookings,
+        )
+        outcome.faults += caller.expect.failures(evidence)
+        if self._options.save is not None:
+            await asyncio.to_thread(_save, outcome, self._options.save / caller.name)
+        return outcome
+
+
+@asynccontextmanager
+async def callers_rig(options: Options) -> AsyncIterator[CallersRig]:
+    """Start the emulated vendors (unless `live`), a back office and an agent; they stop with the block.
+
+    Raises `ProcessError`, `SettingsError`, `EngineMissing`.
+    """
+    options.folder.mkdir(parents=True, exist_ok=True)
+    real = options.live or options.engines == "real"
+    voice = await asyncio.to_thread(load_voice, "hibari-low" if real else "tones")
+    ears = await asyncio.to_thread(load_recogniser, "moonshine" if real else "tones")
+    async with AsyncExitStack() as stack:
+        vendors: dict[str, str] = {}
+        if not options.live:
+            log = options.folder / "sandbox.log"
+            arguments = "--engines", options.engines, "--profile", "published"
+            vendors = await stack.enter_async_context(sandbox_process(log, *arguments))
+        desk = await stack.enter_async_context(BookingDesk())
+        rigs: list[CallersRig] = []
+        settings = _settings(options, vendors, desk.url)
+        agent = await stack.enter_async_context(Agent(settings, on_record=lambda record: rigs[0].over(record)))
+        rigs.append(CallersRig(options, agent, desk, voice, ears))
+        await rigs[0].prepare()
+        yield rigs[0]
+
+
+def _settings(options: Options, vendors: dict[str, str], booking_url: str) -> Settings:
+    values: dict[str, Any] = {name.lower(): value for name, value in vendors.items()}
+    values |= {
+        "data_dir": options.folder / "data",
+        "listen_host": "127.0.0.1",
+        "listen_port": 0,
+        "fastagi_port": 0,
+        "http_port": 0,
+        "context_api_url": "",
+        "booking_api_url": booking_url,
+        "record_calls": options.save is not None,
+    }
+    if options.stt == "flux":
+        values["deepgram_model"] = FLUX
+    if not options.live:
+        # What the user has set for a real agent must not leak in: everything else has its default.
+        for name in Settings.model_fields:
+            os.environ.pop(name.upper(), None)
+    return load_settings(options.env_file, **values)
+
+
+def _save(outcome: Outcome, folder: Path) -> None:
+    """What is kept of a call: its sound and its account as the caller had it, the agent's report, and the judgement."""
+    result, record = outcome.result, outcome.record
+    assert result is not None
+    assert record is not None
+    sound, _ = result.save(folder)
+    recording = Path(record.recording) if record.recording else sound
+    write_report(record, folder / "report.html", sound=recording if recording.is_file() else sound)
+    document = {"caller": outcome.caller.title, "faults": outcome.faults, "record": record.as_dict()}
+    text = json.dumps(document | {"history": outcome.asked.history}, indent=2, ensure_ascii=False)
+    (folder / "call.json").write_text(text + "\n", "utf-8")
