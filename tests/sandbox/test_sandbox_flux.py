@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiohttp
@@ -12,7 +14,11 @@ import pytest
 import websockets
 
 from agent.sandbox import Sandbox
-from agent.sandbox.speech import Samples, load_voice
+from agent.sandbox.deepgram_query import Thresholds
+from agent.sandbox.flux_turns import Turns
+from agent.sandbox.latency import Dice
+from agent.sandbox.profiles import FLUX
+from agent.sandbox.speech import Samples, load_recogniser, load_voice
 
 AUTH = {"Authorization": "Token dg-key"}
 QUERY = {"model": "flux-general-en", "encoding": "linear16", "sample_rate": "8000"}
@@ -239,3 +245,44 @@ async def test_configure_changes_some_and_refuses_wrong(sandbox: Sandbox, http: 
     for wrong in ({"thresholds": {"eot_threshold": 2}}, {"thresholds": {"eot": 0.7}}, {"keyterms": "tap"}):
         await client.send(type="Configure", **wrong)
         assert (await client.until(type="ConfigureFailure"))["description"]
+
+
+async def moments(text: str, phase_ms: int) -> dict[str, float]:
+    """When each kind of event is found, s after the end of the speech, with audio in chunks of 80 ms in real time."""
+    said = speech(text)
+    before = silence(0.4 + phase_ms / 1000)
+    audio = np.concatenate([before, said, silence(2.4)])
+    found: dict[str, float] = {}
+    with ThreadPoolExecutor(1) as pool:
+        turns = Turns(load_recogniser("tones"), pool, 8000, Thresholds(0.7, 0.4, 5000))
+        for end in range(640, len(audio) + 1, 640):
+            async for event in turns.feed(audio[end - 640 : end]):
+                found.setdefault(event.kind, (end - len(before) - len(said)) / 8000)
+    return found
+
+
+async def test_turns_end_when_the_vendor_says_they_do() -> None:
+    """Deepgram: 260 ms at the median. together.ai: 1.5 s at P95. Telnyx: eager ones 150 to 250 ms earlier."""
+    dice = Dice(7)
+    whole = [await moments("My tap is leaking.", phase) for phase in range(0, 80, 5)]
+    half = [await moments("My tap is leaking in the", phase) for phase in range(0, 80, 40)]
+    ends = [found["EndOfTurn"] + dice.seconds(FLUX) for found in whole for _ in range(20)]
+    guesses = [found["EagerEndOfTurn"] + dice.seconds(FLUX) for found in whole for _ in range(20)]
+    assert statistics.median(ends) == pytest.approx(0.26, abs=0.02)
+    assert 0.15 <= statistics.median(ends) - statistics.median(guesses) <= 0.25
+    assert statistics.median(guesses) > 0.05, "nobody knows before the speech is over"
+    mix = sorted(ends + [found["EndOfTurn"] + dice.seconds(FLUX) for found in half for _ in range(18)])  # a tenth
+    assert mix[len(mix) * 95 // 100] == pytest.approx(1.5, abs=0.1)
+
+
+async def test_a_latency_holds_up_no_audio_and_keeps_the_order(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    sandbox.deepgram.config.flux_latency = 400.0
+    client = await connect(sandbox, http, eager_eot_threshold="0.4")
+    await client.say(speech("My tap is leaking."), silence(0.6), speech("Hello there."), silence(0.6))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    while sum(message.get("event") == "EndOfTurn" for message in client.messages) < 2:
+        await client.until(type="TurnInfo")
+    assert 0.3 < loop.time() - begun < 2 * 0.4, "the messages wait side by side"
+    assert client.story == ["StartOfTurn", "EagerEndOfTurn", "EndOfTurn"] * 2
+    assert [message["sequence_id"] for message in client.messages] == list(range(len(client.messages)))

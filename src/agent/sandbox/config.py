@@ -43,6 +43,7 @@ class DeepgramConfig(_Part):
     final_latency: Latency = Field(
         default=0.0, description="from the audio that it covers, or from Finalize, to a final result, ms"
     )
+    flux_latency: Latency = Field(default=0.0, description="from audio to what Flux says of it, ms")
 
 
 class GroqConfig(_Part):

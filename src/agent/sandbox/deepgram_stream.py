@@ -1,4 +1,6 @@
-"""One connection to the emulated Deepgram: a reader that only reads, and a worker that hears and answers in order."""
+"""One connection to the emulated Deepgram: a reader that only reads, a worker that hears and finds the answers in
+order, and a sender that gives each when its latency is over.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,8 @@ from aiohttp import WSMsgType, web
 
 from agent.sandbox.config import DeepgramConfig
 from agent.sandbox.control import Control, FaultySocket
+from agent.sandbox.latency import Latency
+from agent.sandbox.outbox import Outbox
 from agent.sandbox.speech import Samples, audio
 
 NET_0001 = (
@@ -44,6 +48,8 @@ class Stream(ABC):
         self._socket = connection.socket
         self._request_id = connection.request_id
         self._out = FaultySocket(connection.socket, connection.request, connection.control, fault)
+        self._outbox = Outbox(self._out.send)
+        self._came = 0.0  # when the message came that is being worked off: a latency counts from then
         self._encoding = encoding
         self._idle_s = idle_s
         self._rest = b""
@@ -62,15 +68,18 @@ class Stream(ABC):
 
     async def run(self) -> None:
         """Serve the connection until either side closes it."""
-        reader = asyncio.create_task(self._read(), name="deepgram-reader")
-        worker = asyncio.create_task(self._work(), name="deepgram-worker")
+        tasks = [
+            asyncio.create_task(self._read(), name="deepgram-reader"),
+            asyncio.create_task(self._work(), name="deepgram-worker"),
+            asyncio.create_task(self._outbox.run(), name="deepgram-sender"),
+        ]
         try:
             with self._out:
-                await asyncio.wait({reader, worker}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for task in (reader, worker):
+            for task in tasks:
                 task.cancel()
-            results = await asyncio.gather(reader, worker, return_exceptions=True)
+            results = await asyncio.gather(*tasks, return_exceptions=True)
         for result in results:
             if isinstance(result, Exception):
                 raise result
@@ -100,6 +109,7 @@ class Stream(ABC):
     async def _work(self) -> None:
         while True:
             item = await self._queue.get()
+            self._came = asyncio.get_running_loop().time()
             if isinstance(item, bytes):
                 await self.hear(self._samples(item), item)
                 continue
@@ -107,6 +117,10 @@ class Stream(ABC):
             self._control.count(f"received_{kind}" if kind else "received_unknown")
             if await self.obey(item):
                 return
+
+    def _post(self, message: dict[str, Any], latency: Latency = 0.0, *, passing: bool = False) -> None:
+        """Answer what is being worked off, so long after it came; `passing` as `Outbox` has it."""
+        self._outbox.post(message, self._came + self._control.dice.seconds(latency), passing=passing)
 
     def _samples(self, data: bytes) -> Samples:
         """The samples that are whole: a message may end inside one."""

@@ -5,7 +5,6 @@ Source: Deepgram's pages on Flux (October 2026), and its SDK 7.17.
 
 from __future__ import annotations
 
-import asyncio
 import string
 from concurrent.futures import Executor
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from aiohttp import WSMsgType
 from agent.sandbox.deepgram_query import KEYTERM_TOKENS, FluxQuery, QueryError, Thresholds, keyterm_tokens
 from agent.sandbox.deepgram_stream import Connection, Stream
 from agent.sandbox.flux_turns import TurnEvent, Turns
+from agent.sandbox.latency import Latency
 from agent.sandbox.speech import Recogniser, Samples
 
 _SETTABLE = ("eot_threshold", "eager_eot_threshold", "eot_timeout_ms")
@@ -36,27 +36,27 @@ class FluxStream(Stream):
 
     async def run(self) -> None:
         """Greet, then serve."""
-        await self._send({"type": "Connected", "request_id": self._request_id})
+        self._tell({"type": "Connected", "request_id": self._request_id})
         await super().run()
 
     async def hear(self, samples: Samples, data: bytes) -> None:
         """Hear, and report what becomes of the turn."""
         async for event in self._turns.feed(samples):
-            await self._report(event)
+            self._report(event)
 
     async def obey(self, message: dict[str, Any]) -> bool:
         """Do what a text message says; true when the connection is over."""
         match message.get("type"):
             case "ForceEndTurn":
                 async for event in self._turns.force():
-                    await self._report(event)
+                    self._report(event)
             case "Configure":
-                await self._configure(message)
+                self._configure(message)
             case "CloseStream":
                 await self._close()
                 return True
             case _:  # KeepAlive too: Flux has none, it wants pings
-                await self._send(
+                self._tell(
                     {
                         "type": "Error",
                         "code": "UNPARSABLE_CLIENT_MESSAGE",
@@ -69,18 +69,19 @@ class FluxStream(Stream):
 
     async def _close(self) -> None:
         """Close as Flux does: no last turn, no metadata, and a close frame without a status."""
+        await self._outbox.drained()
         await self._socket.send_frame(b"", WSMsgType.CLOSE)
         await self._socket.close()
 
-    async def _configure(self, message: dict[str, Any]) -> None:
+    def _configure(self, message: dict[str, Any]) -> None:
         """Change some thresholds, or all key terms."""
         try:
             thresholds, keyterms = self._changed(message)
         except QueryError as error:
-            await self._send({"type": "ConfigureFailure", "code": "INVALID_CONFIGURE", "description": str(error)})
+            self._tell({"type": "ConfigureFailure", "code": "INVALID_CONFIGURE", "description": str(error)})
             return
         self._turns.thresholds, self._keyterms = thresholds, keyterms
-        await self._send(
+        self._tell(
             {
                 "type": "ConfigureSuccess",
                 "request_id": self._request_id,
@@ -100,9 +101,7 @@ class FluxStream(Stream):
             raise QueryError("Keyterm limit exceeded.")
         return self._turns.thresholds.changed(values), tuple(terms)
 
-    async def _report(self, event: TurnEvent) -> None:
-        if event.kind != "Update":
-            await asyncio.sleep(self._control.dice.seconds(self._config.final_latency))
+    def _report(self, event: TurnEvent) -> None:
         message: dict[str, Any] = {
             "type": "TurnInfo",
             "request_id": self._request_id,
@@ -124,9 +123,9 @@ class FluxStream(Stream):
         }
         if event.trigger is not None:
             message["trigger"] = event.trigger
-        await self._send(message)
+        self._tell(message, self._config.flux_latency)
 
-    async def _send(self, message: dict[str, Any]) -> None:
-        """Send with the next number: the first message, `Connected`, has 0."""
-        await self._out.send(message | {"sequence_id": self._sequence})
+    def _tell(self, message: dict[str, Any], latency: Latency = 0.0) -> None:
+        """Answer with the next number: the first message, `Connected`, has 0."""
+        self._post(message | {"sequence_id": self._sequence}, latency)
         self._sequence += 1

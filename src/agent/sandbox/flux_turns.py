@@ -1,13 +1,17 @@
 """Turns of a conversation as Flux reports them: begun, perhaps over, resumed, over.
 
 Source: Deepgram's page on Flux's state machine (October 2026). The vendor's model judges words and tone; here the
-confidence that a turn is over grows with the silence, quickly after a whole sentence and slowly after half of one.
+confidence that a turn is over comes of the words, and grows with the silence: quickly after a whole sentence, slowly
+after half of one. The figures are set so that, with the published latency and audio in chunks of 80 ms, `EndOfTurn` at
+the threshold 0.7 comes as the vendor says: at the median 260 ms after the end of a whole sentence (Deepgram), about
+1.5 s after a fragment (P95 of together.ai's card), and `EagerEndOfTurn` at 0.4 some 150 to 250 ms before (Telnyx).
 """
 
 from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -23,12 +27,14 @@ from agent.sandbox.speech.endpoint import EnergyEndpointer
 _UPDATE_S = 0.25
 _STEP_MS = 40
 _LEAD_S = 0.15
-_SETTLED_S = 0.16
-"""Silence after which the text is decoded up to the end of the speech."""
+_SETTLED_S, _SETTLED_LATE_S = 0.04, 0.16
+"""Silence after which the text is decoded up to the end of the speech: as long as decoding takes, within these."""
 _SEGMENT_S = 0.5
 """Silence that parts what is decoded at once."""
-_SENTENCE_S, _FRAGMENT_S = 0.2, 1.0
-"""Silence in which the confidence grows to 63 %, after a whole sentence and after a fragment."""
+_WORDS = 0.32
+"""Confidence at once after a whole sentence; after a fragment there is none."""
+_SENTENCE_S, _FRAGMENT_S = 0.245, 1.2
+"""Silence that takes 63 % of the doubt away, after a whole sentence and after a fragment."""
 _WHOLE = re.compile(r"[.!?]['\"”]?$")
 _DANGLING = re.compile(r"\b(?:and|or|but|so|because|the|a|an|to|of|in|at|my|is|it's|um|uh|er)\W*$", re.IGNORECASE)
 
@@ -68,6 +74,7 @@ class Turns:
         self._decoded_end = 0
         self._begun = False
         self._eager_end: int | None = None
+        self._settled_s = _SETTLED_S
 
     async def feed(self, samples: Samples) -> AsyncIterator[TurnEvent]:
         """Hear more audio."""
@@ -95,7 +102,7 @@ class Turns:
             yield self._event("TurnResumed")
         if self._position - self._updated >= _UPDATE_S * self._rate:
             self._updated = self._position
-            if ear.speaking and silence < _SETTLED_S:
+            if ear.speaking and silence < self._settled_s:
                 await self._decode(self._position)
             if self._words and not self._begun:
                 self._begun = True
@@ -104,7 +111,7 @@ class Turns:
                 yield self._event("Update")
         if not ear.speaking and not self._begun:
             return
-        if silence >= _SETTLED_S and self._decoded_end < ear.speech_end:
+        if silence >= self._settled_s and self._decoded_end < ear.speech_end:
             await self._decode(ear.speech_end)
             if self._words and not self._begun:
                 self._begun = True
@@ -112,7 +119,7 @@ class Turns:
         if silence >= _SEGMENT_S and ear.speaking:
             self._settled = self._words
             ear.end()
-        if self._begun and silence >= _SETTLED_S:
+        if self._begun and silence >= self._settled_s:
             async for event in self._judge(silence):
                 yield event
 
@@ -153,8 +160,11 @@ class Turns:
         last = min(self._position, end + lead)
         piece = self._audio[first - self._audio_start : last - self._audio_start]
         ended = end < self._position
+        begun = time.monotonic()
         self._words = self._settled + await self._decoder.later(piece, first / self._rate, ended=ended)
         self._decoded_end = end
+        # A recogniser that takes its time is not asked at each short gap between two words.
+        self._settled_s = min(max(time.monotonic() - begun, _SETTLED_S), _SETTLED_LATE_S)
 
     def _confidence(self) -> float:
         """That the turn is over."""
@@ -163,7 +173,8 @@ class Turns:
         text = self._words[-1].text
         whole = _WHOLE.search(text) and not _DANGLING.search(text)
         silence = self._ear.silence / self._rate
-        return round(1.0 - math.exp(-silence / (_SENTENCE_S if whole else _FRAGMENT_S)), 4)
+        doubt, lasts_s = (1.0 - _WORDS, _SENTENCE_S) if whole else (1.0, _FRAGMENT_S)
+        return round(1.0 - doubt * math.exp(-silence / lasts_s), 4)
 
     def _event(self, kind: TurnKind, trigger: Literal["model", "manual", "timeout"] | None = None) -> TurnEvent:
         return TurnEvent(

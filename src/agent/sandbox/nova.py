@@ -16,9 +16,7 @@ from typing import Any
 
 from agent.sandbox.deepgram_query import KEYTERM_TOKENS, ListenQuery, keyterm_tokens
 from agent.sandbox.deepgram_stream import NET_0000, Connection, Stream
-from agent.sandbox.latency import Latency
 from agent.sandbox.listener import Event, Listener, Listening, Result, SpeechStarted
-from agent.sandbox.outbox import Outbox
 from agent.sandbox.speech import Recogniser, Samples
 
 _NOTICEABLE_S = 0.1
@@ -41,8 +39,6 @@ class NovaStream(Stream):
         self._digest = hashlib.sha256()
         self._keyterms = query.keyterms
         self._deaf = False
-        self._came = 0.0  # when the message came that is being worked off: a latency counts from then
-        self._outbox = Outbox(self._out.send)
         self._listener = Listener(
             recogniser,
             pool,
@@ -56,18 +52,8 @@ class NovaStream(Stream):
             ),
         )
 
-    async def run(self) -> None:
-        """Serve the connection until either side closes it."""
-        sender = asyncio.create_task(self._outbox.run(), name="deepgram-sender")
-        try:
-            await super().run()
-        finally:
-            sender.cancel()
-            await asyncio.gather(sender, return_exceptions=True)
-
     async def hear(self, samples: Samples, data: bytes) -> None:
         """Hear, and report what there is to report."""
-        self._came = asyncio.get_running_loop().time()
         self._digest.update(data)
         if self._deaf:
             return
@@ -76,7 +62,6 @@ class NovaStream(Stream):
 
     async def obey(self, message: dict[str, Any]) -> bool:
         """Do what a text message says; true when the connection is over."""
-        self._came = asyncio.get_running_loop().time()
         match message.get("type"):
             case "KeepAlive":
                 pass
@@ -130,9 +115,6 @@ class NovaStream(Stream):
                 self._post(self._results(event), self._config.interim_latency, passing=True)
             case _:
                 self._post({"type": "UtteranceEnd", "channel": [0, 1], "last_word_end": round(event.last_word_end, 3)})
-
-    def _post(self, message: dict[str, Any], latency: Latency = 0.0, *, passing: bool = False) -> None:
-        self._outbox.post(message, self._came + self._control.dice.seconds(latency), passing=passing)
 
     def _results(self, result: Result) -> dict[str, Any]:
         punctuated = self._query.punctuated

@@ -17,9 +17,14 @@ PROFILES: Final[tuple[Profile, ...]] = ("published", "practice")
 STT_FINAL: Final = Percentiles(p50=170, p90=220, p99=350)
 """From audio, or `Finalize`, to the final result that covers it. An interim takes as long: it is the same pipeline."""
 
+FLUX: Final = Percentiles(p50=20, p90=60, p99=150)
+"""From audio to what Flux says of it; with it the ends of turns come when its maker says (`flux_turns.py`)."""
+
 
 def profiled(config: SandboxConfig, profile: Profile) -> SandboxConfig:
     """The same settings with the latencies of a profile.
+
+    Both: Flux's turns end when its maker says, 260 ms after the speech at the median.
 
     published: STT final 170/220/350 ms, first token 35/55/120 ms, first audio 60/85/150 ms at P50/P90/P99, the figures
     that published tutorials for this chain of vendors reckon with. The first token is the first word of the answer: a
@@ -33,6 +38,7 @@ def profiled(config: SandboxConfig, profile: Profile) -> SandboxConfig:
     """
     config = config.model_copy(deep=True)
     config.deepgram.interim_latency = config.deepgram.final_latency = STT_FINAL
+    config.deepgram.flux_latency = FLUX
     if profile == "published":
         config.groq.first_token = Percentiles(p50=35, p90=55, p99=120)
         config.cartesia.first_audio = Percentiles(p50=60, p90=85, p99=150)
