@@ -29,7 +29,7 @@ SECTIONS = {
     "listen_host": "Where the agent listens",
     "max_calls": "Limits",
     "data_dir": "Data",
-    "prompt_file": "Conversation",
+    "conversation": "Conversation",
     "barge_in_detector": "Barge-in and playback",
     "log_level": "Logging",
 }

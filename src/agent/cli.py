@@ -80,9 +80,9 @@ def serve(
     seed: Annotated[bool, typer.Option("--seed", help="add the two example companies first")] = False,
 ) -> None:
     """Answer calls: AudioSocket, FastAGI and the back office, until SIGINT or SIGTERM."""
+    from agent.conversations import ConversationError
     from agent.office.database import DatabaseError
     from agent.ops.settings import SettingsError, load_settings
-    from agent.prompts import PromptError
     from agent.service import serve, set_up_logging
     from fastaudio import FastAudioError
 
@@ -90,7 +90,7 @@ def serve(
         settings = load_settings(env_file)
         set_up_logging(settings)
         status = run(serve(settings, seed=seed, report=typer.echo))
-    except (SettingsError, PromptError, DatabaseError, FastAudioError) as error:
+    except (SettingsError, ConversationError, DatabaseError, FastAudioError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot start: {error.strerror or error}; choose other ports or another DATA_DIR")

@@ -26,18 +26,17 @@ from agent.call.greeting import Greetings
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
 from agent.call.session import Session
+from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
 from agent.ops.peers import Peers
 from agent.ops.settings import Settings
-from agent.prompts import load_template
 from agent.providers.base import SpeechToText
 from agent.providers.cartesia import CartesiaOptions, CartesiaTts
 from agent.providers.flux import FluxOptions, FluxStt
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.providers.openai_chat import ChatModel, ChatOptions
 from agent.telephony import CallInfo, CallRegistry, FastAgiServer, MetadataDirectory
-from agent.tools.call_control import standard_tools
 from agent.tools.registry import Endpoints
 
 log = logging.getLogger(__name__)
@@ -103,7 +102,12 @@ class Agent:
     async def _start(self) -> None:
         settings = self.settings
         settings.require_keys()
-        prompt = load_template(settings.prompt_file)
+        conversations = Conversations.load(
+            settings.conversation,
+            directory=settings.conversations_dir,
+            prompt_file=settings.prompt_file,
+            language=settings.language,
+        )
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         connector = aiohttp.TCPConnector(limit=2 * settings.max_calls, keepalive_timeout=KEEP_ALIVE_S)
         self.http = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
@@ -151,10 +155,13 @@ class Agent:
             ),
             tts=tts,
             greetings=Greetings(tts),
-            tools=standard_tools(),
+            conversations=conversations,
             http=self.http,
-            endpoints=Endpoints(settings.booking_api_url or f"{office_url}/create_booking", office_key),
-            prompt=prompt,
+            endpoints=Endpoints(
+                settings.booking_api_url or f"{office_url}/create_booking",
+                office_key,
+                settings.availability_api_url or f"{office_url}/check_availability",
+            ),
             on_turn=self._on_turn,
         )
         self.preparations = Preparations(self.services)
@@ -218,13 +225,14 @@ class Agent:
         )
 
     def _new_stt(self, company: CompanyContext) -> SpeechToText:
-        settings = self.settings
+        settings, conversations = self.settings, self.services.conversations
+        terms = (*conversations.of(company).boosted_terms, *settings.deepgram_keyterms, *company.keyterms)
         common: dict[str, Any] = {
             "url": settings.deepgram_url,
             "api_key": settings.deepgram_api_key.get_secret_value(),
             "model": settings.deepgram_model,
-            "language": settings.language,
-            "keyterms": (*settings.deepgram_keyterms, *company.keyterms),
+            "language": conversations.language_of(company),
+            "keyterms": terms,
             "sample_rate": settings.sample_rate,
             "websocket": settings.websocket_client,
         }

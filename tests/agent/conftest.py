@@ -174,7 +174,7 @@ class Rig:
 
     def slow_tools(self, seconds: float) -> AbstractAsyncContextManager[None]:
         """While entered, each tool takes so long."""
-        return _slow(self.agent.services.tools, "run", seconds)
+        return _slow(self.agent.services.conversations.default.tools, "run", seconds)
 
     async def nothing_is_left(self) -> None:
         """Waits a moment for the last things to close, then insists."""

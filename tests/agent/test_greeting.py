@@ -10,8 +10,13 @@ import pytest
 
 from agent.call import greeting as greetings
 from agent.call.context import CompanyContext
-from agent.call.greeting import Greetings, greeting_text, time_of_day
+from agent.call.greeting import Greetings
+from agent.conversations import Conversation, Phrases
+from agent.conversations import conversation as conversations
 from agent.providers.base import Audio, ProviderError, TtsEvent, Words
+from agent.tools.registry import ToolRegistry
+
+SPOKEN = Conversation("own", "Own", "en-GB", "", "", Phrases(), ToolRegistry([]))
 
 
 class OneSynthesis:
@@ -63,7 +68,7 @@ class CountingTts:
     ],
 )
 def test_the_time_of_day(hour: int, minute: int, part: str) -> None:
-    assert time_of_day(datetime(2026, 11, 23, hour, minute)) == part
+    assert Phrases().time_of_day(datetime(2026, 11, 23, hour, minute)) == part
 
 
 @pytest.mark.parametrize(
@@ -86,32 +91,31 @@ def test_the_time_of_day_is_the_companys(
         def now(cls, tz: object = None) -> datetime:  # type: ignore[override]
             return moment.astimezone(tz)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(greetings, "datetime", Clock)
-    assert greeting_text(CompanyContext(company_name="Acme", timezone=zone)) == f"Hello, Acme, good {part}."
+    monkeypatch.setattr(conversations, "datetime", Clock)
+    assert SPOKEN.greeting(CompanyContext(company_name="Acme", timezone=zone)) == f"Hello, Acme, good {part}."
 
 
 def test_a_companys_own_greeting() -> None:
     noon = datetime(2026, 11, 23, 12, tzinfo=UTC)
     own = CompanyContext(company_name="Acme", greeting="Good {time_of_day}, you're through to Acme.")
-    assert greeting_text(own, noon) == "Good afternoon, you're through to Acme."
-    assert greeting_text(CompanyContext(greeting="Hiya {caller}"), noon) == "Hiya {caller}"
+    assert SPOKEN.greeting(own, noon) == "Good afternoon, you're through to Acme."
+    assert SPOKEN.greeting(CompanyContext(greeting="Hiya {caller}"), noon) == "Hiya {caller}"
 
 
 async def test_the_audio_is_made_once_for_each_text_and_voice() -> None:
     tts = CountingTts(Words(("Hello",), (0,)), Audio(b"\x01\x00"))
     kept = Greetings(tts)
-    company = CompanyContext(company_name="Acme")
     for _ in range(3):
-        await kept.prepare(company)
+        await kept.prepare("Hello, Acme.", "")
     assert len(tts.said) == 1
-    await kept.prepare(CompanyContext(company_name="Acme", voice_id="other"))
+    await kept.prepare("Hello, Acme.", "other")
     assert tts.voices == ["", "other"]
 
 
 async def test_calls_that_come_together_have_it_made_once() -> None:
     tts = CountingTts(Audio(b"\x01\x00"))
     kept = Greetings(tts)
-    await asyncio.gather(*(kept.prepare(CompanyContext(company_name="Acme")) for _ in range(20)))
+    await asyncio.gather(*(kept.prepare("Hello, Acme.", "") for _ in range(20)))
     assert len(tts.said) == 1
 
 
@@ -120,11 +124,11 @@ async def test_the_oldest_audio_makes_room(monkeypatch: pytest.MonkeyPatch) -> N
     tts = CountingTts(Audio(b"\x01\x00"))
     kept = Greetings(tts)
     for name in "abcde":
-        await kept.prepare(CompanyContext(company_name=name))
+        await kept.prepare(name, "")
     assert len(kept._kept) == 3
-    await kept.prepare(CompanyContext(company_name="e"))
+    await kept.prepare("e", "")
     assert len(tts.said) == 5, "the newest is still there"
-    await kept.prepare(CompanyContext(company_name="a"))
+    await kept.prepare("a", "")
     assert len(tts.said) == 6, "the oldest is not"
 
 
@@ -132,11 +136,11 @@ async def test_audio_that_failed_is_not_kept() -> None:
     tts = CountingTts(Audio(b"\x01\x00"), ProviderError("TTS", "broken"))
     kept = Greetings(tts)
     with pytest.raises(ProviderError, match="broken"):
-        await kept.prepare(CompanyContext())
+        await kept.prepare("Hello.", "")
     assert tts.cancelled == 1
     tts.answer = ()
     with pytest.raises(ProviderError, match="no audio"):
-        await kept.prepare(CompanyContext())
+        await kept.prepare("Hello.", "")
     tts.answer = (Audio(b"\x01\x00"),)
-    await kept.prepare(CompanyContext())
+    await kept.prepare("Hello.", "")
     assert len(tts.said) == 3

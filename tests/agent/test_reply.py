@@ -14,10 +14,14 @@ from agent.call import reply as replies
 from agent.call.context import CompanyContext
 from agent.call.history import History
 from agent.call.record import TurnRecord
-from agent.call.reply import FILLER, GOODBYE, ROUNDS, TROUBLE, Reply
+from agent.call.reply import ROUNDS, Reply
 from agent.call.speech import Speech
+from agent.conversations import Phrases
 from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
 from agent.tools.registry import Endpoints, Tool, ToolContext, ToolRegistry, ToolResult
+
+PHRASES = Phrases()
+FILLER = "Bear with me. "
 
 
 class ScriptedLlm:
@@ -91,7 +95,8 @@ class Bench:
             self.turn,
             context,
             clock_ms=lambda: 42,
-            apology=TROUBLE,
+            phrases=PHRASES,
+            apology=PHRASES.trouble,
             on_result=self.results.append,
             tool_tasks=self.tool_tasks,
         )
@@ -130,7 +135,7 @@ async def test_a_tool_runs_and_the_llm_goes_on() -> None:
 async def test_the_end_is_never_without_a_goodbye() -> None:
     bench = Bench(ScriptedLlm([call("end")]))
     await bench.reply.run()
-    assert bench.speech.text == GOODBYE
+    assert bench.speech.text == PHRASES.goodbye
     assert [result.effect for result in bench.results] == ["end"]
     assert len(bench.llm.asked) == 1, "after the end nothing is thought"
 
@@ -156,7 +161,7 @@ async def test_no_answer_is_told_to_the_caller(words: str) -> None:
     bench = Bench(ScriptedLlm([*answer, ProviderError("LLM", "down")]))
     await bench.reply.run()
     assert bench.reply.failed
-    assert bench.speech.clauses[-1] == TROUBLE
+    assert bench.speech.clauses[-1] == PHRASES.trouble
     assert bench.speech.ended
     assert bench.reply.unanswered is (words == "")
     # The LLM is not told of the apology: it may be asked the same again.

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from agent.call.reply import TRANSFERRING
+from agent.conversations import Phrases
 from agent.sandbox.caller.agi import Dialplan
 from agent.sandbox.caller.wire import AudioSocketCaller
 
@@ -99,7 +99,7 @@ async def test_unknown_numbers_and_unknown_calls_are_answered(rig: Rig) -> None:
 async def test_the_key_0_puts_through_to_a_person(rig: Rig) -> None:
     result, record = await rig.call("dtmf: 70")
     assert (result.failure, result.verdict, result.verdict_target) == ("", "transfer", "2001")
-    assert record.turns[-1].heard == TRANSFERRING
+    assert record.turns[-1].heard == Phrases().transferring
     assert [(mark.what, mark.detail) for mark in record.marks if mark.what == "dtmf"] == [("dtmf", "7"), ("dtmf", "0")]
     assert rig.llm.asked == []
 

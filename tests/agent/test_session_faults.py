@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from agent.call import reply
-from agent.call.reply import FILLER, TROUBLE
+from agent.conversations import Phrases
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Rig, RigMaker
@@ -22,7 +22,7 @@ async def test_the_stt_refuses_its_key(rig: Rig) -> None:
     rig.vendors.deepgram.config.keys = ("another",)
     result, record = await rig.call("wait: 20s")
     assert (result.ended_by, result.failure) == ("agent", UNKNOWN)
-    assert record.turns[-1].heard == TROUBLE
+    assert record.turns[-1].heard == Phrases().trouble
     assert (record.outcome, record.verdict) == ("failed", "")
     assert "no_stt" in [mark.what for mark in record.marks]
 
@@ -38,7 +38,7 @@ async def test_the_stt_is_lost_in_the_middle_for_good(rig: Rig) -> None:
     result, record = await rig.call("wait: 20s")
     await revoking
     assert result.failure == UNKNOWN
-    assert record.turns[-1].heard == TROUBLE
+    assert record.turns[-1].heard == Phrases().trouble
     assert record.outcome == "failed"
 
 
@@ -54,7 +54,7 @@ async def test_the_llm_is_down_for_a_moment_and_is_asked_again(rig: Rig) -> None
     rig.vendors.groq.faults.refuse_times = 2
     result, record = await rig.call("say: My tap leaks\nwait: 4s\nhangup")
     assert result.failure == ""
-    assert [turn.heard for turn in record.turns][1] == TROUBLE
+    assert [turn.heard for turn in record.turns][1] == Phrases().trouble
     assert "plumber" in record.turns[2].agent
     assert rig.agent.services.counters["replies_failed"] == 1
     assert rig.llm.asked[-1][-1] == {"role": "user", "content": "My tap leaks"}
@@ -66,7 +66,7 @@ async def test_the_llm_is_down_for_good(rig: Rig) -> None:
     rig.vendors.groq.config.keys = ("another",)
     result, record = await rig.call("say: My tap leaks\nwait: 20s")
     assert (result.ended_by, result.failure) == ("agent", UNKNOWN)
-    assert [turn.heard for turn in record.turns].count(TROUBLE) == 1
+    assert [turn.heard for turn in record.turns].count(Phrases().trouble) == 1
     assert (record.outcome, record.verdict) == ("failed", "")
     assert "no_llm" in [mark.what for mark in record.marks]
 
@@ -130,7 +130,7 @@ async def test_a_slow_tool_says_that_someone_is_there(rig: Rig, monkeypatch: pyt
     async with rig.slow_tools(0.8):
         result, record = await rig.call("say: Speak to a person")
     assert (result.failure, result.verdict) == ("", "transfer")
-    assert record.turns[-1].heard == "Of course, I'll put you through." + " " + FILLER.strip()
+    assert record.turns[-1].heard == "Of course, I'll put you through." + " " + Phrases().filler(0)
     assert record.turns[-1].tools[0]["ms"] >= 800
 
 

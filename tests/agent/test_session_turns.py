@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from agent.call import session, turn
+from agent.call import turn
 from agent.call.history import CUT
+from agent.conversations import Phrases
 from agent.sandbox.speech.tones import ToneVoice
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ async def test_a_silent_caller_is_asked_twice_and_then_let_go(rig: Rig, monkeypa
     assert (result.ended_by, result.verdict) == ("agent", "hangup")
     said = [exchange.agent for exchange in record.turns]
     assert said[0].startswith(GREETING)
-    assert said[1:] == [session.STILL_THERE, session.STILL_THERE, session.SILENT_GOODBYE]
-    assert record.turns[-1].heard == session.SILENT_GOODBYE, "the goodbye is heard to its end"
+    assert said[1:] == [Phrases().still_there, Phrases().still_there, Phrases().silent_goodbye]
+    assert record.turns[-1].heard == Phrases().silent_goodbye, "the goodbye is heard to its end"
     assert record.outcome == "silent"
     assert rig.llm.asked == []
 
@@ -117,7 +118,7 @@ async def test_an_answer_to_are_you_still_there_goes_on(rig: Rig, monkeypatch: p
     monkeypatch.setattr(turn, "SILENCE_MS", 500)
     result, record = await rig.call("wait: 800ms\nsay: My tap leaks\nhangup")
     assert result.failure == ""
-    assert [exchange.agent for exchange in record.turns][1] == session.STILL_THERE
+    assert [exchange.agent for exchange in record.turns][1] == Phrases().still_there
     assert "£65" in record.turns[2].agent
     assert [m["role"] for m in rig.llm.asked[-1]] == ["system", "assistant", "assistant", "user"]
 
@@ -127,7 +128,7 @@ async def test_a_call_that_is_too_long_is_ended_with_a_goodbye(a_rig: RigMaker) 
         object.__setattr__(rig.agent.settings, "max_call_seconds", 1)
         result, record = await rig.call("wait: 20s")
     assert (result.ended_by, result.verdict) == ("agent", "hangup")
-    assert record.turns[-1].heard == session.TOO_LONG
+    assert record.turns[-1].heard == Phrases().too_long
     assert 1.0 < record.seconds < 4.0
     assert rig.llm.asked == []
 

@@ -123,7 +123,7 @@ def test_schemas_are_openais_form_and_always_the_same_bytes() -> None:
         assert schema["type"] == "function"
         assert set(schema["function"]) == {"name", "description", "parameters"}
     names = [schema["function"]["name"] for schema in json.loads(first)]
-    assert names == ["create_booking", "transfer_to_human", "end_call"]
+    assert names == ["create_booking", "check_availability", "transfer_to_human", "end_call"]
 
 
 def test_every_standard_tool_acts() -> None:

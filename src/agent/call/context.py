@@ -26,6 +26,8 @@ ATTEMPT_SECONDS = 1.4
 PAUSE_SECONDS = 0.1
 MAX_ANSWER_BYTES = 64 * 1024
 
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
+_CONVERSATION = re.compile(r"[A-Za-z0-9_-]{0,64}")
 _EXTENSION = re.compile(r"[0-9A-Za-z*#+_.-]{1,40}")
 """What may reach the dialplan as an extension: nothing that its expressions would read as more."""
 
@@ -51,6 +53,10 @@ class CompanyContext:
     voice_id: str = ""
     """Empty for the agent's own default voice."""
     keyterms: tuple[str, ...] = ()
+    conversation: str = ""
+    """Name of a conversation that the agent has loaded; empty for its default one."""
+    language: str = ""
+    """A variant of the conversation's language, such as "en-IE"; empty for that itself."""
     recording: bool = True
     default_reason: str = ""
     """Why this is the default context: empty when the API answered."""
@@ -247,6 +253,19 @@ def _terms(value: object) -> tuple[str, ...]:
     return tuple(_filled(term) for term in value)
 
 
+def _conversation(value: object) -> str:
+    """A name, never a path: what is answered with is the agent's own to say."""
+    if not isinstance(value, str) or not _CONVERSATION.fullmatch(value):
+        raise ValueError
+    return value
+
+
+def _language(value: object) -> str:
+    if not isinstance(value, str) or (value and not _LANGUAGE.fullmatch(value)):
+        raise ValueError
+    return value
+
+
 _CHECKS = {
     "company_name": _filled,
     "trade_type": _filled,
@@ -260,5 +279,7 @@ _CHECKS = {
     "transfer_targets": _targets,
     "voice_id": _line,
     "keyterms": _terms,
+    "conversation": _conversation,
+    "language": _language,
     "recording": _flag,
 }

@@ -5,27 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import OrderedDict
-from datetime import datetime
 
-from agent.call.context import CompanyContext
 from agent.call.speech import Speech
 from agent.providers.base import Audio, ProviderError, TextToSpeech, Words
 
 KEPT = 256
 WAIT_S = 1.0  # a greeting that is being made is waited for so long before it is made again, as it is spoken
-
-
-def time_of_day(moment: datetime) -> str:
-    """Morning until noon, afternoon until six, then evening; the small hours are morning."""
-    return "morning" if moment.hour < 12 else "afternoon" if moment.hour < 18 else "evening"
-
-
-def greeting_text(company: CompanyContext, moment: datetime | None = None) -> str:
-    """What the caller hears first. A company's own greeting may hold `{time_of_day}`."""
-    part = time_of_day(moment or datetime.now(company.zone))
-    if company.greeting:
-        return company.greeting.replace("{time_of_day}", part)
-    return f"Hello, {company.company_name}, good {part}."
 
 
 class Greetings:
@@ -36,17 +21,16 @@ class Greetings:
         self._kept: OrderedDict[tuple[str, str], tuple[bytes, Words]] = OrderedDict()
         self._making: dict[tuple[str, str], asyncio.Task[tuple[bytes, Words]]] = {}
 
-    async def prepare(self, company: CompanyContext) -> None:
+    async def prepare(self, text: str, voice_id: str) -> None:
         """Have the audio ready before the call is answered. Raises `ProviderError`.
 
         It is made once, however many calls of one company come together: a vendor's contexts are few.
         """
-        await self._audio(company.voice_id, greeting_text(company))
+        await self._audio(voice_id, text)
 
-    async def say(self, speech: Speech, company: CompanyContext) -> str:
+    async def say(self, speech: Speech, text: str, voice_id: str) -> None:
         """Speak it; from memory, or as it is made."""
-        text = greeting_text(company)
-        key = company.voice_id, text
+        key = voice_id, text
         recorded = self._kept.get(key)
         if recorded is None and key in self._making:
             with contextlib.suppress(TimeoutError, ProviderError):
@@ -57,7 +41,6 @@ class Greetings:
         else:
             await speech.say(text)
         await speech.end()
-        return text
 
     async def _audio(self, voice_id: str, text: str) -> tuple[bytes, Words]:
         key = voice_id, text

@@ -12,6 +12,7 @@ from agent.call.clauses import ClauseSplitter
 from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.speech import Speech
+from agent.conversations import Phrases
 from agent.providers.base import LanguageModel, ProviderError, Text, ToolCall
 from agent.tools.registry import Effect, ToolContext, ToolRegistry, ToolResult
 
@@ -19,12 +20,8 @@ log = logging.getLogger(__name__)
 
 ROUNDS = 4  # text, tool, text, tool: more is a loop
 FILLER_S = 0.8
-FILLER = "Bear with me. "
-TROUBLE = "Bear with me, I'm having a small technical issue."
-GOODBYE = "Thanks for calling, goodbye."
 NOT_RUN = '{"error":"not run: the caller went on speaking"}'
 RUNNING = '{"status":"still running"}'
-TRANSFERRING = "I'll put you through now."
 
 
 class Reply:
@@ -45,12 +42,15 @@ class Reply:
         context: ToolContext,
         *,
         clock_ms: Callable[[], int],
+        phrases: Phrases,
         apology: str,
         on_result: Callable[[ToolResult], None],
         tool_tasks: set[asyncio.Task[ToolResult]],
     ) -> None:
         self._llm = llm
         self._tools = tools
+        self._phrases = phrases
+        self._fillers = 0
         self._history = history
         self._speech = speech
         self._turn = turn
@@ -84,7 +84,7 @@ class Reply:
             await self._run_tools(calls)
             if self._effect in ("end", "transfer"):
                 if not self._speech.text.strip():
-                    await self._say(GOODBYE if self._effect == "end" else TRANSFERRING)
+                    await self._say(self._phrases.goodbye if self._effect == "end" else self._phrases.transferring)
                 return
 
     async def _think(self) -> list[ToolCall]:
@@ -143,8 +143,10 @@ class Reply:
         try:
             done, _ = await asyncio.wait({running}, timeout=FILLER_S)
             if not done:
-                self._history.said_aside(FILLER)
-                await self._speech.say(FILLER)
+                filler = f"{self._phrases.filler(self._fillers)} "
+                self._fillers += 1
+                self._history.said_aside(filler)
+                await self._speech.say(filler)
                 await self._speech.pause()
             result = await asyncio.shield(running)
         except asyncio.CancelledError:

@@ -16,10 +16,11 @@ import aiohttp
 from agent.call.context import CompanyContext, ContextClient, default_context
 from agent.call.greeting import Greetings
 from agent.call.record import CallRecord, TurnRecord
+from agent.conversations import Conversations
 from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
 from agent.telephony import CallInfo, CallRegistry
-from agent.tools.registry import Endpoints, ToolRegistry
+from agent.tools.registry import Endpoints
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,9 @@ class Services:
     llm: LanguageModel
     tts: TextToSpeech
     greetings: Greetings
-    tools: ToolRegistry
+    conversations: Conversations
     http: aiohttp.ClientSession
     endpoints: Endpoints
-    prompt: str
     counters: Counter[str] = field(default_factory=Counter)
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
     """Told of each exchange that is over."""
@@ -93,7 +93,8 @@ class Preparation:
     async def _prepare_greeting(self) -> None:
         company = await self._context
         with contextlib.suppress(ProviderError):
-            await self._services.greetings.prepare(company)
+            conversation = self._services.conversations.of(company)
+            await self._services.greetings.prepare(conversation.greeting(company), conversation.voice_for(company))
 
 
 class Preparations:

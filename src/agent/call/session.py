@@ -14,16 +14,14 @@ import fastaudio
 from agent.call import turn as turns
 from agent.call.chronicle import Chronicle
 from agent.call.context import CompanyContext
-from agent.call.greeting import greeting_text
 from agent.call.history import History
 from agent.call.record import CallRecord, TurnRecord
-from agent.call.reply import TRANSFERRING, TROUBLE, Reply
+from agent.call.reply import Reply
 from agent.call.services import Preparation, Services
 from agent.call.speech import Speech
 from agent.call.turn import State, Turn
 from agent.call.uplink import Uplink
 from agent.ops.recording import record as record_call
-from agent.prompts import fill
 from agent.providers.base import ProviderError, SpeechToText, SttEvent, SttLost, Transcript, UtteranceEnd
 from agent.telephony import CallInfo, Verdict
 from agent.tools.registry import ToolContext, ToolResult
@@ -33,10 +31,6 @@ log = logging.getLogger(__name__)
 
 INBOX = 1024
 TRAIL_MS = 240  # the far end's jitter buffer plays the last word before the line goes
-STILL_THERE = "Are you still there?"
-SILENT_GOODBYE = "I can't hear you, so I'll let you go. Please call again. Goodbye."
-TOO_LONG = "I'm sorry, I have to end the call here. Goodbye."
-NOBODY = "Sorry, nobody can take the call just now, but I can book somebody in for you."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +63,9 @@ class Session:
         self._stt: SpeechToText | None = None
         self._history = History("")
         self._company: CompanyContext = CompanyContext()
+        self._conversation = services.conversations.default
+        self._phrases = self._conversation.phrases
+        self._voice_id = ""
         self._tool_context: ToolContext | None = None
         self._ending: Verdict | None = None
         self._failed = False
@@ -103,7 +100,10 @@ class Session:
     async def _open(self) -> None:
         self._company = await self._preparation.context(self._call.started_ns)
         self._log.answered_for(self._company)
-        self._history = History(fill(self._services.prompt, self._company))
+        self._conversation = self._services.conversations.of(self._company)
+        self._phrases = self._conversation.phrases_for(self._company)
+        self._voice_id = self._conversation.voice_for(self._company)
+        self._history = History(self._conversation.prompt(self._company))
         self._tool_context = ToolContext(
             call_uuid=str(self._call.uuid),
             company=self._company,
@@ -111,17 +111,19 @@ class Session:
             endpoints=self._services.endpoints,
             did_number=self._info.did,
             region=self._services.settings.default_region,
+            data_dir=self._services.settings.data_dir / "conversations" / self._conversation.name,
         )
         self._log.begin_exchange("")
-        self._speech = Speech(self._call, self._services.tts, self._company.voice_id)
+        self._speech = Speech(self._call, self._services.tts, self._voice_id)
         self._spawn(self._greet(self._speech), "greet")
         self._spawn(self._await_speech(self._speech), "await greeting")
 
     async def _greet(self, speech: Speech) -> None:
         self._history.agent_began()
-        self._history.agent_said(greeting_text(self._company))
+        text = self._conversation.greeting(self._company)
+        self._history.agent_said(text)
         with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):  # interrupted, or gone
-            await self._services.greetings.say(speech, self._company)
+            await self._services.greetings.say(speech, text, self._voice_id)
 
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
@@ -134,7 +136,7 @@ class Session:
                     item = await self._inbox.get()
             except TimeoutError:
                 if time.monotonic() >= limit and self._turn.state is not State.ENDING:
-                    await self._last_words(TOO_LONG, Verdict("hangup", reason="too_long"))
+                    await self._last_words(self._phrases.too_long, Verdict("hangup", reason="too_long"))
                     limit += 30  # for a goodbye that cannot be spoken
                 elif time.monotonic() >= limit:
                     self._hang_up(Verdict("hangup", reason="too_long"))
@@ -260,10 +262,10 @@ class Session:
         self._log.mark("dtmf", digit, at_ns=at_ns)
         targets = list(self._company.transfer_targets.values())
         if digit == "0" and targets and self._turn.state is not State.ENDING:
-            await self._last_words(TRANSFERRING, Verdict("transfer", targets[0], "dtmf"))
+            await self._last_words(self._phrases.transferring, Verdict("transfer", targets[0], "dtmf"))
         elif digit == "0" and self._turn.state is not State.ENDING:
             await self._interrupt()
-            await self._say(NOBODY)
+            await self._say(self._phrases.nobody_free)
 
     # -- what the turn machine wants ---------------------------------------------------------------------------------
 
@@ -288,10 +290,10 @@ class Session:
                     if self._stt is not None:
                         self._stt.finalize()
                 case turns.AskIfThere():
-                    await self._say(STILL_THERE)
+                    await self._say(self._phrases.still_there)
                 case turns.GiveUp():
                     self._log.outcome("silent")
-                    await self._last_words(SILENT_GOODBYE, Verdict("hangup", reason="silence"))
+                    await self._last_words(self._phrases.silent_goodbye, Verdict("hangup", reason="silence"))
 
     def _listen(self, preroll_ms: int) -> None:
         """Let the STT hear; one that is not connected yet hears all of it when it is."""
@@ -311,17 +313,18 @@ class Session:
 
     def _answer(self, exchange: TurnRecord) -> None:
         """Have the LLM answer what the history holds. It apologises once; a second failure in a row is the end."""
-        speech = self._speech = Speech(self._call, self._services.tts, self._company.voice_id)
+        speech = self._speech = Speech(self._call, self._services.tts, self._voice_id)
         assert self._tool_context is not None
         self._reply = Reply(
             self._services.llm,
-            self._services.tools,
+            self._conversation.tools,
             self._history,
             speech,
             exchange,
             self._tool_context,
             clock_ms=self._log.now_ms,
-            apology="" if self._unanswered else TROUBLE,
+            phrases=self._phrases,
+            apology="" if self._unanswered else self._phrases.trouble,
             on_result=self._tool_has_run,
             tool_tasks=self._tool_tasks,
         )
@@ -420,7 +423,7 @@ class Session:
         self._log.begin_exchange("")
         self._history.agent_began()
         self._history.agent_said(text)
-        speech = self._speech = Speech(self._call, self._services.tts, self._company.voice_id)
+        speech = self._speech = Speech(self._call, self._services.tts, self._voice_id)
         self._spawn(self._await_speech(speech), "await speech")
         await speech.say(text)
         await speech.end()
@@ -448,7 +451,7 @@ class Session:
             return
         await self._interrupt()
         self._begin_ending()
-        await self._say(TROUBLE)
+        await self._say(self._phrases.trouble)
 
     def _hang_up(self, verdict: Verdict) -> None:
         """The verdict first: the dialplan asks within milliseconds of the hangup."""

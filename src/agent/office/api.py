@@ -1,4 +1,4 @@
-"""The back office over HTTP: `POST /did_context` and `POST /create_booking`, JSON in and out.
+"""The back office over HTTP: `POST /did_context`, `/create_booking` and `/check_availability`, JSON in and out.
 
 Errors are JSON too: `{"error": "what is wrong"}`, with `"field"` where one field is to blame.
 """
@@ -8,11 +8,13 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast, get_args
 
 from aiohttp import web
 
+from agent.office.availability import Urgency
 from agent.office.store import IdempotencyConflict, NewBooking, OfficeStore
+from agent.tools.booking import normalise_postcode
 
 MAX_BODY_BYTES = 64 * 1024
 MAX_KEY_CHARS = 255
@@ -24,8 +26,8 @@ OPTIONAL = {"company_name": 200, "did_number": 64, "caller_id": 64, "phone": 64,
 def office_app(store: OfficeStore, *, api_key: str, context_api_key: str = "") -> web.Application:
     """Return the back office as an application: to be run alone, or mounted with `add_subapp`.
 
-    `api_key` is the `X-API-Key` that `create_booking` asks for; `did_context` asks for `context_api_key` where that
-    is not empty. The store stays the caller's, who closes it. Raises `ValueError` for an empty `api_key`.
+    `api_key` is the `X-API-Key` that bookings and availability ask for; `did_context` asks for `context_api_key` where
+    that is not empty. The store stays the caller's, who closes it. Raises `ValueError` for an empty `api_key`.
     """
     if not api_key:
         raise ValueError("the back office needs an API key, or anyone could book: set BOOKING_API_KEY")
@@ -33,6 +35,7 @@ def office_app(store: OfficeStore, *, api_key: str, context_api_key: str = "") -
     app = web.Application(client_max_size=MAX_BODY_BYTES, middlewares=[json_errors])
     app.router.add_post("/did_context", api.did_context)
     app.router.add_post("/create_booking", api.create_booking)
+    app.router.add_post("/check_availability", api.check_availability)
     return app
 
 
@@ -75,6 +78,22 @@ class _OfficeApi:
             raise _refuse(web.HTTPConflict, str(error)) from error
         answer = {"booking_id": booking.id, "status": "created" if is_new else "exists"}
         return web.json_response(answer, status=201 if is_new else 200)
+
+    async def check_availability(self, request: web.Request) -> web.Response:
+        _require_key(request, self._api_key)
+        body = await _json_object(request)
+        postcode = normalise_postcode(_text(body, "postcode", required=True, limit=REQUIRED["postcode"]))
+        if postcode is None:
+            raise _refuse(web.HTTPBadRequest, "postcode is no full UK postcode", "postcode")
+        urgency = _text(body, "urgency", required=True, limit=16)
+        if urgency not in get_args(Urgency):
+            raise _refuse(web.HTTPBadRequest, f"urgency must be one of {', '.join(get_args(Urgency))}", "urgency")
+        did, company = (
+            _text(body, name, required=False, limit=OPTIONAL[name]) for name in ("did_number", "company_name")
+        )
+        return web.json_response(
+            await self._store.availability(postcode, cast(Urgency, urgency), did=did, company_name=company)
+        )
 
 
 def _refuse(kind: type[web.HTTPError], message: str, field: str | None = None) -> web.HTTPError:

@@ -70,6 +70,14 @@ class Company(Base):
     transfer_targets: Mapped[dict[str, str]] = mapped_column(JSON, default=dict)
     """Name of a person or desk to an extension of the dialplan."""
     recording: Mapped[bool] = mapped_column(default=True)
+    conversation: Mapped[str] = mapped_column(String(64), default="")
+    """Name of a conversation that the agent has loaded; empty for its default one."""
+    language: Mapped[str] = mapped_column(String(16), default="")
+    """A variant of the conversation's language: "en-IE"; empty for that itself."""
+    areas: Mapped[list[str]] = mapped_column(JSON, default=list)
+    """Postcode areas or districts that are served: "SW", "M14"; empty for everywhere."""
+    crews: Mapped[int] = mapped_column(default=0)
+    """How many visits can be made at once; 0 where that is not limited."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
     numbers: Mapped[list[Number]] = relationship(back_populates="company", cascade="all, delete-orphan")

@@ -14,6 +14,8 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from agent.office import availability
+from agent.office.availability import Urgency
 from agent.office.database import create_engine, upgrade_engine
 from agent.office.models import Booking, Caller, Company, Number, utc_now
 from agent.telephony.numbers import is_phone_number, normalise_number
@@ -44,6 +46,10 @@ class NewCompany:
     keyterms: tuple[str, ...] = ()
     transfer_targets: Mapping[str, str] = field(default_factory=dict)
     recording: bool = True
+    conversation: str = ""
+    language: str = ""
+    areas: tuple[str, ...] = ()
+    crews: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +127,10 @@ class OfficeStore:
             company.keyterms = list(new.keyterms)
             company.transfer_targets = dict(new.transfer_targets)
             company.recording = new.recording
+            company.conversation = new.conversation
+            company.language = new.language
+            company.areas = list(new.areas)
+            company.crews = new.crews
             await session.flush()
             owned = {n.e164: n for n in await session.scalars(select(Number).where(Number.company_id == company.id))}
             for e164 in owned.keys() - numbers:
@@ -169,6 +179,8 @@ class OfficeStore:
             "voice_id": company.voice_id,
             "keyterms": company.keyterms,
             "recording": company.recording,
+            "conversation": company.conversation,
+            "language": company.language,
         }
 
     async def create_booking(self, new: NewBooking, *, idempotency_key: str | None = None) -> tuple[Booking, bool]:
@@ -198,6 +210,26 @@ class OfficeStore:
                 raise
             return self._same(earlier, new), False
 
+    async def availability(
+        self, postcode: str, urgency: Urgency, *, did: str = "", company_name: str = "", now: datetime | None = None
+    ) -> dict[str, Any]:
+        """Return whether the company of `did`, else of that name, can come to `postcode`, and how soon.
+
+        Of no known company, nothing is known that would keep it from coming.
+        """
+        moment = now or utc_now()
+        async with self._sessions() as session:
+            company = await self._company_of(session, did) or await self._company_named(session, company_name)
+            if company is None:
+                return availability.answer(postcode, urgency, areas=(), crews=0, booked=(), now=moment)
+            recent = moment - availability.LONGEST_WAIT - availability.VISIT
+            booked = await session.scalars(
+                select(Booking.created_at).where(Booking.company_id == company.id, Booking.created_at >= recent)
+            )
+            return availability.answer(
+                postcode, urgency, areas=company.areas, crews=company.crews, booked=booked, now=moment
+            )
+
     async def find_booking(self, booking_id: str) -> Booking | None:
         """Return the booking of that ID (in either case), or None."""
         async with self._sessions() as session:
@@ -216,6 +248,10 @@ class OfficeStore:
         if not e164:
             return None
         return await session.scalar(select(Company).join(Number).where(Number.e164 == e164))
+
+    @staticmethod
+    async def _company_named(session: AsyncSession, name: str) -> Company | None:
+        return await session.scalar(select(Company).where(Company.name == name)) if name else None
 
     @staticmethod
     async def _remember(session: AsyncSession, company_id: int, number: str, moment: datetime) -> bool:
@@ -245,6 +281,8 @@ class OfficeStore:
             "voice_id": "",
             "keyterms": [],
             "recording": True,
+            "conversation": "",
+            "language": "",
         }
 
     @staticmethod
@@ -259,8 +297,8 @@ class OfficeStore:
 
     async def _new_booking(self, session: AsyncSession, new: NewBooking, key: str | None) -> Booking:
         company = await self._company_of(session, new.did_number)
-        if company is None and new.company_name:
-            company = await session.scalar(select(Company).where(Company.name == new.company_name))
+        if company is None:
+            company = await self._company_named(session, new.company_name)
         return Booking(
             id="BK-" + "".join(secrets.choice(_CROCKFORD) for _ in range(8)),
             company_id=company.id if company else None,

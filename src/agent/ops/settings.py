@@ -43,9 +43,7 @@ class Settings(BaseSettings):
     deepgram_model: str = Field(
         "nova-3", description="Deepgram's model; `flux-general-en` or `flux-general-multi` hears where a turn ends"
     )
-    deepgram_keyterms: Words = Field(
-        ("postcode", "plumber", "electrician", "callout"), description="terms that the STT is to prefer"
-    )
+    deepgram_keyterms: Words = Field((), description="terms that the STT is to prefer, beside the conversation's own")
     deepgram_endpointing_ms: int = Field(300, ge=10, le=5000, description="silence that ends an utterance, ms")
     deepgram_utterance_end_ms: int = Field(1000, ge=1000, le=5000, description="UtteranceEnd's silence, ms")
     flux_eot_threshold: float = Field(
@@ -83,7 +81,7 @@ class Settings(BaseSettings):
         "auto",
         description="client of Deepgram and Cartesia; `auto`: picows where it is there, without a proxy",
     )
-    language: str = Field("en-GB", description="the language that is spoken")
+    language: str = Field("en-GB", description="the language of a conversation that names none")
     sample_rate: Literal[8000, 16000] = Field(
         8000, description="samples a second, both ways; for 16000 see Wideband in install-asterisk.md"
     )
@@ -91,8 +89,9 @@ class Settings(BaseSettings):
     # Business APIs: whole endpoints. Empty means the built-in back office.
     context_api_url: str = Field("", description="POST did_context; empty: the built-in back office")
     booking_api_url: str = Field("", description="POST create_booking; empty: the built-in back office")
+    availability_api_url: str = Field("", description="POST check_availability; empty: the built-in back office")
     context_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the context API")
-    booking_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the booking API")
+    booking_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the booking and availability APIs")
 
     # Where the agent listens.
     listen_host: str = Field("127.0.0.1", description="address of AudioSocket, FastAGI and HTTP")
@@ -117,7 +116,13 @@ class Settings(BaseSettings):
     record_calls: bool = Field(True, description="whether calls are recorded")
 
     # Conversation.
-    prompt_file: Path | None = Field(None, description="a system prompt instead of the packaged one")
+    conversation: str = Field(
+        "home_services",
+        min_length=1,
+        description="what the agent says and does: `home_services`, `dentist`, or a directory of files",
+    )
+    conversations_dir: Path | None = Field(None, description="directories of conversations that companies may name")
+    prompt_file: Path | None = Field(None, description="a system prompt instead of the conversation's `prompt.md`")
     default_timezone: str = Field("Europe/London", description="time zone of a company that names none")
     default_region: str = Field("GB", min_length=2, max_length=2, description="region of numbers without +")
 
@@ -211,7 +216,7 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
         return value.rstrip("/")
 
-    @field_validator("context_api_url", "booking_api_url")
+    @field_validator("context_api_url", "booking_api_url", "availability_api_url")
     @classmethod
     def _endpoint(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):

@@ -13,6 +13,7 @@ from typing import Any
 import aiohttp
 
 from agent.telephony.numbers import is_phone_number, normalise_number
+from agent.tools.api import post_json
 from agent.tools.registry import Tool, ToolContext, ToolResult
 
 log = logging.getLogger(__name__)
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 ATTEMPTS = 2
 ATTEMPT_SECONDS = 4.0
 PAUSE_SECONDS = 0.3
-MAX_ANSWER_BYTES = 64 * 1024
 
 # Outward code, then one digit and two letters; C, I, K, M, O and V are never in the inward code. "GIR 0AA" is the
 # one exception that is still valid. (Royal Mail, Programmers' Guide to PAF; BS 7666)
@@ -99,7 +99,12 @@ async def _post(booking: Mapping[str, str], key: str, context: ToolContext) -> T
     for attempt in range(1, ATTEMPTS + 1):
         try:
             async with asyncio.timeout(ATTEMPT_SECONDS):
-                status, answer = await _send(booking, key, context)
+                status, answer = await post_json(
+                    context.http,
+                    context.endpoints.booking_url,
+                    booking,
+                    {"X-API-Key": context.endpoints.booking_api_key, "Idempotency-Key": key},
+                )
         except TimeoutError:
             reason = "no answer in time"
         except (aiohttp.ClientError, OSError) as error:
@@ -117,21 +122,6 @@ async def _post(booking: Mapping[str, str], key: str, context: ToolContext) -> T
         "the booking system cannot be reached, so nothing is confirmed; apologise and do not say that it is",
         data={"unsent_booking": dict(booking), "idempotency_key": key, "reason": reason},
     )
-
-
-async def _send(booking: Mapping[str, str], key: str, context: ToolContext) -> tuple[int, Mapping[str, Any]]:
-    headers = {"X-API-Key": context.endpoints.booking_api_key, "Idempotency-Key": key}
-    async with context.http.post(context.endpoints.booking_url, json=booking, headers=headers) as response:
-        raw = bytearray()
-        async for chunk in response.content.iter_any():
-            raw += chunk
-            if len(raw) > MAX_ANSWER_BYTES:
-                raise aiohttp.ClientPayloadError("the answer is too long")
-        try:
-            answer = json.loads(raw)
-        except ValueError:
-            answer = {}
-        return response.status, answer if isinstance(answer, dict) else {}
 
 
 def _booked(booking: Mapping[str, str], answer: Mapping[str, Any]) -> ToolResult:

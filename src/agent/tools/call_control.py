@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from agent.tools.availability import CHECK_AVAILABILITY
 from agent.tools.booking import CREATE_BOOKING
 from agent.tools.registry import Tool, ToolContext, ToolRegistry, ToolResult
 
@@ -61,6 +62,12 @@ END_CALL = Tool(
 )
 
 
+STANDARD_TOOLS: Mapping[str, Tool] = {
+    tool.name: tool for tool in (CREATE_BOOKING, CHECK_AVAILABILITY, TRANSFER_TO_HUMAN, END_CALL)
+}
+"""The tools that come with the agent, by name."""
+
+
 def standard_tools() -> ToolRegistry:
-    """Return the tools that every agent has."""
-    return ToolRegistry([CREATE_BOOKING, TRANSFER_TO_HUMAN, END_CALL])
+    """Return all of them together."""
+    return ToolRegistry(STANDARD_TOOLS.values())

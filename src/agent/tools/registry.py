@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import aiohttp
@@ -55,6 +56,8 @@ class Endpoints:
 
     booking_url: str
     booking_api_key: str
+    availability_url: str = ""
+    """It has the booking API's key."""
 
 
 @dataclass(slots=True)
@@ -67,6 +70,8 @@ class ToolContext:
     endpoints: Endpoints
     did_number: str = ""
     region: str = "GB"
+    data_dir: Path | None = None
+    """Where a user's own tools may keep files; it need not exist yet."""
     bookings: dict[str, ToolResult] = field(default_factory=dict)
     """What was booked in this call, by idempotency key: asking again answers again, and books nothing."""
 
