@@ -380,7 +380,7 @@ def test_backchannels(text: str) -> None:
     assert is_backchannel(text)
 
 
-@pytest.mark.parametrize("text", ["", "no", "stop", "yeah yeah yeah", "yes but", "okay hold on", "..."])
+@pytest.mark.parametrize("text", ["", "no", "stop", "yes but", "okay hold on", "..."])
 def test_what_is_no_backchannel(text: str) -> None:
     assert not is_backchannel(text)
 

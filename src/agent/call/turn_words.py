@@ -34,6 +34,7 @@ class TurnWords:
     particles: Phrases
     moves: Phrases
     verbs: Phrases
+    verb_endings: tuple[str, ...]
     subjects: Phrases
     auxiliaries: Phrases
     question_words: Phrases
@@ -54,6 +55,9 @@ class TurnWords:
     requests: Phrases
     confirms: Phrases
     streets: Phrases
+    determiners: Phrases
+    strands: Phrases
+    either_or: Phrases
     likened: Phrases
     postcode_shapes: Phrases
     digits: Mapping[str, str]
@@ -87,6 +91,8 @@ def turn_words(own: Mapping[str, object], base: TurnWords | None = None) -> Turn
 def _read(name: str, value: object) -> object:
     if _KINDS[name] == Phrases:
         return _phrases(name, value)
+    if name == "verb_endings":
+        return tuple(sorted(_phrases(name, value)))
     if not isinstance(value, Mapping):
         raise ValueError(f"turn words: {name} is a table, not {value!r}")
     if name in ("letters", "loose_letters"):

@@ -1,20 +1,42 @@
-"""What the words alone tell of a turn: whether it sounds finished, and whether it only says "go on"."""
+"""What the words alone tell of a turn: whether it sounds finished, whether it only says "go on", or says "stop".
+
+The words may have Deepgram's punctuation and formatting, or none; an interim breaks off anywhere. Nothing here is
+learnt: what a phrase is comes from a file (`turn_words.py`), and what an answer should hold from the question
+(`asked.py`).
+"""
 
 from __future__ import annotations
 
 import enum
 import re
+from functools import lru_cache
 
-BACKCHANNELS = frozenset(
-    "mm mmm mhm mmhm hm hmm uh huh uhhuh mm-hm uh-huh yeah yep yes ok okay right sure alright".split()
+from agent.call.asked import (
+    Ask,
+    Asked,
+    Tokens,
+    ends,
+    holds,
+    sentences_of,
+    starts,
+    tokens_of,
+    understand,
+    without_end,
+    without_start,
 )
-BACKCHANNEL_WORDS = 2
+from agent.call.spelled import Form, Run, last_run, phone_limits, postcode_form
+from agent.call.turn_words import BRITISH, Phrases, TurnWords
 
-_OPENERS = frozenset("hello hi hey sorry well so um uh er oh".split())
-_HANGING = frozenset(
-    "a an the my your our his her their and or but so because to of at in on for with from by is are was it's that's "
-    "there's i i'm we we're it its um uh er number postcode name".split()
-)
+BACKCHANNEL_PHRASES = 3
+"""As many may follow one another and still only mean "go on"; the same one as often as it likes."""
+
+_TAIL = 400  # characters that are looked at
+_PAUSE_MARKS = (",", ";", ":", "-", "\N{EN DASH}", "\N{EM DASH}", "\N{HORIZONTAL ELLIPSIS}", "...")
+_STOP_MARKS = (".", "!")
+_SENTENCE_WORDS = 3  # with a verb among them they are a sentence
+_SHORT_ANSWER_WORDS = 4
+_SHORT_NUMBER = 4  # digits: the number of a house; more are not
+_HOUSE = re.compile(r"\d{1,4}[A-Z]?")
 
 
 class Completeness(enum.Enum):
@@ -30,24 +52,240 @@ class Completeness(enum.Enum):
     """It breaks off in mid-phrase."""
 
 
-def completeness(text: str, asked: str = "") -> Completeness:
-    """How complete `text` sounds as an answer to what the agent `asked` last."""
-    words = re.findall(r"[\w'-]+", text.lower())
-    if not words or text.rstrip().endswith((",", ";", ":", "-", "…", "...")):
-        return Completeness.INCOMPLETE
-    if all(word in _OPENERS for word in words):
-        return Completeness.INCOMPLETE
-    if words[-1] in _HANGING and not text.rstrip().endswith("?"):
-        return Completeness.INCOMPLETE
-    return Completeness.COMPLETE if text.rstrip().endswith((".", "?", "!")) else Completeness.UNSURE
+_BARE, _COMPLETE, _UNSURE, _INCOMPLETE = Completeness
 
 
-def is_backchannel(text: str) -> bool:
-    """Whether it only says "go on": one or two words such as "mm-hm" or "yeah"."""
-    words = re.findall(r"[\w'-]+", text.lower())
-    return 0 < len(words) <= BACKCHANNEL_WORDS and all(word in BACKCHANNELS for word in words)
+def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Completeness:
+    """How complete `text` sounds as an answer to what the agent `asked` last; `words` are the language's."""
+    text = text.strip()[-_TAIL:]
+    spoken = tokens_of(text)
+    if not spoken or spoken[-1] in words.hesitations:
+        return _INCOMPLETE
+    want = understand(asked[-_TAIL:], words)
+    tokens = [one for one in spoken if one not in words.hesitations]
+    spelled = _of_spelled(without_end(tokens, words.courtesies), want, words)
+    if spelled is not None:
+        return spelled
+    if text.endswith("?"):
+        return _UNSURE if tokens[-1] in words.determiners else _COMPLETE
+    if text.endswith(_PAUSE_MARKS):
+        return _INCOMPLETE
+    last = [one for one in tokens_of(sentences_of(text)[-1]) if one not in words.hesitations]
+    judged = _of_sentence(last or tokens, text.endswith(_STOP_MARKS), want, words)
+    if judged is None:  # nothing but a greeting or a courtesy
+        if not without_end(last, words.courtesies):
+            return _COMPLETE
+        before = len(last) < len(tokens) and starts(tokens, words.openers) < len(tokens) - len(last)
+        return _COMPLETE if before else _UNSURE if want.wants & Ask.YES_NO else _INCOMPLETE
+    return judged
 
 
-def same_words(one: str, other: str) -> bool:
-    """Whether two texts differ in nothing but case, punctuation and spaces, as an interim and its final may."""
-    return re.findall(r"\w+", one.lower()) == re.findall(r"\w+", other.lower())
+def is_backchannel(text: str, words: TurnWords = BRITISH) -> bool:
+    """Whether it only says "go on": up to three phrases such as "mm-hm" or "I see", or one again and again."""
+    if text.rstrip().endswith("?"):
+        return False
+    tokens: Tokens = tokens_of(text)
+    said = []
+    while tokens:
+        count = starts(tokens, words.backchannels)
+        if count == 0:
+            return False
+        said.append(" ".join(tokens[:count]))
+        tokens = tokens[count:]
+    return 0 < len(said) <= BACKCHANNEL_PHRASES or len(set(said)) == 1
+
+
+def interrupts_at_once(text: str, words: TurnWords = BRITISH) -> bool:
+    """Whether it bids the agent stop, however short it is: "stop", "hang on", "no", or a question ("hello?")."""
+    if is_backchannel(text, words):
+        return False
+    tokens = without_start(tokens_of(text), words.hesitations)
+    if not tokens:
+        return False
+    if text.rstrip().endswith("?") and not is_backchannel(text.rstrip("? "), words):
+        return True
+    begun = starts(tokens, words.stops)
+    while begun == 0 and (lead := starts(tokens, words.openers | words.backchannels | words.joins)):
+        tokens = tokens[lead:]
+        begun = starts(tokens, words.stops)
+    return begun > 0
+
+
+# ---- what is spelled out --------------------------------------------------------------------------------------------
+
+
+def _of_spelled(tokens: Tokens, want: Asked, words: TurnWords) -> Completeness | None:
+    """Judge what ends in letters or digits that were asked for, or look like it; None for all else."""
+    run = last_run(tokens, words)
+    if run is None:
+        return None
+    before = tokens[: run.start]
+    alone = all(one in _fillers(words) for one in before)
+    code = bool(want.wants & Ask.POSTCODE) or holds(before, words.asks_postcode)
+    if _HOUSE.fullmatch(run.characters) and alone and want.wants & Ask.HOUSE_NUMBER and not want.wants & Ask.ADDRESS:
+        return _BARE
+    if run.number and not (code and not want.wants & Ask.PHONE):
+        return _of_number(run, before, alone, want, words)
+    if not run.characters or (run.dangling and (code or alone)):
+        return _INCOMPLETE if code or alone else None
+    if want.wants & Ask.NAME and not code and run.characters.isalpha():
+        return _of_spelled_name(run, before, words)
+    return _of_postcode(run, code, alone, want, words)
+
+
+def _of_postcode(run: Run, code: bool, alone: bool, want: Asked, words: TurnWords) -> Completeness | None:
+    form = postcode_form(run.characters, words)
+    if form is Form.WHOLE:
+        return _BARE if alone else _COMPLETE
+    mixed = alone and not run.characters.isalpha() and len(run.characters) > 1
+    if not code and not mixed:
+        return None
+    if form in (Form.FIRST_HALF, Form.SECOND_HALF) and want.wants & Ask.PART:
+        return _BARE
+    if form in (Form.FIRST_HALF, Form.CUT_SHORT):
+        return _INCOMPLETE
+    return _UNSURE if code or form is Form.SECOND_HALF else None
+
+
+def _of_spelled_name(run: Run, before: Tokens, words: TurnWords) -> Completeness | None:
+    """A name that is spelled after it was said is whole when all its letters came."""
+    if len(run.characters) < 2:
+        return None
+    name = before[-1].upper() if before else ""
+    if name == run.characters:
+        return _BARE
+    return _INCOMPLETE if name.startswith(run.characters) else _UNSURE
+
+
+def _of_number(run: Run, before: Tokens, alone: bool, want: Asked, words: TurnWords) -> Completeness | None:
+    wants, count = want.wants, len(run.number.lstrip("+"))
+    if want.digits:
+        return _INCOMPLETE if run.dangling or count < want.digits else _BARE
+    announced = holds(before, words.asks_phone) or ends(before[:-1], words.announced) > 0
+    long = count >= _SHORT_NUMBER and run.number[0] in "0+"
+    if (wants & Ask.PHONE and (alone or count >= _SHORT_NUMBER)) or announced or long:
+        least, most = phone_limits(run.number, words.phone_lengths)
+        if run.dangling or count < least:
+            return _INCOMPLETE
+        return _UNSURE if count < most else _BARE
+    if run.dangling:
+        return _INCOMPLETE
+    return _INCOMPLETE if count <= _SHORT_NUMBER and alone and wants & Ask.ADDRESS else None
+
+
+@lru_cache(maxsize=16)
+def _fillers(words: TurnWords) -> Phrases:
+    """Words that a code may come after and still be all that the turn says."""
+    phrases = words.openers | words.yes | words.no | words.announced | words.asks_postcode | words.joins
+    said = frozenset(word for phrase in phrases for word in phrase.split())
+    return said | frozenset(word for word in words.hanging if " " not in word)
+
+
+# ---- what is said ---------------------------------------------------------------------------------------------------
+
+
+def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -> Completeness | None:
+    """Judge a sentence; `stopped`: it has a full stop. None when it is a greeting or a courtesy alone."""
+    if " ".join(tokens) in words.whole:
+        return _COMPLETE
+    core = without_end(tokens, words.courtesies)
+    if want.wants & Ask.CHOICE and core and core[-1] in want.tokens - words.hanging:
+        return _COMPLETE
+    core = without_start(core, words.openers)
+    bare = _of_yes_or_no(core or tokens, stopped, want, words)
+    if bare is not None:
+        return bare
+    if not core:
+        return None
+    polite = len(core) < len(tokens) and core[-1] != tokens[-1]  # what has a "please" behind it does not hang
+    if " ".join(core) in words.whole:
+        return _COMPLETE
+    if not polite and _hangs(core, words):
+        return _INCOMPLETE
+    short = _of_short_answer(core, want, words)
+    if short is not None:
+        return short
+    core = without_end(core, words.tags) or core
+    if core[-1] in words.particles and not stopped:
+        moved = any(one in words.moves for one in core[-4:-1])
+        return _COMPLETE if moved and len(core) >= _SENTENCE_WORDS else _UNSURE
+    if stopped and len(core) > 1:
+        return _COMPLETE
+    if len(core) == 2:
+        return _COMPLETE if "'" in core[0] and _is_verb(core[1], words) else _UNSURE
+    clause = len(core) >= _SENTENCE_WORDS and any(_is_verb(one, words) for one in core)
+    return _COMPLETE if clause else _UNSURE
+
+
+def _is_verb(word: str, words: TurnWords) -> bool:
+    """Whether it may be one, alone or with a pronoun: "leaks", "leaking", "it's"."""
+    return word in words.verbs or "'" in word or word.endswith(words.verb_endings)
+
+
+def _of_yes_or_no(core: Tokens, stopped: bool, want: Asked, words: TurnWords) -> Completeness | None:
+    """Judge what is made of a yes or a no, with "it is" behind it or without."""
+    agrees = refuses = False
+    rest = core
+    while count := starts(rest, words.yes | words.no):
+        phrase = " ".join(rest[:count])
+        agrees |= phrase in words.yes
+        refuses |= phrase in words.no
+        rest = rest[count:]
+    asked = want.wants & (Ask.YES_NO | Ask.CHOICE)
+    if rest:
+        echo = len(rest) == 2 and rest[0] in words.subjects and rest[1] in words.auxiliaries
+        if not echo or not (asked or ((agrees or refuses) and stopped)):
+            return None
+        return _BARE if agrees or refuses or stopped else _UNSURE
+    if want.wants & Ask.MORE:
+        return _BARE if refuses else _INCOMPLETE
+    if want.wants & Ask.CHOICE:
+        return _UNSURE
+    if want.wants & Ask.OPEN:
+        return _UNSURE if refuses else _INCOMPLETE
+    return _BARE
+
+
+def _hangs(core: Tokens, words: TurnWords) -> bool:
+    """Whether it breaks off: what it ends with wants more."""
+    if ends(core, words.endings):
+        return False
+    plain = without_start(core, words.joins | words.openers | words.yes | words.no)
+    questions = bool(plain) and plain[0] in words.question_words
+    count = ends(core, words.hanging)
+    if count:
+        whole_question = (
+            questions
+            and len(plain) > count + 1
+            and (
+                count > 1  # "what time is it", "what can I do"
+                or (core[-2] in words.subjects and core[-1] in words.auxiliaries)
+                or core[-1] in words.strands
+            )
+        )
+        return not whole_question
+    if len(plain) == 1 and plain[0] in words.particles:
+        return True
+    if core[-1] in words.auxiliaries and len(core) > 1 and core[-2] in words.subjects:
+        return not questions
+    if ends(core, words.announced):
+        return not any(_is_verb(one, words) for one in core)
+    return len(core) <= _SENTENCE_WORDS and ends(core, words.tags) == len(plain)
+
+
+def _of_short_answer(core: Tokens, want: Asked, words: TurnWords) -> Completeness | None:
+    """Judge a few words by what was asked for; None where that does not tell."""
+    wants = want.wants
+    plain = without_start(core, words.yes | words.no | words.openers | words.joins)
+    if wants & Ask.NAME:
+        name = without_start(plain, words.introductions)
+        if len(name) == 1:
+            return _BARE if wants & Ask.ONE_NAME and not wants & Ask.FULL_NAME else _UNSURE
+        named = without_start(name, words.titles)
+        if len(name) > 1 and len(named) <= 2 and not any(_is_verb(one, words) or one in words.hanging for one in named):
+            return _BARE
+    if wants & Ask.ADDRESS and any(one in words.streets for one in core[-3:]):
+        return _UNSURE if wants & Ask.POSTCODE or len(plain) == 1 else _COMPLETE
+    if wants & Ask.TIME and len(plain) <= _SHORT_ANSWER_WORDS:
+        return _COMPLETE
+    return None
