@@ -81,9 +81,7 @@ class Server:
 
     def core_idle_ns(self) -> int:
         """Time in which the server's core had nothing to do, of anyone; counted in 10 ms."""
-        lines = Path("/proc/stat").read_text().splitlines()
-        fields = next(line.split() for line in lines if line.startswith(f"cpu{self.core} "))
-        return (int(fields[4]) + int(fields[5])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # idle, waiting for a disk
+        return core_idle_ns(self.core)
 
     def resident_bytes(self) -> int:
         """Memory of the process that is in RAM."""
@@ -100,6 +98,13 @@ class Server:
         out, _ = self.process.communicate(timeout=START_S)
         counted: dict[str, Any] = json.loads(out)
         return counted
+
+
+def core_idle_ns(core: int) -> int:
+    """Time in which a core had nothing to do, of anyone; counted in 10 ms."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    fields = next(line.split() for line in lines if line.startswith(f"cpu{core} "))
+    return (int(fields[4]) + int(fields[5])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")  # idle, waiting for a disk
 
 
 @contextlib.contextmanager

@@ -1,0 +1,50 @@
+"""The emulated vendors of a run, as cheap as they come, without limits of number.
+
+    python -m benchmarks.agent.vendors [CERTIFICATE]
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Any
+
+from agent.sandbox import Sandbox, SandboxConfig
+from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
+from benchmarks.agent.child import serve_questions
+from benchmarks.agent.lag import Lag
+
+MANY = 1_000_000_000
+
+
+async def main() -> None:
+    """Serve until standard input ends."""
+    config = SandboxConfig(
+        engines="script",
+        certificate=Path(sys.argv[1]) if len(sys.argv) > 1 else None,
+        deepgram=DeepgramConfig(max_streams=MANY, final_latency=50.0),
+        groq=GroqConfig(requests_per_minute=MANY, tokens_per_minute=MANY),
+        cartesia=CartesiaConfig(max_contexts=MANY, max_sockets=MANY, first_audio=60.0),
+    )
+    async with Sandbox(config) as sandbox:
+        lag = Lag()
+
+        async def answer(question: str) -> dict[str, Any]:
+            if question == "mark":
+                lag.mark()
+                for control in (sandbox.deepgram, sandbox.groq, sandbox.cartesia):
+                    control.counters.clear()
+            return {
+                "lag": lag.tell(),
+                "deepgram": dict(sandbox.deepgram.counters),
+                "groq": dict(sandbox.groq.counters),
+                "cartesia": dict(sandbox.cartesia.counters),
+            }
+
+        urls = {"deepgram": sandbox.deepgram_url, "groq": sandbox.groq_url, "cartesia": sandbox.cartesia_url}
+        await serve_questions(urls, answer)
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
