@@ -26,7 +26,7 @@ except ImportError as error:  # pragma: no cover - what a source tree without a 
     ) from error
 
 from fastaudio.call import Call, Event, EventKind, Played, Utterance
-from fastaudio.capture import Batch, CaptureStream
+from fastaudio.capture import Batch, CaptureReader, CaptureStream
 from fastaudio.detector import BargeInDetector
 from fastaudio.engine import Engine
 from fastaudio.errors import EngineBusy, EngineClosed, FastAudioError, ProtocolError, StaleGeneration
@@ -41,6 +41,7 @@ __all__ = [
     "Batch",
     "Call",
     "CallOptions",
+    "CaptureReader",
     "CaptureStream",
     "Engine",
     "EngineBusy",

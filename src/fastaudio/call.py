@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastaudio import _core
-from fastaudio.capture import CaptureStream
+from fastaudio.capture import CaptureReader, CaptureStream
 from fastaudio.errors import EngineClosed, StaleGeneration
 from fastaudio.options import TICK_MS, BargeInOptions
 
@@ -203,6 +203,10 @@ class Call:
         self._ask_capture()
         return stream
 
+    def capture_reader(self, *, preroll_ms: int = 0, sent: bool = False) -> CaptureReader:
+        """Read the same in a thread and at times of one's own: for what need not be quick, such as a recording."""
+        return CaptureReader(self, preroll_ms=preroll_ms, sent=sent)
+
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Call `listener` with each event, on the event loop. It must not block.
 
@@ -287,14 +291,25 @@ class Call:
         if wanted and not self.ended:
             self.core.ask_capture(min(wanted))
 
+    def _captured(self) -> None:
+        """Wake those whose batch is whole, and ask for those whose is not; who is woken asks for itself."""
+        ready = self.core.captured()
+        waiting = 0
+        for stream in self._streams:
+            wanted = stream.wanted_block
+            if wanted <= ready:
+                stream.wake()
+            elif not waiting or wanted < waiting:
+                waiting = wanted
+        if waiting and not self.ended:
+            self.core.ask_capture(waiting)
+
     def _close_stream(self, stream: CaptureStream) -> None:
         self._streams.discard(stream)
 
     def _dispatch(self, kind: EventKind, generation: int, value: int, position: int, time_ns: int) -> None:
         if kind is EventKind.CAPTURE:
-            for stream in self._streams:
-                stream.wake()
-            self._ask_capture()
+            self._captured()
             return
         if kind is EventKind.SPACE:
             self._space.set()

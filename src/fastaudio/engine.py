@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DRAIN_BATCH = 512
+_KINDS = {kind.value: kind for kind in EventKind}
 
 
 class Engine:
@@ -192,7 +193,7 @@ class Engine:
 
     def _dispatch(self, events: list[tuple[int, int, int, int, int, int]]) -> None:
         for number, call_id, generation, value, position, time_ns in events:
-            kind = EventKind(number)
+            kind = _KINDS[number]
             if kind is EventKind.STARTED:
                 call = self.calls[call_id] = Call(self, self._spare.pop(call_id), time_ns)
                 if self._confirmer is not None:
