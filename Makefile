@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-c test-asterisk bench fuzz gates chaos build clean
+.PHONY: help demo test lint test-c test-asterisk bench bench-latency fuzz gates chaos build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -53,6 +53,9 @@ bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON 
 	@$(BIN)/python -m benchmarks.stalls
 	@$(BIN)/python -m benchmarks.pacing
 	@$(BIN)/python -m benchmarks.density
+
+bench-latency: $(VENV)/.tools ## How long a caller waits, four ways, and how often the caller is cut short (15 minutes)
+	@$(BIN)/python -m benchmarks.latency
 
 build: $(VENV)/.tools ## A wheel, in dist/
 	@$(BIN)/python -m build --wheel --outdir dist
