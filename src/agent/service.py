@@ -26,6 +26,7 @@ from agent.call.greeting import Greetings
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
 from agent.call.session import Session
+from agent.call.turn import TurnTaking
 from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
@@ -42,6 +43,8 @@ from agent.tools.registry import Endpoints
 log = logging.getLogger(__name__)
 
 GRACE_S = 30.0
+LISTENING_STOP_MS = 100
+"""Local silence after which the caller seems to have finished: time to ask the STT for the words, and to think."""
 KEEP_ALIVE_S = 120.0  # a turn must not pay for a new connection to the LLM
 SWEEP_S = 60.0
 
@@ -162,6 +165,7 @@ class Agent:
                 office_key,
                 settings.availability_api_url or f"{office_url}/check_availability",
             ),
+            turn_taking=TurnTaking(drafts=settings.early_answers),
             on_turn=self._on_turn,
         )
         self.preparations = Preparations(self.services)
@@ -216,6 +220,7 @@ class Agent:
             rate=settings.sample_rate,
             lead_frames=settings.playback_lead_frames,
             detector=settings.barge_in_detector,
+            stop_ms=LISTENING_STOP_MS,
             barge_in=fastaudio.BargeInOptions(
                 rms=settings.barge_in_rms,
                 ms=settings.barge_in_ms,

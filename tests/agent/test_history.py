@@ -96,25 +96,28 @@ def test_spaces_do_not_count(history: History) -> None:
     assert contents(history)[-1] == "One two three four" + CUT
 
 
-def test_withdrawing_a_turn_gives_its_words_back(history: History) -> None:
-    before = history.messages()[:-1]
-    history.agent_said("We can")
-    assert history.withdraw() == "My tap is leaking."
-    assert history.messages() == before
-
-
-def test_a_turn_in_which_a_tool_ran_stays(history: History) -> None:
-    two_parts(history)
+def test_what_is_thought_in_a_branch_leaves_no_trace(history: History) -> None:
     before = history.messages()
-    assert history.withdraw() is None
+    branch = history.branch()
+    branch.caller_said("my tap is leaking")
+    branch.agent_said("Oh dear.")
+    branch.caller_meant("My tap is leaking.")
     assert history.messages() == before
+    assert branch.messages() == [
+        *before,
+        {"role": "user", "content": "My tap is leaking."},
+        {"role": "assistant", "content": "Oh dear."},
+    ]
 
 
-def test_what_the_agent_began_is_not_withdrawn(history: History) -> None:
-    history.agent_began()
-    history.agent_said("Are you still there?")
-    assert history.withdraw() is None
-    assert contents(history)[-1] == "Are you still there?"
+def test_a_branch_is_cut_like_the_history(history: History) -> None:
+    branch = history.branch()
+    branch.caller_said("How much?")
+    branch.said_aside("Bear with me.")
+    branch.agent_said("It is sixty five pounds.")
+    branch.cut("Bear with me. It is")
+    assert branch.messages()[-1]["content"] == "It is" + CUT
+    assert history.messages() == history.branch().messages()
 
 
 def test_a_tool_that_finished_late_amends_its_own_answer(history: History) -> None:
@@ -133,7 +136,7 @@ STEPS = st.lists(
         st.tuples(st.just("agent"), st.sampled_from(["one two three", "", "four, five."])),
         st.tuples(st.just("tool"), st.sampled_from(["", "let me see "])),
         st.tuples(st.just("cut"), st.sampled_from(["", "one", "one two", "let me see four"])),
-        st.tuples(st.just("withdraw"), st.just("")),
+        st.tuples(st.just("branch"), st.just("")),
         st.tuples(st.just("began"), st.just("")),
     ),
     max_size=25,
@@ -163,6 +166,6 @@ def test_each_tool_call_stays_answered_exactly_once(steps: list[tuple[str, str]]
             case "began":
                 history.agent_began()
             case _:
-                history.withdraw()
+                history = history.branch()
         assert answered_once(history.messages())
         assert history.messages()[0]["role"] == "system"

@@ -74,6 +74,9 @@ class Bench:
         self.results: list[ToolResult] = []
         self.ran: list[str] = []
         self.tool_tasks: set[asyncio.Task[ToolResult]] = set()
+        self.certain = asyncio.Event()
+        self.certain.set()
+        self.acts = 0
 
         async def look(arguments: Any, context: ToolContext) -> ToolResult:
             self.ran.append("look")
@@ -97,9 +100,14 @@ class Bench:
             clock_ms=lambda: 42,
             phrases=PHRASES,
             apology=PHRASES.trouble,
-            on_result=self.results.append,
+            certain=self.certain,
+            on_act=self._on_act,
+            on_result=lambda _name, result: self.results.append(result),
             tool_tasks=self.tool_tasks,
         )
+
+    def _on_act(self) -> None:
+        self.acts += 1
 
     def answers(self) -> dict[str, Any]:
         """What each tool call was answered; fails when a call has none, or more than one."""
@@ -202,3 +210,26 @@ async def test_cut_short_while_a_tool_runs_it_runs_on_and_its_answer_is_amended(
     assert bench.answers()["c1"] == {"found": 1}
     assert bench.ran == ["look"], "what was not begun is not done any more"
     assert len(bench.results) == 1
+
+
+async def test_no_tool_runs_before_the_callers_turn_is_certain() -> None:
+    bench = Bench(ScriptedLlm([call("look"), call("look", 2)], [Text("Found.")]))
+    bench.certain.clear()
+    running = asyncio.create_task(bench.reply.run())
+    await asyncio.sleep(0.02)
+    assert (bench.ran, bench.acts) == ([], 0)
+    bench.certain.set()
+    await running
+    assert (bench.ran, bench.acts, len(bench.results)) == (["look", "look"], 2, 2)
+
+
+async def test_thrown_away_before_it_is_certain_it_runs_no_tool() -> None:
+    bench = Bench(ScriptedLlm([call("end")]))
+    bench.certain.clear()
+    running = asyncio.create_task(bench.reply.run())
+    await asyncio.sleep(0.02)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    bench.certain.set()
+    await asyncio.sleep(0.02)
+    assert (bench.ran, bench.acts, bench.results) == ([], 0, [])

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from agent.call import turn
 from agent.call.history import CUT
+from agent.call.turn import TurnTaking
 from agent.conversations import Phrases
 from agent.sandbox.speech.tones import ToneVoice
 
@@ -102,8 +102,8 @@ async def test_a_caller_who_goes_on_is_answered_once(rig: Rig, tmp_path: Path) -
     assert "flush" not in [mark.what for mark in record.marks], "nothing of the first answer was heard"
 
 
-async def test_a_silent_caller_is_asked_twice_and_then_let_go(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "SILENCE_MS", 500)
+async def test_a_silent_caller_is_asked_twice_and_then_let_go(rig: Rig) -> None:
+    rig.agent.services.turn_taking = TurnTaking(silence_ms=500)
     result, record = await rig.call("wait: 20s", rig.plan(quiet_s=0.2))
     assert (result.ended_by, result.verdict) == ("agent", "hangup")
     said = [exchange.agent for exchange in record.turns]
@@ -114,8 +114,8 @@ async def test_a_silent_caller_is_asked_twice_and_then_let_go(rig: Rig, monkeypa
     assert rig.llm.asked == []
 
 
-async def test_an_answer_to_are_you_still_there_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn, "SILENCE_MS", 500)
+async def test_an_answer_to_are_you_still_there_goes_on(rig: Rig) -> None:
+    rig.agent.services.turn_taking = TurnTaking(silence_ms=500)
     result, record = await rig.call("wait: 800ms\nsay: My tap leaks\nhangup")
     assert result.failure == ""
     assert [exchange.agent for exchange in record.turns][1] == Phrases().still_there

@@ -52,17 +52,34 @@ class Chronicle:
         """Note that something happened, now or at a time of CLOCK_MONOTONIC."""
         self.record.mark(self.now_ms() if at_ns is None else self.at_ms(at_ns), what, detail)
 
-    def begin_exchange(self, caller: str) -> TurnRecord:
-        """The caller has said something that is answered now; nothing when the agent speaks by itself."""
-        self._exchange = TurnRecord(caller=caller, start_ms=self.now_ms())
-        self.record.turns.append(self._exchange)
-        return self._exchange
+    def begin_exchange(self) -> None:
+        """The agent speaks by itself."""
+        self.adopt(TurnRecord(caller="", start_ms=self.now_ms()))
 
-    def withdraw_exchange(self) -> None:
+    def adopt(self, exchange: TurnRecord) -> None:
+        """The caller has said something that is answered now; doing it again changes nothing."""
+        if self._exchange is not exchange:
+            self._exchange = exchange
+            self.record.turns.append(exchange)
+
+    def withdraw_exchange(self, exchange: TurnRecord) -> None:
         """The caller went on: this was no exchange."""
-        if self._exchange is not None and self._exchange in self.record.turns:
-            self.record.turns.remove(self._exchange)
-        self._exchange = None
+        if exchange in self.record.turns:
+            self.record.turns.remove(exchange)
+        if self._exchange is exchange:
+            self._exchange = None
+
+    def thought(self, *, early: bool) -> None:
+        """An answer is thought of."""
+        self.record.early_answers["begun"] += early
+
+    def used(self, *, early: bool) -> None:
+        """It is heard."""
+        self.record.early_answers["used"] += early
+
+    def thrown_away(self, *, early: bool) -> None:
+        """Nothing of it was heard."""
+        self.record.early_answers["thrown_away"] += early
 
     def interrupted(self) -> None:
         """The caller interrupts the agent in this exchange."""

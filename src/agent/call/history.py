@@ -17,6 +17,12 @@ class History:
         self._turn = 1  # index of the first message of the current turn
         self._asides: list[tuple[int, str]] = []  # words that no message holds, and before which message they were said
 
+    def branch(self) -> History:
+        """A copy to think in: what is said in it is said here only when it takes the place of this one."""
+        copy = History("")
+        copy._messages, copy._turn, copy._asides = list(self._messages), self._turn, list(self._asides)
+        return copy
+
     def messages(self) -> list[Message]:
         """The messages in OpenAI's format."""
         return list(self._messages)
@@ -25,6 +31,11 @@ class History:
         """A turn of the caller begins the next exchange."""
         self._turn = len(self._messages)
         self._messages.append({"role": "user", "content": text})
+
+    def caller_meant(self, text: str) -> None:
+        """The words of the caller's turn, now that they are final."""
+        if self._turn < len(self._messages) and self._messages[self._turn]["role"] == "user":
+            self._messages[self._turn] = {"role": "user", "content": text}
 
     def agent_began(self) -> None:
         """The agent speaks without being asked: the greeting, or a question into the silence."""
@@ -70,14 +81,6 @@ class History:
                 continue
             self._messages[index] = {**message, "content": text[: max(0, left)].rstrip() + CUT}
             left = 0
-
-    def withdraw(self) -> str | None:
-        """Undo the caller's turn, which went on: the text of it, or None when a tool has run in it and it must stay."""
-        turn = self._messages[self._turn :]
-        if not turn or turn[0]["role"] != "user" or any(message["role"] == "tool" for message in turn):
-            return None
-        del self._messages[self._turn :]
-        return str(turn[0]["content"])
 
 
 def _plain(text: str) -> str:

@@ -128,6 +128,8 @@ class CallRecord:
     booking_id: str = ""
     turns: list[TurnRecord] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    early_answers: dict[str, int] = field(default_factory=lambda: {"begun": 0, "used": 0, "thrown_away": 0})
+    """What thinking early took: the last one counts requests to the LLM and the TTS that came to nothing."""
     media: dict[str, int] = field(default_factory=dict)
     vendors: dict[str, dict[str, int]] = field(default_factory=dict)
     recording: str = ""

@@ -27,7 +27,9 @@ RUNNING = '{"status":"still running"}'
 class Reply:
     """Makes one answer.
 
-    `on_result` hears of each tool that has run, at once, also of one that ran on while the caller went on speaking.
+    Nothing that it does is let out before `certain` is set: no audio (that is for the speech), and no tool. `on_act`
+    is told when tools are about to run, `on_result` of each that has run, with its name, at once, also of one that ran
+    on while the caller went on speaking.
     `tool_tasks` holds the tools that are running, for the session to wait for at the end. `failed` tells that the LLM
     broke off or gave no answer, `unanswered` that not a word came of it. `apology` is said then, if anything.
     """
@@ -44,7 +46,9 @@ class Reply:
         clock_ms: Callable[[], int],
         phrases: Phrases,
         apology: str,
-        on_result: Callable[[ToolResult], None],
+        certain: asyncio.Event,
+        on_act: Callable[[], None],
+        on_result: Callable[[str, ToolResult], None],
         tool_tasks: set[asyncio.Task[ToolResult]],
     ) -> None:
         self._llm = llm
@@ -57,6 +61,8 @@ class Reply:
         self._context = context
         self._clock_ms = clock_ms
         self._apology = apology
+        self._certain = certain
+        self._on_act = on_act
         self._on_result = on_result
         self._effect: Effect | None = None
         self._tool_tasks = tool_tasks
@@ -124,8 +130,11 @@ class Reply:
         left = list(calls)
         try:
             await self._speech.pause()
+            while not self._certain.is_set():
+                await self._certain.wait()
             while left:
                 call = left.pop(0)
+                self._on_act()
                 self._mind(call, await self._run_tool(call))
         except asyncio.CancelledError:
             for call in left:
@@ -165,7 +174,7 @@ class Reply:
                 result = task.result()
                 self._history.tool_amended(call, result.content)
                 self._note(call, result, begun)
-                self._heed(result)
+                self._heed(call, result)
 
         running.add_done_callback(done)
 
@@ -176,8 +185,8 @@ class Reply:
 
     def _mind(self, call: ToolCall, result: ToolResult) -> None:
         self._history.tool_answered(call, result.content)
-        self._heed(result)
+        self._heed(call, result)
 
-    def _heed(self, result: ToolResult) -> None:
+    def _heed(self, call: ToolCall, result: ToolResult) -> None:
         self._effect = result.effect or self._effect
-        self._on_result(result)
+        self._on_result(call.name, result)

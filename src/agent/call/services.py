@@ -16,6 +16,7 @@ import aiohttp
 from agent.call.context import CompanyContext, ContextClient, default_context
 from agent.call.greeting import Greetings
 from agent.call.record import CallRecord, TurnRecord
+from agent.call.turn import TurnTaking
 from agent.conversations import Conversations
 from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
@@ -41,6 +42,7 @@ class Services:
     conversations: Conversations
     http: aiohttp.ClientSession
     endpoints: Endpoints
+    turn_taking: TurnTaking = field(default_factory=TurnTaking)
     counters: Counter[str] = field(default_factory=Counter)
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
     """Told of each exchange that is over."""

@@ -11,18 +11,28 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import fastaudio
-from agent.call import turn as turns
+from agent.call import actions
+from agent.call.answer import Answer, Crew
 from agent.call.chronicle import Chronicle
 from agent.call.context import CompanyContext
 from agent.call.history import History
-from agent.call.record import CallRecord, TurnRecord
-from agent.call.reply import Reply
+from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
 from agent.call.speech import Speech
 from agent.call.turn import State, Turn
 from agent.call.uplink import Uplink
 from agent.ops.recording import record as record_call
-from agent.providers.base import ProviderError, SpeechToText, SttEvent, SttLost, Transcript, UtteranceEnd
+from agent.providers.base import (
+    EagerEndOfTurn,
+    EndOfTurn,
+    ProviderError,
+    SpeechToText,
+    SttEvent,
+    SttLost,
+    Transcript,
+    TurnResumed,
+    UtteranceEnd,
+)
 from agent.telephony import CallInfo, Verdict
 from agent.tools.registry import ToolContext, ToolResult
 from fastaudio import EventKind
@@ -41,7 +51,7 @@ class SpeechDone:
     played: fastaudio.Played
 
 
-Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone
+Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone | Verdict
 
 
 class Session:
@@ -54,10 +64,9 @@ class Session:
         self._services = services
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._log = Chronicle(call, info, services.on_turn)
-        self._turn = Turn(self._log.now_ms())
-        self._speech: Speech | None = None
-        self._reply: Reply | None = None
-        self._reply_task: asyncio.Task[None] | None = None
+        self._turn = Turn(self._log.now_ms(), services.turn_taking)
+        self._speech: Speech | None = None  # what is said now, or was said last
+        self._answer: Answer | None = None  # what is thought of, waits or is said
         self._tool_tasks: set[asyncio.Task[ToolResult]] = set()
         self._uplink: Uplink | None = None
         self._stt: SpeechToText | None = None
@@ -66,7 +75,7 @@ class Session:
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
         self._voice_id = ""
-        self._tool_context: ToolContext | None = None
+        self._crew: Crew | None = None
         self._ending: Verdict | None = None
         self._failed = False
         self._unanswered = 0  # times in a row that the LLM gave no answer
@@ -104,7 +113,7 @@ class Session:
         self._phrases = self._conversation.phrases_for(self._company)
         self._voice_id = self._conversation.voice_for(self._company)
         self._history = History(self._conversation.prompt(self._company))
-        self._tool_context = ToolContext(
+        context = ToolContext(
             call_uuid=str(self._call.uuid),
             company=self._company,
             http=self._services.http,
@@ -113,7 +122,20 @@ class Session:
             region=self._services.settings.default_region,
             data_dir=self._services.settings.data_dir / "conversations" / self._conversation.name,
         )
-        self._log.begin_exchange("")
+        self._crew = Crew(
+            self._call,
+            self._services.llm,
+            self._services.tts,
+            self._voice_id,
+            self._conversation.tools,
+            context,
+            self._phrases,
+            clock_ms=self._log.now_ms,
+            on_act=self._tool_begins,
+            on_result=self._tool_has_run,
+            tool_tasks=self._tool_tasks,
+        )
+        self._log.begin_exchange()
         self._speech = Speech(self._call, self._services.tts, self._voice_id)
         self._spawn(self._greet(self._speech), "greet")
         self._spawn(self._await_speech(self._speech), "await greeting")
@@ -128,9 +150,7 @@ class Session:
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
         while not self._call.ended:
-            wait_s = limit - time.monotonic()
-            if self._turn.deadline_ms is not None:
-                wait_s = min(wait_s, (self._turn.deadline_ms - self._log.now_ms()) / 1000)
+            wait_s = min(limit - time.monotonic(), (self._turn.deadline_ms - self._log.now_ms()) / 1000)
             try:
                 async with asyncio.timeout(max(0.0, wait_s)):
                     item = await self._inbox.get()
@@ -147,9 +167,12 @@ class Session:
 
     async def _close(self) -> CallRecord:
         """The call is over: end what is under way and write down what came of it."""
-        await self._stop_reply()
+        if self._answer is not None:
+            await self._answer.stop()
         if self._tool_tasks:  # a booking that was begun is made, also when the caller has gone; each has a time limit
             await asyncio.wait(self._tool_tasks)
+        if self._answer is not None:
+            await self._answer.speech.cancel()
         if self._speech is not None:
             await self._speech.cancel()
         for task in list(self._tasks):
@@ -166,7 +189,7 @@ class Session:
         if self._failed:
             self._log.outcome("failed")
         record.vendors = {"stt": dict(getattr(self._stt, "counters", {}))}
-        self._reply = None  # it holds this session, and a cycle would keep the call's audio until the next collection
+        self._answer = self._crew = None  # they hold this session, and a cycle keeps memory until the next collection
         return record
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -185,6 +208,7 @@ class Session:
             log.error("call %s: %s", self._call.uuid, error)
             self._put(SttLost(str(error)))
             return
+        self._turn.vendor_ends_turns = self._stt.ends_turns
         self._uplink = Uplink(self._call, self._stt)
         if self._listening_since is not None:
             self._uplink.open(self._log.now_ms() - self._listening_since)
@@ -209,16 +233,27 @@ class Session:
             await self._handle_transcript(item, now_ms)
         elif isinstance(item, UtteranceEnd):
             await self._do(self._turn.utterance_end(now_ms))
+        elif isinstance(item, EagerEndOfTurn):
+            await self._do(self._turn.eager_end(item.text, now_ms))
+        elif isinstance(item, TurnResumed):
+            await self._do(self._turn.turn_resumed(now_ms))
+        elif isinstance(item, EndOfTurn):
+            self._heard_ms = now_ms
+            await self._do(self._turn.end_of_turn(item, now_ms))
         elif isinstance(item, SttLost):
             await self._trouble("no_stt")
         elif isinstance(item, SpeechDone):
             await self._speech_done(item, now_ms)
+        elif isinstance(item, Verdict):
+            await self._last_words(
+                self._phrases.transferring if item.action == "transfer" else self._phrases.goodbye, item
+            )
         elif isinstance(item, fastaudio.Event):
             await self._handle_media(item, now_ms)
 
     async def _handle_transcript(self, heard: Transcript, now_ms: int) -> None:
         log.debug("call %s heard %s", self._call.uuid, heard.text if self._services.settings.log_transcripts else "…")
-        if heard.text:
+        if heard.final and heard.text:
             self._heard_ms = now_ms
         await self._do(self._turn.transcript(heard, now_ms))
 
@@ -228,10 +263,11 @@ class Session:
                 await self._do(self._turn.caller_speaks(now_ms))
             case EventKind.QUIET:
                 self._speech_end_ms = event.position * 1000 // self._call.rate
-                await self._do(self._turn.caller_quiet(now_ms))
+                await self._do(self._turn.caller_quiet(now_ms, self._speech_end_ms))
             case EventKind.BEGAN:
                 if self._speech is None or event.generation != self._speech.utterance.generation:
-                    return  # of a reply that was withdrawn as it began: the caller's words are still to be answered
+                    return  # of an answer that was withdrawn as it began: the caller's words are still to be answered
+                self._take_hold()
                 self._log.first_frame(self._speech, event)
                 self._speech_end_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
@@ -269,31 +305,43 @@ class Session:
 
     # -- what the turn machine wants ---------------------------------------------------------------------------------
 
-    async def _do(self, actions: list[turns.Action]) -> None:
-        for action in actions:
+    async def _do(self, wanted: list[actions.Action]) -> None:
+        for action in wanted:
             match action:
-                case turns.Respond(text):
-                    await self._respond(text)
-                case turns.Withdraw():
+                case actions.Think(text):
                     await self._withdraw()
-                case turns.Interrupt():
+                    self._think(text, early=True)
+                case actions.Respond(text):
+                    self._respond(text)
+                case actions.Retract():
+                    if self._answer is not None:
+                        self._answer.keep_back()
+                case actions.Withdraw():
+                    await self._withdraw()
+                case actions.Interrupt():
                     await self._interrupt()
-                case turns.Resume():
+                case actions.Resume():
                     self._call.resume()
-                case turns.Listen(preroll_ms):
+                case actions.SayTheRest():
+                    await self._say_the_rest()
+                case actions.Listen(preroll_ms):
                     self._listen(preroll_ms)
-                case turns.StopListening():
+                case actions.StopListening():
                     self._listening_since = None
                     if self._uplink is not None:
                         self._uplink.close()
-                case turns.Finalize():
+                case actions.Finalize():
                     if self._stt is not None:
                         self._stt.finalize()
-                case turns.AskIfThere():
+                case actions.AskIfThere():
                     await self._say(self._phrases.still_there)
-                case turns.GiveUp():
+                case actions.GiveUp():
                     self._log.outcome("silent")
                     await self._last_words(self._phrases.silent_goodbye, Verdict("hangup", reason="silence"))
+                case actions.Stalled():
+                    await self._stalled()
+                case actions.HangUp():
+                    self._hang_up(self._ending or Verdict("hangup", reason="stalled"))
 
     def _listen(self, preroll_ms: int) -> None:
         """Let the STT hear; one that is not connected yet hears all of it when it is."""
@@ -302,62 +350,84 @@ class Session:
         elif self._listening_since is None:
             self._listening_since = self._log.now_ms() - preroll_ms
 
-    async def _respond(self, text: str) -> None:
-        await self._drop_speech()
+    # -- answers -----------------------------------------------------------------------------------------------------
+
+    def _think(self, text: str, *, early: bool) -> Answer:
+        """Begin an answer: to these words, or to what the history holds if they are empty."""
+        assert self._crew is not None
+        apology = (
+            "" if self._unanswered else self._phrases.trouble
+        )  # it apologises once; a second failure in a row is the end
+        answer = self._answer = Answer(self._crew, self._history, text, early=early, apology=apology)
+        self._log.thought(early=early)
+        return answer
+
+    def _respond(self, text: str) -> None:
+        """The caller's turn is over: let the answer out that was thought of, or begin one."""
         self._log.end_exchange(self._speech)
-        exchange = self._log.begin_exchange(text)
-        exchange.times.final_transcript = self._heard_ms
-        exchange.times.speech_end = self._speech_end_ms
-        self._history.caller_said(text)
-        self._answer(exchange)
+        answer = self._answer or self._think(text, early=False)
+        times = answer.exchange.times
+        times.turn_end, times.final_transcript = self._log.now_ms(), self._heard_ms
+        times.speech_end = self._speech_end_ms
+        self._log.adopt(answer.exchange)
+        self._speech = answer.speech
+        answer.release(text)
+        self._spawn(self._await_speech(answer.speech), "await speech")
 
-    def _answer(self, exchange: TurnRecord) -> None:
-        """Have the LLM answer what the history holds. It apologises once; a second failure in a row is the end."""
-        speech = self._speech = Speech(self._call, self._services.tts, self._voice_id)
-        assert self._tool_context is not None
-        self._reply = Reply(
-            self._services.llm,
-            self._conversation.tools,
-            self._history,
-            speech,
-            exchange,
-            self._tool_context,
-            clock_ms=self._log.now_ms,
-            phrases=self._phrases,
-            apology="" if self._unanswered else self._phrases.trouble,
-            on_result=self._tool_has_run,
-            tool_tasks=self._tool_tasks,
-        )
-        self._reply_task = asyncio.create_task(self._reply.run(), name="reply")
-        self._spawn(self._await_speech(speech), "await speech")
+    def _take_hold(self) -> None:
+        """Something of the answer is heard, or done: it is part of the conversation from now on."""
+        answer = self._answer
+        if answer is not None and answer.released and self._history is not answer.history:
+            self._history = answer.history
+            self._log.used(early=answer.early)
 
-    def _tool_has_run(self, result: ToolResult) -> None:
+    def _tool_begins(self) -> None:
+        self._take_hold()
+        self._turn.tool_began(self._log.now_ms())
+
+    def _tool_has_run(self, name: str, result: ToolResult) -> None:
         """What a tool wants of the call."""
         if result.effect == "booked":
             self._log.booked(str(result.data.get("booking_id", "")))
-        if result.ok:
-            self._turn.acted()
+        self._turn.tool_ended(self._log.now_ms(), acted=result.ok and self._conversation.tools.acts(name))
         if result.effect == "end":
-            self._ending = Verdict("hangup", reason="agent")
-            self._begin_ending()
+            verdict = Verdict("hangup", reason="agent")
         elif result.effect == "transfer":
-            self._ending = Verdict("transfer", str(result.data.get("extension", "")), "agent")
+            verdict = Verdict("transfer", str(result.data.get("extension", "")), "agent")
+        else:
+            return
+        if self._answer is None or not self._answer.released:
+            self._put(verdict)  # the answer that ran it was interrupted, and nothing is being said
+            return
+        self._ending = verdict
+        if verdict.action == "transfer":
             self._log.outcome("transferred")
-            self._begin_ending()
+        self._begin_ending()
 
     async def _withdraw(self) -> None:
-        """The caller went on before anything of the reply was heard."""
-        await self._drop_speech()
-        self._speech = None
-        if self._history.withdraw() is not None:
-            self._log.withdraw_exchange()
+        """The caller went on before anything of the answer was heard."""
+        answer, self._answer = self._answer, None
+        if answer is None:
+            return
+        await answer.drop()
+        self._log.thrown_away(early=answer.early)
+        if self._speech is answer.speech:
+            self._speech = None
+        if self._history is answer.history:
+            self._history.cut("")  # a tool has run: that stays, and the words around it were not heard
+        else:
+            self._log.withdraw_exchange(answer.exchange)
 
     async def _interrupt(self) -> None:
         """The caller interrupts: late audio is dropped, and the history holds what was heard."""
-        await self._drop_speech()
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            await answer.drop()
         speech = self._speech
-        if speech is None:
-            return
+        if speech is None or (speech.utterance.done and not (await speech.finished()).flushed):
+            return  # it was heard to its end
+        self._call.flush()
+        await speech.cancel()
         if not speech.utterance.done:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
@@ -367,41 +437,37 @@ class Session:
             self._history.cut(heard)
             self._log.interrupted()
 
-    async def _drop_speech(self) -> None:
-        """Think no further, and throw away what was not heard yet."""
-        await self._stop_reply()
-        speech = self._speech
-        if speech is None or (speech.utterance.done and not (await speech.finished()).flushed):
-            return  # it was heard to its end
-        self._call.flush()
-        await speech.cancel()
-
-    async def _stop_reply(self) -> None:
-        task, self._reply_task = self._reply_task, None
-        if task is not None and not task.done():
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+    async def _stalled(self) -> None:
+        """No vendor answers, and none says so: what the caller said is answered after an apology, once."""
+        self._log.mark("stalled")
+        self._services.counters["stalled"] += 1
+        text = self._answer.exchange.caller if self._answer is not None else ""
+        await self._withdraw()
+        if text:
+            self._history.caller_said(text)
+        self._unanswered += 1
+        if self._unanswered > 1:
+            await self._trouble("no_llm")
+        else:
+            await self._say(self._phrases.trouble)
 
     def _begin_ending(self) -> None:
         """The last words are coming: nothing interrupts them any more."""
         self._call.set_barge_in(fastaudio.BargeInOptions(enabled=False))
         for action in self._turn.ending(self._log.now_ms()):
-            if isinstance(action, turns.Resume):
+            if isinstance(action, actions.Resume):
                 self._call.resume()
 
     async def _speech_done(self, done: SpeechDone, now_ms: int) -> None:
         if done.speech is not self._speech:
-            return  # of a reply that was replaced
-        task = self._reply_task
-        if task is not None and not task.done():
+            return  # of an answer that was replaced
+        answer = self._answer if self._answer is not None and self._answer.speech is done.speech else None
+        if answer is not None:
             with contextlib.suppress(TimeoutError):  # the speech ends with the reply; its last steps take no time
                 async with asyncio.timeout(1.0):
-                    await asyncio.shield(task)
-        reply, self._reply = self._reply, None
-        self._unanswered = self._unanswered + 1 if reply is not None and reply.unanswered else 0
-        if reply is not None and reply.failed:
-            self._services.counters["replies_failed"] += 1
+                    await asyncio.shield(answer.task)
+            self._answer = None
+            self._take_note(answer)
         if self._ending is not None:
             self._hang_up(self._ending)
         elif done.speech.failed:
@@ -412,15 +478,25 @@ class Session:
             await self._trouble("no_llm")
         elif not done.played.flushed:
             self._log.end_exchange(done.speech)
-            await self._do(self._turn.agent_finished(now_ms))
+            await self._do(self._turn.agent_finished(now_ms, done.speech.text))
             if self._unanswered:  # the caller was asked to bear with us, and has nothing to say again
-                self._answer(self._log.begin_exchange(""))
+                self._turn.thinks_again(now_ms)
+                self._respond("")
+
+    def _take_note(self, answer: Answer) -> None:
+        """An answer has been said to its end: whether it was one."""
+        if self._history is not answer.history:  # not a sound came of it
+            self._history = answer.history
+        self._unanswered = self._unanswered + 1 if answer.reply.unanswered else 0
+        if answer.reply.failed:
+            self._services.counters["replies_failed"] += 1
 
     # -- words of our own --------------------------------------------------------------------------------------------
 
     async def _say(self, text: str) -> None:
+        await self._withdraw()
         self._log.end_exchange(self._speech)
-        self._log.begin_exchange("")
+        self._log.begin_exchange()
         self._history.agent_began()
         self._history.agent_said(text)
         speech = self._speech = Speech(self._call, self._services.tts, self._voice_id)
@@ -428,9 +504,15 @@ class Session:
         await speech.say(text)
         await speech.end()
 
+    async def _say_the_rest(self) -> None:
+        """A noise cut the agent off: it goes on where it was."""
+        rest = self._speech.rest_text() if self._speech is not None else ""
+        if rest:
+            self._log.mark("goes_on")
+            await self._say(rest)
+
     async def _last_words(self, text: str, verdict: Verdict) -> None:
         await self._interrupt()
-        self._reply = None
         self._begin_ending()
         self._ending = verdict
         if verdict.action == "transfer":
@@ -445,7 +527,8 @@ class Session:
             self._call.hangup(TRAIL_MS)
             return
         if what != "no_stt":  # it cannot be said, or has been
-            await self._stop_reply()
+            if self._answer is not None:
+                await self._answer.stop()
             self._begin_ending()
             self._call.hangup(TRAIL_MS)
             return

@@ -24,10 +24,16 @@ class Speech:
 
     It is made of one synthesis or several (a new one after each pause, since a vendor's context does not outlive a
     tool), which play one after the other as one generation of the media core. `failed` tells that the vendor broke off.
+
+    With `certain`, nothing of it is let out before that is set: its audio waits, within the limits of a synthesis.
     """
 
-    def __init__(self, call: fastaudio.Call, tts: TextToSpeech, voice_id: str = "") -> None:
+    def __init__(
+        self, call: fastaudio.Call, tts: TextToSpeech, voice_id: str = "", certain: asyncio.Event | None = None
+    ) -> None:
         self._tts = tts
+        self._certain = certain
+        self._let_out = False
         self._voice_id = voice_id
         self._bytes_a_ms = bytes_a_ms(call.rate)
         self.utterance = call.begin()
@@ -105,6 +111,20 @@ class Speech:
         for item in pending:
             if item is not None:
                 await item[0].cancel()
+
+    def keep_back(self) -> bool:
+        """Let nothing out until `certain` is set again; False when some of it is out already."""
+        if self._certain is not None and not self._let_out:
+            self._certain.clear()
+        return not self._let_out
+
+    def rest_text(self) -> str:
+        """What the caller has not heard, from the beginning of the clause that was cut."""
+        words = self.text.split()
+        first = len(self.heard_text().split())
+        while 0 < first < len(words) and words[first - 1][-1] not in ",.;:!?…":
+            first -= 1
+        return " ".join(words[first:])
 
     def heard_text(self) -> str:
         """What the caller heard of it: by the vendor's word times, else by the share of the audio."""
@@ -184,6 +204,7 @@ class Speech:
                 if isinstance(event, Audio):
                     self.first_audio_ns = self.first_audio_ns or time.monotonic_ns()
                     self._audio_bytes += len(event.pcm)
+                    await self._may_be_heard()
                     await self.utterance.play(event.pcm)
                 else:
                     pairs = zip(event.words, event.start_ms, strict=False)
@@ -191,3 +212,8 @@ class Speech:
         except BaseException:
             await synthesis.cancel()
             raise
+
+    async def _may_be_heard(self) -> None:
+        while self._certain is not None and not self._certain.is_set():
+            await self._certain.wait()
+        self._let_out = True

@@ -114,6 +114,11 @@ def interrupts_at_once(text: str, words: TurnWords = BRITISH) -> bool:
 # ---- what is spelled out --------------------------------------------------------------------------------------------
 
 
+def same_words(one: str, other: str) -> bool:
+    """Whether two texts differ in nothing but case, punctuation and spaces, as an interim and its final may."""
+    return re.findall(r"\w+", one.lower()) == re.findall(r"\w+", other.lower())
+
+
 def _of_spelled(tokens: Tokens, want: Asked, words: TurnWords) -> Completeness | None:
     """Judge what ends in letters or digits that were asked for, or look like it; None for all else."""
     run = last_run(tokens, words)

@@ -123,6 +123,12 @@ class Settings(BaseSettings):
     )
     conversations_dir: Path | None = Field(None, description="directories of conversations that companies may name")
     prompt_file: Path | None = Field(None, description="a system prompt instead of the conversation's `prompt.md`")
+    early_answers: int = Field(
+        2,
+        ge=0,
+        le=5,
+        description="answers that may be thought of early in a turn of the caller; 0: only when it is over",
+    )
     default_timezone: str = Field("Europe/London", description="time zone of a company that names none")
     default_region: str = Field("GB", min_length=2, max_length=2, description="region of numbers without +")
 
