@@ -42,15 +42,15 @@ class _Generation:
 
     reasoning: list[str]
     content: list[str]
-    call: dict[str, Any] | None
+    calls: list[dict[str, Any]]
     finish_reason: str
     prompt_tokens: int
     cached_tokens: int
 
     @property
     def completion_tokens(self) -> int:
-        call = len(tokens_of(self.call["function"]["arguments"])) if self.call else 0
-        return len(self.reasoning) + len(self.content) + call
+        calls = sum(len(tokens_of(call["function"]["arguments"])) for call in self.calls)
+        return len(self.reasoning) + len(self.content) + calls
 
 
 class GroqEmulator:
@@ -126,22 +126,18 @@ class GroqEmulator:
         answer = self._think(chat.messages, chat.tools)
         if answer is rehearsed.LOST:
             self.control.count("off_script")
-        call = None
-        if answer.call is not None:
-            check_call(chat, answer.call.name, answer.call.arguments)
-            arguments = orjson.dumps(answer.call.arguments).decode()
-            call = {
-                "id": f"fc_{uuid.uuid4()}",
-                "type": "function",
-                "function": {"name": answer.call.name, "arguments": arguments},
-            }
-            self.control.count(f"tool_{answer.call.name}")
+        calls: list[dict[str, Any]] = []
+        for call in answer.calls:
+            check_call(chat, call.name, call.arguments)
+            function = {"name": call.name, "arguments": orjson.dumps(call.arguments).decode()}
+            calls.append({"id": f"fc_{uuid.uuid4()}", "type": "function", "function": function})
+            self.control.count(f"tool_{call.name}")
         thoughts = self.control.config.reasoning_tokens.get(chat.effort or "", 0)
         thought = tokens_of(_THOUGHT)
         reasoning = [thought[index % len(thought)] for index in range(thoughts)][: chat.max_tokens]
         content = tokens_of(answer.text)[: chat.max_tokens - len(reasoning)]
         cut = len(reasoning) + len(tokens_of(answer.text)) > chat.max_tokens or (
-            call is not None and len(reasoning) + len(content) >= chat.max_tokens
+            bool(calls) and len(reasoning) + len(content) >= chat.max_tokens
         )
         prefix = orjson.dumps([chat.model, chat.tools, chat.messages[0]])
         known = hash(prefix) in self._prefixes
@@ -152,8 +148,8 @@ class GroqEmulator:
         return _Generation(
             reasoning=reasoning,
             content=content,
-            call=None if cut else call,
-            finish_reason="length" if cut else "tool_calls" if call else "stop",
+            calls=[] if cut else calls,
+            finish_reason="length" if cut else "tool_calls" if calls else "stop",
             prompt_tokens=len(orjson.dumps([chat.messages, chat.tools])) // 4,
             cached_tokens=len(prefix) // 4 if known else 0,
         )
@@ -293,8 +289,8 @@ class _Reply:
         for token in generation.content:
             made += 1
             yield self._chunk({"content": token}), made
-        if generation.call is not None:
-            yield self._chunk({"tool_calls": [{"index": 0, **generation.call}]}), generation.completion_tokens
+        for index, call in enumerate(generation.calls):
+            yield self._chunk({"tool_calls": [{"index": index, **call}]}), generation.completion_tokens
         usage = self._usage()
         last = self._chunk({}, generation.finish_reason, x_groq={"id": self._request_id, "usage": usage})
         last["usage"] = usage
@@ -337,8 +333,8 @@ class _Reply:
         message: dict[str, Any] = {"role": "assistant", "content": "".join(generation.content) or None}
         if generation.reasoning and self._chat.shows_reasoning:
             message["reasoning"] = "".join(generation.reasoning)
-        if generation.call is not None:
-            message["tool_calls"] = [generation.call]
+        if generation.calls:
+            message["tool_calls"] = generation.calls
         return {
             "id": self._id,
             "object": "chat.completion",

@@ -150,6 +150,12 @@ def digits_in(text: str) -> str:
     return found
 
 
+def find_number(text: str) -> str | None:
+    """A telephone number, as digits; none when there are too few of them."""
+    digits = digits_in(text)
+    return digits if len(digits) >= 9 else None
+
+
 _LEAD_IN = r"yes|yeah|yep|ok|okay|sure|right|um|uh|er|oh|so|well|it's|its|it is|that's|that is|is"
 _ADDRESS_START = re.compile(
     rf"^(?:(?:{_LEAD_IN}|i'm at|i am at|we're at|i live at|(?:the |my )?address is|at|number|no)\b[\s,.]*)+",
@@ -157,9 +163,19 @@ _ADDRESS_START = re.compile(
 )
 
 
+_NAME_FOLLOWS = re.compile(r"[\s,.;]*(?:\band )?(?:\b(?:my|the) )?\bname(?:'s| is)\b.*", re.IGNORECASE)
+_ADDRESS_TOLD = re.compile(r".*\b(?:address is|(?:i|we) live at|i'm at|we're at)\s+(.+)", re.IGNORECASE)
+
+
+def told_address(text: str) -> str | None:
+    """An address that nobody asked for: one that is called so."""
+    match = _ADDRESS_TOLD.fullmatch(text.strip(" .!?"))
+    return find_address(match[1]) if match else None
+
+
 def find_address(text: str) -> str | None:
     """House number and street, "12 Mill Lane"; none when there is nothing of the kind."""
-    text = _ADDRESS_START.sub("", text.strip()).strip(" .,!?")
+    text = _ADDRESS_START.sub("", _NAME_FOLLOWS.sub("", text.strip())).strip(" .,!?")
     text = _numbers_to_digits(text)
     if not re.search(r"[A-Za-z]{3,}", text):
         return None
@@ -196,6 +212,34 @@ _NAME_START = re.compile(
     rf"^(?:(?:{_LEAD_IN}|hi|hello|(?:my |the )?name(?: is|'s)|this is|i'm|i am|call me|(?:put it )?under)\b[\s,.]*)+",
     re.IGNORECASE,
 )
+
+
+_NAME_TOLD = re.compile(r".*\bname(?:'s| is)\s+(.+)", re.IGNORECASE)
+
+
+def told_name(text: str) -> str | None:
+    """A name that nobody asked for: one that is called so."""
+    match = _NAME_TOLD.fullmatch(text.strip(" .!?"))
+    return find_name(match[1]) if match else None
+
+
+_DAY = re.compile(
+    r"(?:(?:this|next|on) )?\b(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tomorrow)\b"
+    r"(?: (?:morning|afternoon|evening))?",
+    re.IGNORECASE,
+)
+
+
+def find_day(text: str) -> str | None:
+    """A day, "Tuesday morning"; none when none is named."""
+    match = _DAY.search(text)
+    return match[0] if match else None
+
+
+def find_date(text: str) -> str | None:
+    """A date as it was said; none without a number in it."""
+    text = re.sub(rf"^(?:(?:{_LEAD_IN})\b[\s,.]*)+", "", text.strip(), flags=re.IGNORECASE).strip(" .,!?")
+    return text if digits_in(text) else None
 
 
 def find_name(text: str) -> str | None:

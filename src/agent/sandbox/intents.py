@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from agent.sandbox import heard
+
 
 def _pattern(*alternatives: str) -> re.Pattern[str]:
     return re.compile("|".join(alternatives), re.IGNORECASE)
@@ -22,6 +24,7 @@ HUMAN = _pattern(
     r"\btransfer me\b|\ba human\b|\bput me through\b",
 )
 """Wants a person. Look for `MACHINE` first: "are you a human" is the other question."""
+CANCEL = _pattern(r"\bcancel\b|\b(?:move|change|rearrange) (?:my|the|our) (?:appointment|booking|visit)\b")
 GOODBYE = _pattern(r"\b(?:good ?bye|bye(?:[ -]bye)?|i'll leave it|i have to go|ring back later)\b")
 THANKS = _pattern(
     r"\b(?:thank|thanks|cheers|that's (?:all|it|everything|great)|that is all|lovely|perfect|brilliant|ta)\b"
@@ -42,6 +45,10 @@ DANGER = _pattern(
 )
 AGAIN = _pattern(r"^\W*(?:sorry|pardon|what|come again|hello)\W*$", r"say that again|repeat that|didn't (?:catch|hear)")
 """Wants the last question again."""
+_SMALL_WORDS = frozenset(
+    "a an the or and of for to in on at is are do does you your my i can what how when where with about there somebody"
+    " someone asked".split()
+)
 _GREETING = _pattern(r"^\W*(?:(?:hi|hello|hiya|hey|good (?:morning|afternoon|evening)|there|yes|yeah|um|so)\b[^\w£]*)+")
 _PADDING = frozenset(
     """hi hello hiya hey good morning afternoon evening there yes yeah um uh er i i'd i've we need want would like a an
@@ -53,6 +60,28 @@ _PADDING = frozenset(
 def without_greeting(text: str) -> str:
     """A turn without the "hello, yes" that it begins with."""
     return _GREETING.sub("", text)
+
+
+def ends(text: str) -> bool:
+    """Whether the caller says goodbye."""
+    return GOODBYE.search(text) is not None
+
+
+def is_content(text: str) -> bool:
+    """Whether a caller who was asked for anything else has nothing more."""
+    return heard.yes_or_no(text) is False or THANKS.search(text) is not None
+
+
+def mentions(text: str, heading: str, *, whole: bool = False) -> bool:
+    """Whether a turn is about a heading such as "severe swelling, bleeding": any of its words, or all of them."""
+    said = set(_stems(text))
+    words = [word for word in _stems(heading) if word not in _SMALL_WORDS]
+    return bool(words) and (all if whole else any)(word in said for word in words)
+
+
+def _stems(text: str) -> list[str]:
+    """Words without the endings by which "park" and "parking", "tooth" and "tooth's" differ."""
+    return [re.sub(r"(?:'s|ing|s)$", "", word) for word in re.findall(r"[a-z']+", text.lower())]
 
 
 def is_vague(text: str) -> bool:

@@ -26,7 +26,7 @@ EXCHANGES: tuple[tuple[str, Answer], ...] = (
     ("It's SW1A 2AA.", Answer("S for Sierra, W for Whiskey, one, A for Alpha, two, double Alpha. Is that right?")),
     ("Yes, that's exactly right.", Answer("Great, and what's the house number and street?")),
     ("It's 10 Downing Street.", Answer("Thank you, and what name shall I put it under?")),
-    ("My name is Alex Morgan.", Answer(call=ToolCall("create_booking", _BOOKING))),
+    ("My name is Alex Morgan.", Answer(calls=(ToolCall("create_booking", _BOOKING),))),
     ("Are they local to me?", Answer("Yes, there's someone nearby. Is there anything else?")),
     ("Should I turn the water off?", Answer("If you can reach the stopcock, yes, that would help.")),
 )

@@ -33,7 +33,7 @@ LONGEST_SECONDS = 150.0
 FLUX = "flux-general-en"
 
 NOBODY_THERE = NewCompany(
-    name="Nobody There Plumbing",
+    name="Lone Star Plumbing",
     trade_type="plumbing",
     trade_label="plumber",
     callout_fee="£65",
