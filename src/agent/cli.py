@@ -234,7 +234,7 @@ def callers(
     except ImportError as error:
         fail(f"the callers need the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
     options = Options(
-        folder=save or Path(),
+        folder=Path(),
         conversation=conversation,
         engines=engines,
         stt=stt,

@@ -176,9 +176,9 @@ class Receptionist:
         """An answer of the prompt's own, to a question whose heading the caller names in full."""
         if "?" not in text:
             return None
-        for heading, told in self._flow.answers.items():
+        for heading, told in self._flow.other_answers.items():
             if intents.mentions(text, heading, whole=True):
-                return self.ask(told.strip(" ."))
+                return self.ask(told)
         return None
 
     def _diary(self) -> tuple[ToolCall, ...]:

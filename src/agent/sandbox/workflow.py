@@ -69,7 +69,7 @@ SLOTS = (
     ),
     Slot(
         "number",
-        r"phone|contact number|number to",
+        r"(?:phone|contact) number|number to",
         r"phone|number|caller",
         "what's the best number to reach you on?",
         heard.find_number,
@@ -139,6 +139,8 @@ class Workflow:
     problem: str = "what's the problem you've got?"
     words: Mapping[str, str] = field(default_factory=dict)
     """Stock answers as they are spoken, by topic."""
+    other_answers: Mapping[str, str] = field(default_factory=dict)
+    """Those of no such topic, as they are spoken, by heading."""
 
     def takes(self, slot: str) -> str:
         """The argument of the booking tool that takes a slot; empty for none."""
@@ -178,6 +180,11 @@ def read_workflow(prompt: str, tools: Tools) -> Workflow:
         writes_postcodes=re.search(r"postcode.*\bwritten as\b", prompt) is not None,
         confirmation=_clauses(confirm.partition(":")[2].partition(";")[0], tools) if ":" in confirm else "",
         words=DEFAULT_ANSWERS | _spoken_answers(answers, tools),
+        other_answers={
+            heading: words
+            for heading, text in answers.items()
+            if not any(re.search(pattern, heading) for pattern in TOPICS.values()) and (words := _clauses(text, tools))
+        },
     )
 
 

@@ -43,9 +43,9 @@ async def callers_command(options: Options, only: Sequence[str], console: Consol
     try:
         callers = choose_callers(options.conversation, only)
         with tempfile.TemporaryDirectory(prefix="voice-agent-callers-") as folder:
-            if options.save is None:
-                options = replace(options, folder=Path(folder))
-            logging.basicConfig(filename=options.folder / "agent.log", level="INFO", force=True)
+            # The agent begins with an empty back office each time.
+            options = replace(options, folder=Path(folder))
+            logging.basicConfig(filename=(options.save or options.folder) / "agent.log", level="INFO", force=True)
             console.print(f"{len(callers)} callers, {options.at_once} at once; each call takes its time")
             async with callers_rig(options) as rig:
                 outcomes = await rig.run(callers, lambda outcome: console.print(line_of(outcome), soft_wrap=True))

@@ -45,7 +45,7 @@ NOBODY_THERE = NewCompany(
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How the callers call. `folder` holds what the agent writes, and `save` what is kept of each call."""
+    """How the callers call. `folder`, empty, is for what the agent writes, and `save` for what is kept of each call."""
 
     folder: Path
     conversation: str = "home_services"
@@ -190,7 +190,7 @@ async def callers_rig(options: Options) -> AsyncIterator[CallersRig]:
     async with AsyncExitStack() as stack:
         vendors: dict[str, str] = {}
         if not options.live:
-            log = options.folder / "sandbox.log"
+            log = (options.save or options.folder) / "sandbox.log"
             arguments = "--engines", options.engines, "--profile", "published"
             vendors = await stack.enter_async_context(sandbox_process(log, *arguments))
         desk = await stack.enter_async_context(BookingDesk())
