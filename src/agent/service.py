@@ -30,6 +30,7 @@ from agent.call.turn import TurnTaking
 from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
+from agent.ops import metrics
 from agent.ops.peers import Peers
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
@@ -67,6 +68,7 @@ class Agent:
         self.store: OfficeStore | None = None
         self._on_record = on_record
         self._on_turn = on_turn
+        self._metrics = metrics.Metrics(lambda: self.calls)
         self._stack = AsyncExitStack()
         self._sessions: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -166,7 +168,7 @@ class Agent:
                 settings.availability_api_url or f"{office_url}/check_availability",
             ),
             turn_taking=TurnTaking(drafts=settings.early_answers),
-            on_turn=self._on_turn,
+            on_turn=self._turn_is_over,
         )
         self.preparations = Preparations(self.services)
         self._stack.push_async_callback(self.preparations.close)
@@ -205,6 +207,7 @@ class Agent:
         app.middlewares.append(_only(Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host)))))
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
+        app.router.add_get("/metrics", self._page_of_metrics)
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         self._stack.push_async_callback(runner.cleanup)
@@ -298,7 +301,13 @@ class Agent:
         finally:
             self.registry.closed(call.uuid)
 
+    def _turn_is_over(self, record: CallRecord, turn: TurnRecord) -> None:
+        self._metrics.turn(record, turn)
+        if self._on_turn is not None:
+            self._on_turn(record, turn)
+
     def _report(self, record: CallRecord) -> None:
+        self._metrics.call(record)
         log.info("%s", record.metrics_line())
         try:
             write_record(record, self.settings.records)
@@ -337,6 +346,9 @@ class Agent:
                 "media": {key: value for key, value in self.engine.counters().items() if key != "lateness_us"},
             }
         )
+
+    async def _page_of_metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(body=self._metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
 
     async def _ready(self, _request: web.Request) -> web.Response:
         full = self.calls >= self.settings.max_calls

@@ -1,0 +1,109 @@
+"""The page for Prometheus: parsed by its own parser, of a fixed size, and for allowed peers alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from agent import service
+from agent.call.record import STAGES, CallRecord, TurnRecord, TurnTimes
+from agent.ops.metrics import BUCKETS_S, CONTENT_TYPE, Metrics
+
+if TYPE_CHECKING:
+    from tests.agent.conftest import RigMaker
+
+
+EARLY = TurnTimes(
+    speech_end=3000, final_transcript=2990, turn_end=3300, llm_request=3120, first_token=3155, first_tts_text=3160,
+    first_audio=3220, first_frame=3310,
+)  # fmt: skip
+
+
+def samples(page: str) -> dict[tuple[str, str], float]:
+    """Values by name and the value of the label, if there is one; buckets apart."""
+    return {
+        (sample.name, next(iter(sample.labels.values()), "")): sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if not sample.name.endswith("_bucket")
+    }
+
+
+def buckets(page: str, stage: str) -> list[float]:
+    """How many observations of a stage are at most as long as each bound."""
+    return [
+        sample.value
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name.endswith("_bucket") and sample.labels["stage"] == stage
+    ]
+
+
+def test_what_is_over_is_counted() -> None:
+    metrics = Metrics(lambda: 3)
+    record = CallRecord("u", outcome="booked")
+    metrics.turn(record, TurnRecord("Hello", 0, interrupted=True, times=EARLY))
+    metrics.turn(record, TurnRecord("", 0, times=TurnTimes(first_frame=300)))
+    for what in ("hold", "resume", "hold", "dtmf"):
+        record.mark(0, what)
+    metrics.call(record)
+    metrics.call(CallRecord("v", outcome="something new"))
+    page = metrics.page().decode()
+    found = samples(page)
+    stage = "voice_agent_turn_stage_seconds"
+    assert found[f"{stage}_sum", "whole"] == pytest.approx(0.310)
+    assert found[f"{stage}_sum", "gate"] == pytest.approx(0.080)
+    assert found[f"{stage}_sum", "stt"] == 0.0, "a transcript that came before the end of the speech"
+    assert {key[1] for key in found if key[0] == f"{stage}_count"} == set(STAGES)
+    assert all(found[f"{stage}_count", name] == 1 for name in STAGES)
+    assert buckets(page, "whole") == [float(bound >= 0.310) for bound in (*BUCKETS_S, float("inf"))]
+    assert found["voice_agent_turns_total", ""] == 1
+    assert found["voice_agent_turns_thought_early_total", ""] == 1
+    assert found["voice_agent_interruptions_total", ""] == 1
+    assert found["voice_agent_moments_total", "hold"] == 2
+    assert found["voice_agent_moments_total", "resume"] == 1
+    assert found["voice_agent_moments_total", "flush"] == 0
+    assert found["voice_agent_calls_total", "booked"] == 1
+    assert found["voice_agent_calls_total", "other"] == 1
+    assert found["voice_agent_calls_running", ""] == 3
+
+
+def test_the_page_does_not_grow_with_what_is_said() -> None:
+    metrics = Metrics(lambda: 0)
+    names = set(samples(metrics.page().decode()))
+    for index in range(50):
+        record = CallRecord(f"uuid-{index}", company=f"Company {index}", outcome=f"outcome {index}")
+        record.mark(0, f"mark {index}", f"detail {index}")
+        turn = TurnRecord(f"words {index}", 0, tools=[{"name": f"tool {index}", "ok": True, "ms": 1}], times=EARLY)
+        metrics.turn(record, turn)
+        metrics.call(record)
+    assert set(samples(metrics.page().decode())) == names
+
+
+async def test_a_call_is_on_the_agents_page(a_rig: RigMaker, http: aiohttp.ClientSession) -> None:
+    async with a_rig() as rig:
+        _, record = await rig.call("say: Hello, my kitchen tap is leaking.\nhangup")
+        async with http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as answer:
+            assert answer.status == 200
+            assert answer.headers["Content-Type"] == CONTENT_TYPE
+            found = samples(await answer.text())
+    waits = record.latencies_ms
+    assert len(waits) == 1
+    assert found["voice_agent_turn_stage_seconds_count", "whole"] == 1
+    assert found["voice_agent_turn_stage_seconds_sum", "whole"] == pytest.approx(waits[0] / 1000)
+    assert found["voice_agent_turn_stage_seconds_count", "tts"] >= 1
+    assert found["voice_agent_calls_total", "no_booking"] == 1
+    assert found["voice_agent_calls_running", ""] == 0
+
+
+async def test_the_page_is_for_allowed_peers(
+    a_rig: RigMaker, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "_own_addresses", lambda _host: ())
+    async with a_rig(allowed_peers=("10.0.0.0/8",)) as rig:
+        async with http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as answer:
+            assert answer.status == 403
+            assert "voice_agent" not in await answer.text()
