@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-c test-asterisk bench bench-latency fuzz gates chaos build clean
+.PHONY: help demo test lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -56,6 +56,9 @@ bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON 
 
 bench-latency: $(VENV)/.tools ## How long a caller waits, four ways, and how often the caller is cut short (15 minutes)
 	@$(BIN)/python -m benchmarks.latency
+
+bench-agent: $(VENV)/.tools ## What a call costs the whole agent, with up to 200 talking: ten minutes
+	@$(BIN)/python -m benchmarks.agent
 
 build: $(VENV)/.tools ## A wheel, in dist/
 	@$(BIN)/python -m build --wheel --outdir dist

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from contextvars import ContextVar
+from contextvars import Context, ContextVar
 from typing import Any
 
 import fastaudio
 from agent import service
 from agent.call.chronicle import Chronicle
 from agent.call.record import CallRecord, TurnRecord
+from agent.providers.cartesia import CartesiaTts
 
 _clock = time.thread_time_ns
 
@@ -46,6 +47,7 @@ class Accounts:
         self._book_callbacks()
         self._know_calls()
         self._time_answers()
+        self._share_sockets()
 
     def mark(self) -> None:
         """Count from now on."""
@@ -110,6 +112,17 @@ class Accounts:
             await serve(agent, call)
 
         _replace(service.Agent, "_serve", known)
+
+    def _share_sockets(self) -> None:
+        """A socket of Cartesia's is no call's, though one is the first to need it."""
+        socket = CartesiaTts._socket
+
+        async def apart(tts: CartesiaTts) -> Any:
+            if tts._ready() is not None:
+                return await socket(tts)
+            return await asyncio.create_task(socket(tts), context=Context())
+
+        _replace(CartesiaTts, "_socket", apart)
 
     def _time_answers(self) -> None:
         begin, first_frame = Chronicle.begin_exchange, Chronicle.first_frame

@@ -1,6 +1,6 @@
 """How late an event loop runs what is due; run as a program, an empty one for comparison.
 
-    python -m benchmarks.agent.lag
+Run as `python -m benchmarks.agent.lag`.
 """
 
 from __future__ import annotations

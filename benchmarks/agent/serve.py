@@ -1,6 +1,6 @@
 """The agent of a run: what `voice-agent serve` runs, with the settings of the environment, and some looks inside.
 
-    python -m benchmarks.agent.serve [--accounts]
+Run as `python -m benchmarks.agent.serve [--accounts]`.
 """
 
 from __future__ import annotations
@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import time
 from collections import Counter
 from typing import Any
 
 from agent.call.record import CallRecord, TurnRecord
+from agent.ops import collector
 from agent.ops.settings import load_settings
 from agent.service import Agent, set_up_logging
 from benchmarks.agent.accounts import Accounts
@@ -19,12 +21,39 @@ from benchmarks.agent.child import serve_questions
 from benchmarks.agent.lag import Lag, quantile
 from fastaudio import Lateness
 
-LATE_MS = (0.5, 0.99, 0.999, 1.0)
+SHARES = (0.5, 0.99, 0.999, 1.0)
 WAITS = {
     "turn end to LLM request": ("turn_end", "llm_request"),
     "first audio to first frame": ("first_audio", "first_frame"),
 }
 """Stages of a turn that are the agent's own, and whose ends are of one clock."""
+
+
+class Pauses:
+    """How long Python's garbage collector kept everything waiting."""
+
+    def __init__(self) -> None:
+        self._begun_ns = 0
+        self._ms: list[float] = []
+        gc.callbacks.append(self._collecting)
+
+    def _collecting(self, phase: str, _info: dict[str, int]) -> None:
+        if phase == "start":
+            self._begun_ns = time.perf_counter_ns()
+        else:
+            self._ms.append((time.perf_counter_ns() - self._begun_ns) / 1e6)
+
+    def mark(self) -> None:
+        """Count from now on."""
+        self._ms.clear()
+
+    def tell(self) -> dict[str, float]:
+        """Pauses since the mark: how many, and how long all of them and the longest, ms."""
+        return {
+            "count": len(self._ms),
+            "all_ms": round(sum(self._ms), 2),
+            "max_ms": round(max(self._ms, default=0.0), 2),
+        }
 
 
 class Looks:
@@ -34,6 +63,7 @@ class Looks:
         self._agent = agent
         self._accounts = accounts
         self._lag = Lag()
+        self._pauses = Pauses()
         self._lateness: Lateness = agent.engine.lateness()
         self._counters: Counter[str] = Counter()
         self.waits_ms: dict[str, list[float]] = {name: [] for name in WAITS}
@@ -41,6 +71,7 @@ class Looks:
         self.records: Counter[str] = Counter()
 
     def turn(self, turn: TurnRecord) -> None:
+        """An exchange is over."""
         self.turns += bool(turn.caller)
         for name, (first, last) in WAITS.items():
             begun, over = getattr(turn.times, first), getattr(turn.times, last)
@@ -65,7 +96,10 @@ class Looks:
         counters = _counters(self._agent)
         told = {
             "lag": self._lag.tell(),
-            "media_late_us": {f"{100 * share:g} %": since.quantile_us(share) for share in LATE_MS} if since.ticks else {},
+            "collector": self._pauses.tell(),
+            "media_late_us": {f"{100 * share:g} %": since.quantile_us(share) for share in LATE_MS}
+            if since.ticks
+            else {},
             "counters": {name: value for name, value in (counters - self._counters).items() if value},
             "turns": self.turns,
             "calls": self._agent.calls,
@@ -79,6 +113,7 @@ class Looks:
         if question == "mark":
             self._lateness, self._counters, self.turns = late, counters, 0
             self._lag.mark()
+            self._pauses.mark()
             for values in self.waits_ms.values():
                 values.clear()
             if self._accounts is not None:
@@ -118,6 +153,7 @@ async def main() -> None:
     settings = load_settings()
     set_up_logging(settings)
     async with Agent(settings, on_turn=on_turn, on_record=on_record) as agent:
+        collector.settle()
         looks = Looks(agent, accounts)
         await serve_questions({"port": agent.audio_port}, looks.answer)
 

@@ -1,6 +1,6 @@
 """The emulated vendors of a run, as cheap as they come, without limits of number.
 
-    python -m benchmarks.agent.vendors [CERTIFICATE]
+Run as `python -m benchmarks.agent.vendors [CERTIFICATE]`.
 """
 
 from __future__ import annotations

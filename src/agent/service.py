@@ -30,7 +30,7 @@ from agent.call.turn import TurnTaking
 from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
-from agent.ops import metrics
+from agent.ops import collector, metrics
 from agent.ops.peers import Peers
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
@@ -413,6 +413,7 @@ async def serve(settings: Settings, *, seed: bool, report: Callable[[str], None]
             from agent.office.seed import seed_examples
 
             await seed_examples(agent.store)
+        collector.settle()
         host = settings.listen_host
         report(
             f"AudioSocket on {host}:{agent.audio_port}, FastAGI on {host}:{agent.fastagi_port}, "
