@@ -126,6 +126,8 @@ class PicowsSocket(WSListener):
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """Take a frame. Raises `WSProtocolError` for one that breaks the rules; picows then closes."""
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            raise WSProtocolError(WSCloseCode.PROTOCOL_ERROR, "no extension was agreed on")
         kind = frame.msg_type
         if kind in (WSMsgType.TEXT, WSMsgType.BINARY):
             if self._parts:
@@ -237,7 +239,7 @@ async def open_picows(vendor: str, url: str, headers: Mapping[str, str], max_mes
     except WSHandshakeError as error:
         socket.abandon()
         status = _status(error.raw_header or b"")
-        if not status:
+        if status in (0, 101):
             raise unreachable(vendor, url, error) from error
         said = error.response.headers.get("dg-error", "") if error.response is not None else ""
         raise refused(vendor, status, said, error.raw_body or b"") from error

@@ -21,6 +21,32 @@ from agent.providers.websocket import (
 )
 
 
+class _Connection(ClientConnection):
+    """One that hangs up when the peer does not: by itself it would wait for ever behind a close frame."""
+
+    _hang_up: asyncio.TimerHandle | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Called by asyncio."""
+        super().data_received(data)
+        if self._hang_up is None and self.protocol.close_expected():
+            self._hang_up = self.loop.call_later(CLOSE_S, self.transport.abort)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Called by asyncio."""
+        if self._hang_up is not None:
+            self._hang_up.cancel()
+        super().connection_lost(exc)
+
+
+class _Connect(websockets.connect):
+    """One that follows no redirect: the key is for the address that was configured."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Called by websockets."""
+        return exc
+
+
 class PlainSocket:
     """See `Socket`."""
 
@@ -76,8 +102,9 @@ class PlainSocket:
 async def open_plain(vendor: str, url: str, headers: Mapping[str, str], max_message_bytes: int) -> PlainSocket:
     """See `open_socket`."""
     try:
-        connection = await websockets.connect(
+        connection = await _Connect(
             url,
+            create_connection=_Connection,
             additional_headers=headers,
             user_agent_header=None,
             compression=None,
