@@ -463,3 +463,72 @@ async def test_an_error_names_what_the_vendor_said_and_no_more(wire: Wire) -> No
         await speak(tts, "hello")
     assert (str(caught.value), caught.value.status) == ("Cartesia: quota", 402)
     await tts.close()
+
+
+# ---- limits of the vendor -------------------------------------------------------------------------------------------
+
+
+async def test_too_many_contexts_are_not_asked_for_again_at_once(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "LIMITED_S", 0.4)
+    sandbox.cartesia.config.max_contexts, sandbox.cartesia.config.speed = 1, 4.0
+    first = await tts.open()
+    await first.say("a sentence that takes a while ")
+    await first.finish()
+    reading = asyncio.create_task(Spoken().take(first))
+    await until(lambda: sandbox.cartesia.counters["sent_chunk"])
+    with pytest.raises(ProviderError, match="concurrency_limited"):
+        await speak(tts, "hello ")
+    refused = asyncio.get_running_loop().time()
+    again = await tts.open()
+    assert asyncio.get_running_loop().time() - refused >= 0.3
+    assert tts.counters["limited"]
+    await again.cancel()
+    await reading
+    assert (await speak(tts, "hello ")).text == "hello"
+
+
+async def test_sockets_are_bounded(tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cartesia, "SOCKETS", 2)
+    contexts = [await tts.open() for _ in range(2 * cartesia.CONTEXTS_A_SOCKET)]
+    with pytest.raises(ProviderError, match="2 connections are full") as caught:
+        await tts.open()
+    assert caught.value.status == 429
+    await contexts.pop().cancel()
+    contexts.append(await tts.open())
+    assert sandbox.cartesia.counters["upgrades"] == 2
+    for context in contexts:
+        await context.cancel()
+
+
+# ---- text as it is thought ------------------------------------------------------------------------------------------
+
+
+async def test_text_token_by_token_is_gathered_by_the_vendor(
+    options: CartesiaOptions, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "SILENT_S", 0.5)
+    tts = CartesiaTts(replace(options, buffer_ms=120))
+    assert not tts.clauses
+    synthesis = await tts.open()
+    reading = asyncio.create_task(Spoken().take(synthesis))
+    for token in ("we", " can", " be", " there,", " with", "in", " the", " hour"):
+        await synthesis.say(token)
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.8)  # a pause in the thinking is no silence of the vendor
+    await synthesis.finish()
+    spoken = await reading
+    assert spoken.text == "we can be there, within the hour"
+    assert [word for word, _ in spoken.words] == ["we", "can", "be", "there,", "within", "the", "hour"]
+    assert sandbox.cartesia.counters["refused_messages"] == 0
+    await tts.close()
+    assert CartesiaTts(options).clauses
+
+
+async def test_the_delay_is_in_each_message_of_the_context(wire: Wire) -> None:
+    wire.answers = [{"type": "done", "done": True}]
+    tts = CartesiaTts(CartesiaOptions(wire.url, KEY, buffer_ms=200))
+    await speak(tts, "Hello", " there")
+    assert [message["max_buffer_delay_ms"] for message in wire.got] == [200, 200, 200]
+    await tts.close()

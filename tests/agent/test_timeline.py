@@ -29,6 +29,16 @@ def test_a_gap_and_a_preroll() -> None:
     assert [line.call_ms(at) for at in (499, 500, 700, 999, 1000, 1100)] == [1499, 9000, 9200, 9499, 8700, 8800]
 
 
+def test_an_end_belongs_to_the_run_before_it() -> None:
+    line = Timeline()
+    assert line.call_end_ms(500) == 0
+    line.sent(1000, 500)
+    line.sent(9000, 500)
+    assert [line.call_end_ms(at) for at in (0, 499, 500, 500.4, 501, 1000, 1040)] == [
+        1000, 1499, 1500, 1500, 9001, 9500, 9540,
+    ]  # fmt: skip
+
+
 def test_a_new_stream_begins_at_nothing() -> None:
     line = Timeline()
     line.sent(1000, 500)

@@ -109,3 +109,33 @@ def test_keys_do_not_show(tmp_path: Path) -> None:
     settings = load_settings(env_file(tmp_path, KEYS))
     assert "secret" not in repr(settings)
     assert settings.groq_api_key.get_secret_value() == "gsk-secret"
+
+
+def test_flux_has_thresholds_that_fit_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load_settings(deepgram_model="flux-general-en")
+    assert settings.uses_flux
+    assert (settings.flux_eot_threshold, settings.flux_eager_eot_threshold, settings.flux_eot_timeout_ms) == (
+        0.7, 0.4, 2500,
+    )  # fmt: skip
+    assert not load_settings().uses_flux
+    for off in ("0", "none", "None"):
+        monkeypatch.setenv("FLUX_EAGER_EOT_THRESHOLD", off)
+        assert load_settings().flux_eager_eot_threshold == 0
+    for wrong in ("0.2", "0.95", "-1", "soon"):
+        monkeypatch.setenv("FLUX_EAGER_EOT_THRESHOLD", wrong)
+        with pytest.raises(SettingsError, match="FLUX_EAGER_EOT_THRESHOLD"):
+            load_settings()
+    monkeypatch.setenv("FLUX_EAGER_EOT_THRESHOLD", "0.6")
+    monkeypatch.setenv("FLUX_EOT_THRESHOLD", "0.5")
+    with pytest.raises(SettingsError, match=r"FLUX_EAGER_EOT_THRESHOLD=0.6 is above FLUX_EOT_THRESHOLD=0.5"):
+        load_settings()
+    monkeypatch.setenv("FLUX_EOT_THRESHOLD", "0.4")
+    with pytest.raises(SettingsError, match="greater than or equal to"):
+        load_settings()
+
+
+def test_a_websocket_client_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SettingsError, match=r"WEBSOCKET_CLIENT.*pip install"):
+        load_settings(websocket_client="picows")
+    assert load_settings(websocket_client="auto").websocket_client == "auto"

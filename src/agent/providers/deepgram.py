@@ -294,14 +294,10 @@ class DeepgramStream(ABC):
     # -- events ------------------------------------------------------------------------------------------------------
 
     def _span_ms(self, words: Sequence[dict[str, Any]], start_s: float, end_s: float) -> tuple[int, int]:
-        """Begin and end, in ms of the call, of words that have times, else of this stretch of the stream.
-
-        An end is looked up 1 ms before: the moment itself may be the beginning of something later.
-        """
+        """Begin and end, in ms of the call, of words that have times, else of this stretch of the stream."""
         if words:
             start_s, end_s = float(words[0].get("start", start_s)), float(words[-1].get("end", end_s))
-        start_ms = self._timeline.call_ms(1000 * start_s)
-        return start_ms, max(start_ms, self._timeline.call_ms(1000 * end_s - 1.0) + 1)
+        return self._timeline.call_ms(1000 * start_s), self._timeline.call_end_ms(1000 * end_s)
 
     def _emit(self, event: SttEvent | None) -> None:
         if self._events.full():

@@ -165,10 +165,12 @@ class FluxStt(DeepgramStream):
         start_ms, end_ms = self._span_ms(document.get("words") or [], *window)
         if event in ("Update", "StartOfTurn"):
             self._turn |= event == "StartOfTurn"
-            if text:
+            if text and text == self._guess:
+                pass  # nothing new: the guess stands
+            elif text:
                 self._shown = True
                 self.counters["interims"] += 1
-                covered_ms = self._timeline.call_ms(1000 * window[1])
+                covered_ms = self._timeline.call_end_ms(1000 * window[1])
                 self._emit(Transcript(text, False, False, start_ms, end_ms, covered_ms))
             elif not self._turn:
                 self._settle(1000 * window[1] - LOOK_BACK_MS)

@@ -102,5 +102,5 @@ class NovaStt(DeepgramStream):
             speech_final=bool(document.get("speech_final", False)),
             start_ms=start_ms,
             end_ms=end_ms,
-            covered_ms=self._timeline.call_ms(1000 * end - 1.0) + 1,
+            covered_ms=self._timeline.call_end_ms(1000 * end),
         )

@@ -38,8 +38,16 @@ class Timeline:
         self.sent_ms += length_ms
 
     def call_ms(self, stream_ms: float) -> int:
-        """The time of the call at a time of the stream."""
+        """The time of the call at a time of the stream, at which something may begin."""
+        return self._at(bisect.bisect_right(self._stream, stream_ms + 0.5), stream_ms)
+
+    def call_end_ms(self, stream_ms: float) -> int:
+        """The same of an end: at the border of two runs it belongs to the earlier one."""
+        return self._at(bisect.bisect_left(self._stream, stream_ms - 0.5), stream_ms)
+
+    def _at(self, runs: int, stream_ms: float) -> int:
+        """By the last of so many runs."""
         if not self._stream:
             return 0
-        index = max(0, bisect.bisect_right(self._stream, stream_ms + 0.5) - 1)
+        index = max(0, runs - 1)
         return round(self._call[index] + (stream_ms - self._stream[index]))
