@@ -7,15 +7,22 @@ from pathlib import Path
 import pytest
 
 from agent.sandbox.caller.command import choose_script, packaged_script
+from agent.sandbox.caller.listen import LOUD_RMS, rms
 from agent.sandbox.caller.script import (
     MAX_OTHERWISE,
+    SOUNDS,
     Line,
     Progress,
     ScriptError,
     parse_script,
     read_script,
     script_of,
+    with_pauses,
+    without_pauses,
 )
+from agent.sandbox.caller.sounds import make_sound
+from agent.sandbox.caller.speak import prepare
+from agent.sandbox.speech.tones import ToneVoice
 
 EVERYTHING = """
 # a comment
@@ -58,12 +65,32 @@ def test_every_kind_of_line(tmp_path: Path) -> None:
         ('when "x": interrupt 1s: y', "no 'when'"),
         ("when x: say: y", "line 1"),
         ("otherwise: hangup", "only 'say'"),
+        ("say: <1s>", "says nothing"),
+        ("say: a <soon> b <1x> c", "no time"),
+        ("play: <whistle>", "is no sound"),
         ("say: a\notherwise: say: b\notherwise: say: c", "already"),
     ],
 )
 def test_a_wrong_line_is_named(text: str, told: str) -> None:
     with pytest.raises(ScriptError, match=told):
         parse_script(text)
+
+
+def test_pauses_and_made_sounds(tmp_path: Path) -> None:
+    script = parse_script("say: It is <900ms> M14 <1s>\ninterrupt 1s: play: <cough>\nplay: <fax 5s>", folder=tmp_path)
+    assert with_pauses(script.lines[0].text) == ["It is", 0.9, "M14", 1.0]
+    assert without_pauses(script.lines[0].text) == "It is M14"
+    assert script.lines[1] == Line("interrupt", "<cough>", 1.0, number=2, recorded=True)
+    assert script.recordings() == ["<cough>", "<fax 5s>"]
+    assert script.texts() == ["It is <900ms> M14 <1s>"]
+    sounds = prepare(script, ToneVoice())
+    parts = [ToneVoice().speak(text, 8000).samples for text in ("It is", "M14")]
+    wanted = sum(map(len, parts)) + round(1.9 * 8000)
+    assert abs(len(sounds["It is <900ms> M14 <1s>"]) - wanted) < 0.15 * 8000
+    assert len(sounds["<fax 5s>"]) == 5 * 8000
+    assert len(sounds["<cough>"]) == round(SOUNDS["cough"] * 8000)
+    for name in SOUNDS:
+        assert rms(make_sound(name, SOUNDS[name], 8000).tobytes()) > LOUD_RMS
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
