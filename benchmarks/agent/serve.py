@@ -97,9 +97,7 @@ class Looks:
         told = {
             "lag": self._lag.tell(),
             "collector": self._pauses.tell(),
-            "media_late_us": {f"{100 * share:g} %": since.quantile_us(share) for share in LATE_MS}
-            if since.ticks
-            else {},
+            "media_late_us": {f"{100 * share:g} %": since.quantile_us(share) for share in SHARES},
             "counters": {name: value for name, value in (counters - self._counters).items() if value},
             "turns": self.turns,
             "calls": self._agent.calls,
