@@ -103,7 +103,9 @@ async def test_the_page_is_for_allowed_peers(
     a_rig: RigMaker, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "_own_addresses", lambda _host: ())
-    async with a_rig(allowed_peers=("10.0.0.0/8",)) as rig:
-        async with http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as answer:
-            assert answer.status == 403
-            assert "voice_agent" not in await answer.text()
+    async with (
+        a_rig(allowed_peers=("10.0.0.0/8",)) as rig,
+        http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as answer,
+    ):
+        assert answer.status == 403
+        assert "voice_agent" not in await answer.text()
