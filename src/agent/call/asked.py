@@ -27,8 +27,16 @@ def sentences_of(text: str) -> list[str]:
     return _SENTENCE.split(text.strip())
 
 
+@lru_cache(maxsize=256)
+def _outer(phrases: Phrases, which: int) -> Phrases:
+    """The first (0) or last (-1) word of each: most tokens are none, and are done with at once."""
+    return frozenset(phrase.split()[which] for phrase in phrases)
+
+
 def starts(tokens: Tokens, phrases: Phrases) -> int:
     """How many tokens the longest of `phrases` takes that they start with; 0 for none."""
+    if not tokens or tokens[0] not in _outer(phrases, 0):
+        return 0
     for count in range(min(PHRASE_WORDS, len(tokens)), 0, -1):
         if " ".join(tokens[:count]) in phrases:
             return count
@@ -37,6 +45,8 @@ def starts(tokens: Tokens, phrases: Phrases) -> int:
 
 def ends(tokens: Tokens, phrases: Phrases) -> int:
     """How many tokens the longest of `phrases` takes that they end with; 0 for none."""
+    if not tokens or tokens[-1] not in _outer(phrases, -1):
+        return 0
     for count in range(min(PHRASE_WORDS, len(tokens)), 0, -1):
         if " ".join(tokens[-count:]) in phrases:
             return count
@@ -59,7 +69,8 @@ def without_end(tokens: Tokens, phrases: Phrases) -> Tokens:
 
 def holds(tokens: Tokens, phrases: Phrases) -> bool:
     """Whether one of `phrases` is in them."""
-    return any(starts(tokens[at:], phrases) for at in range(len(tokens)))
+    first = _outer(phrases, 0)
+    return any(token in first and starts(tokens[at:], phrases) for at, token in enumerate(tokens))
 
 
 class Ask(enum.Flag):
@@ -134,11 +145,10 @@ def understand(asked: str, words: TurnWords) -> Asked:
 
 
 def _for_yes_or_no(question: str, words: TurnWords) -> bool:
-    lead = words.openers | words.yes | words.backchannels | words.joins
     clauses = [tokens_of(clause) for clause in question.split(",")]
     if ends(clauses[-1], words.confirms):
         return True
-    begun = (without_start(clause, lead) for clause in clauses)
+    begun = (without_start(clause, words.acknowledgements) for clause in clauses)
     return any(clause and clause[0] in words.auxiliaries for clause in begun)
 
 

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from agent.call.asked import Tokens, starts
+from agent.call.asked import Tokens, ends, starts
 from agent.call.turn_words import TurnWords
 
 _CODE = re.compile(r"(?=\D*\d)[a-z0-9]+|\+")
 _ORDINAL_OR_TIME = re.compile(r"\d+(?:st|nd|rd|th|am|pm|k|s)")
-_MOST_TOKENS = 40
+_MOST_TOKENS = 30
 
 
 @dataclass(frozen=True)
@@ -33,14 +33,15 @@ class Run:
         return digits if digits.lstrip("+").isdigit() else ""
 
 
-def last_run(tokens: Tokens, words: TurnWords) -> Run | None:
-    """What is spelled at the end of `tokens`; None when they end otherwise."""
-    first = max(0, len(tokens) - _MOST_TOKENS)
+def last_run(tokens: Tokens, words: TurnWords, *, code: bool = False) -> Run | None:
+    """What is spelled at the end of `tokens`, None when they end otherwise; `code`: two letters may be one begun."""
+    if not _may_spell(tokens, words):
+        return None
     run: _Speller | None = None
-    at = first
+    at = max(0, len(tokens) - _MOST_TOKENS)
     while at < len(tokens):
         if run is None:
-            run = _Speller(words, at)
+            run = _Speller(words, at, code)
         taken = run.take(tokens, at)
         if taken == 0:
             run = None
@@ -50,11 +51,24 @@ def last_run(tokens: Tokens, words: TurnWords) -> Run | None:
     return Run(run.characters, run.start, run.dangling)
 
 
+def _may_spell(tokens: Tokens, words: TurnWords) -> bool:
+    """Whether the last token can belong to a run, which most turns are done with at once."""
+    if not tokens:
+        return False
+    last = tokens[-1]
+    if len(last) <= 2 or last in words.digits or last in words.letters or last in words.multipliers:
+        return True
+    if last in words.loose_letters or _CODE.fullmatch(last):
+        return True
+    return bool(ends(tokens, words.likened) or ends(tokens[:-1], words.likened))
+
+
 class _Speller:
     """One run, as its tokens come."""
 
-    def __init__(self, words: TurnWords, start: int) -> None:
+    def __init__(self, words: TurnWords, start: int, code: bool) -> None:
         self._words = words
+        self._code = code
         self.start = start
         self.characters = ""
         self._times = 1
@@ -93,9 +107,10 @@ class _Speller:
     def _begins_a_code(self, pair: str, following: Tokens) -> bool:
         """Whether it is the first two letters of one, as in "LS 11": no word, and a digit follows."""
         words = self._words
-        known = words.hanging | words.particles | words.openers | words.yes | words.no | words.verbs | words.subjects
-        if not (pair.isascii() and pair.isalpha() and following) or pair in known:
+        if not (pair.isascii() and pair.isalpha()) or pair in words.small:
             return False
+        if not following:
+            return self._code
         return following[0] in words.digits or _CODE.fullmatch(following[0]) is not None
 
     def _letter_of(self, token: str) -> str:
@@ -166,6 +181,6 @@ def _fits(characters: str, shape: str) -> bool:
 
 
 def phone_limits(number: str, lengths: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
-    """The fewest and the most digits that a telephone number has which begins like `number`."""
+    """The fewest and the most digits that a telephone number has which begins like `number`; E.164 allows 15."""
     longest = max((start for start in lengths if number.startswith(start)), key=len, default="")
-    return lengths.get(longest, (1, _MOST_TOKENS))
+    return lengths.get(longest, (1, 15))

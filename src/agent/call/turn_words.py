@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
 from importlib.resources import files
 from types import MappingProxyType
 from typing import get_type_hints
@@ -26,6 +27,8 @@ class TurnWords:
     no: Phrases
     whole: Phrases
     hanging: Phrases
+    hanging_endings: tuple[str, ...]
+    negations: tuple[str, ...]
     endings: Phrases
     tags: Phrases
     announced: Phrases
@@ -58,6 +61,8 @@ class TurnWords:
     determiners: Phrases
     strands: Phrases
     either_or: Phrases
+    embedders: Phrases
+    subordinators: Phrases
     likened: Phrases
     postcode_shapes: Phrases
     digits: Mapping[str, str]
@@ -67,6 +72,37 @@ class TurnWords:
     loose_letters: Mapping[str, str]
     multipliers: Mapping[str, int]
     phone_lengths: Mapping[str, tuple[int, int]]
+
+    @cached_property
+    def answers(self) -> Phrases:
+        """A yes or a no."""
+        return self.yes | self.no
+
+    @cached_property
+    def beginnings(self) -> Phrases:
+        """What may stand before a sentence."""
+        return self.openers | self.joins | self.answers
+
+    @cached_property
+    def asides(self) -> Phrases:
+        """What may stand behind one."""
+        return self.courtesies | self.tags
+
+    @cached_property
+    def acknowledgements(self) -> Phrases:
+        """What may stand before a question."""
+        return self.beginnings | self.backchannels
+
+    @cached_property
+    def leads(self) -> Phrases:
+        """What a code may come after and still be all that the turn says: "yes, it's"."""
+        single = frozenset(word for word in self.hanging if " " not in word)
+        return self.beginnings | self.introductions | self.announced | self.asks_postcode | single
+
+    @cached_property
+    def small(self) -> Phrases:
+        """Words of two letters are among these, where they do not begin a code."""
+        return self.hanging | self.particles | self.openers | self.answers | self.verbs | self.subjects
 
 
 def turn_words(own: Mapping[str, object], base: TurnWords | None = None) -> TurnWords:
@@ -91,7 +127,7 @@ def turn_words(own: Mapping[str, object], base: TurnWords | None = None) -> Turn
 def _read(name: str, value: object) -> object:
     if _KINDS[name] == Phrases:
         return _phrases(name, value)
-    if name == "verb_endings":
+    if _KINDS[name] == tuple[str, ...]:
         return tuple(sorted(_phrases(name, value)))
     if not isinstance(value, Mapping):
         raise ValueError(f"turn words: {name} is a table, not {value!r}")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import enum
 import re
-from functools import lru_cache
 
 from agent.call.asked import (
     Ask,
@@ -25,12 +24,13 @@ from agent.call.asked import (
     without_start,
 )
 from agent.call.spelled import Form, Run, last_run, phone_limits, postcode_form
-from agent.call.turn_words import BRITISH, Phrases, TurnWords
+from agent.call.turn_words import BRITISH, TurnWords
 
 BACKCHANNEL_PHRASES = 3
 """As many may follow one another and still only mean "go on"; the same one as often as it likes."""
 
-_TAIL = 400  # characters that are looked at
+_TAIL = 250  # characters that are looked at
+_SHORT_TEXT = 100  # characters: nobody says "go on" at greater length, and a "stop" comes before
 _PAUSE_MARKS = (",", ";", ":", "-", "\N{EN DASH}", "\N{EM DASH}", "\N{HORIZONTAL ELLIPSIS}", "...")
 _STOP_MARKS = (".", "!")
 _SENTENCE_WORDS = 3  # with a verb among them they are a sentence
@@ -63,7 +63,7 @@ def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Comp
         return _INCOMPLETE
     want = understand(asked[-_TAIL:], words)
     tokens = [one for one in spoken if one not in words.hesitations]
-    spelled = _of_spelled(without_end(tokens, words.courtesies), want, words)
+    spelled = _of_spelled(without_end(tokens, words.asides), want, words)
     if spelled is not None:
         return spelled
     if text.endswith("?"):
@@ -82,7 +82,7 @@ def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Comp
 
 def is_backchannel(text: str, words: TurnWords = BRITISH) -> bool:
     """Whether it only says "go on": up to three phrases such as "mm-hm" or "I see", or one again and again."""
-    if text.rstrip().endswith("?"):
+    if len(text) > _SHORT_TEXT or text.rstrip().endswith("?"):
         return False
     tokens: Tokens = tokens_of(text)
     said = []
@@ -99,13 +99,13 @@ def interrupts_at_once(text: str, words: TurnWords = BRITISH) -> bool:
     """Whether it bids the agent stop, however short it is: "stop", "hang on", "no", or a question ("hello?")."""
     if is_backchannel(text, words):
         return False
-    tokens = without_start(tokens_of(text), words.hesitations)
+    tokens = without_start(tokens_of(text[:_SHORT_TEXT]), words.hesitations)
     if not tokens:
         return False
     if text.rstrip().endswith("?") and not is_backchannel(text.rstrip("? "), words):
         return True
     begun = starts(tokens, words.stops)
-    while begun == 0 and (lead := starts(tokens, words.openers | words.backchannels | words.joins)):
+    while begun == 0 and (lead := starts(tokens, words.acknowledgements)):
         tokens = tokens[lead:]
         begun = starts(tokens, words.stops)
     return begun > 0
@@ -121,11 +121,13 @@ def same_words(one: str, other: str) -> bool:
 
 def _of_spelled(tokens: Tokens, want: Asked, words: TurnWords) -> Completeness | None:
     """Judge what ends in letters or digits that were asked for, or look like it; None for all else."""
-    run = last_run(tokens, words)
+    lead = tokens[:-1]
+    announced = ends(lead, words.introductions) or not without_start(lead, words.leads)
+    run = last_run(tokens, words, code=bool(want.wants & Ask.POSTCODE and announced))
     if run is None:
         return None
     before = tokens[: run.start]
-    alone = all(one in _fillers(words) for one in before)
+    alone = not without_start(before, words.leads)
     code = bool(want.wants & Ask.POSTCODE) or holds(before, words.asks_postcode)
     if _HOUSE.fullmatch(run.characters) and alone and want.wants & Ask.HOUSE_NUMBER and not want.wants & Ask.ADDRESS:
         return _BARE
@@ -178,14 +180,6 @@ def _of_number(run: Run, before: Tokens, alone: bool, want: Asked, words: TurnWo
     return _INCOMPLETE if count <= _SHORT_NUMBER and alone and wants & Ask.ADDRESS else None
 
 
-@lru_cache(maxsize=16)
-def _fillers(words: TurnWords) -> Phrases:
-    """Words that a code may come after and still be all that the turn says."""
-    phrases = words.openers | words.yes | words.no | words.announced | words.asks_postcode | words.joins
-    said = frozenset(word for phrase in phrases for word in phrase.split())
-    return said | frozenset(word for word in words.hanging if " " not in word)
-
-
 # ---- what is said ---------------------------------------------------------------------------------------------------
 
 
@@ -211,6 +205,7 @@ def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -
     if short is not None:
         return short
     core = without_end(core, words.tags) or core
+    stopped = stopped or polite
     if core[-1] in words.particles and not stopped:
         moved = any(one in words.moves for one in core[-4:-1])
         return _COMPLETE if moved and len(core) >= _SENTENCE_WORDS else _UNSURE
@@ -224,14 +219,14 @@ def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -
 
 def _is_verb(word: str, words: TurnWords) -> bool:
     """Whether it may be one, alone or with a pronoun: "leaks", "leaking", "it's"."""
-    return word in words.verbs or "'" in word or word.endswith(words.verb_endings)
+    return word in words.verbs or word in words.moves or "'" in word or word.endswith(words.verb_endings)
 
 
 def _of_yes_or_no(core: Tokens, stopped: bool, want: Asked, words: TurnWords) -> Completeness | None:
     """Judge what is made of a yes or a no, with "it is" behind it or without."""
     agrees = refuses = False
     rest = core
-    while count := starts(rest, words.yes | words.no):
+    while count := starts(rest, words.answers):
         phrase = " ".join(rest[:count])
         agrees |= phrase in words.yes
         refuses |= phrase in words.no
@@ -253,35 +248,39 @@ def _of_yes_or_no(core: Tokens, stopped: bool, want: Asked, words: TurnWords) ->
 
 def _hangs(core: Tokens, words: TurnWords) -> bool:
     """Whether it breaks off: what it ends with wants more."""
-    if ends(core, words.endings):
-        return False
-    plain = without_start(core, words.joins | words.openers | words.yes | words.no)
-    questions = bool(plain) and plain[0] in words.question_words
+    last, before = core[-1], core[-2] if len(core) > 1 else ""
+    plain = without_start(core, words.beginnings)
+    asks = bool(plain) and plain[0] in words.question_words
     count = ends(core, words.hanging)
+    if (whole := ends(core, words.endings)) and whole >= count:
+        return False
     if count:
-        whole_question = (
-            questions
-            and len(plain) > count + 1
-            and (
-                count > 1  # "what time is it", "what can I do"
-                or (core[-2] in words.subjects and core[-1] in words.auxiliaries)
-                or core[-1] in words.strands
-            )
-        )
-        return not whole_question
-    if len(plain) == 1 and plain[0] in words.particles:
+        embedded = last in words.auxiliaries and any(one in words.embedders for one in plain[1:-2])
+        return not embedded and not (asks and len(plain) > count + 1 and _ends_a_question(last, before, count, words))
+    if last.endswith(words.hanging_endings) or (len(plain) == 1 and last in words.particles):
         return True
-    if core[-1] in words.auxiliaries and len(core) > 1 and core[-2] in words.subjects:
-        return not questions
+    if last in words.subjects and starts(plain, words.subordinators):
+        return True
+    if last in words.subjects and before in words.auxiliaries and not asks:
+        return not before.endswith(words.negations)  # "could it", but not "isn't it"
+    if last in words.auxiliaries and before in words.subjects:
+        return not asks
     if ends(core, words.announced):
         return not any(_is_verb(one, words) for one in core)
     return len(core) <= _SENTENCE_WORDS and ends(core, words.tags) == len(plain)
 
 
+def _ends_a_question(last: str, before: str, count: int, words: TurnWords) -> bool:
+    """Whether a question with a "what" may end in the `count` words that would hang elsewhere: "what time is it"."""
+    if last in words.determiners:
+        return False
+    return count > 1 or (before in words.subjects and last in words.auxiliaries) or last in words.strands
+
+
 def _of_short_answer(core: Tokens, want: Asked, words: TurnWords) -> Completeness | None:
     """Judge a few words by what was asked for; None where that does not tell."""
     wants = want.wants
-    plain = without_start(core, words.yes | words.no | words.openers | words.joins)
+    plain = without_start(core, words.beginnings)
     if wants & Ask.NAME:
         name = without_start(plain, words.introductions)
         if len(name) == 1:
