@@ -72,12 +72,15 @@ def test_the_published_profile_is_what_is_published() -> None:
     assert config.cartesia.first_audio == Percentiles(p50=60, p90=85, p99=150)
 
 
-async def test_the_first_word_comes_when_it_was_drawn(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("thoughts", [3, 40])  # 40 would take 80 ms, which the first word does not wait for
+async def test_the_first_word_comes_when_it_was_drawn(
+    sandbox: Sandbox, http: aiohttp.ClientSession, thoughts: int
+) -> None:
     dice = sandbox.groq.dice = NotedDice()
     latency = Percentiles(p50=35, p90=55, p99=120)
     sandbox.groq.config.first_token = latency
     sandbox.groq.config.tokens_per_second = 500.0
-    sandbox.groq.config.reasoning_tokens = {"low": 40}  # 80 ms of it, which the first word does not wait for
+    sandbox.groq.config.reasoning_tokens = {"low": thoughts}
     model = ChatModel(ChatOptions(sandbox.groq_url, "groq-key", "openai/gpt-oss-120b"), http)
     messages = [{"role": "user", "content": "My tap is leaking"}]
 
@@ -170,7 +173,9 @@ async def test_a_final_on_its_way_holds_up_no_audio(sandbox: Sandbox) -> None:
     stt = NovaStt(NovaOptions(sandbox.deepgram_url, "dg-key"))
     await stt.connect()
     try:
-        stt.hear(0, b"".join(said))  # all of it at once
+        stt.hear(0, said[0])
+        await asyncio.sleep(0.1)  # a message each
+        stt.hear(len(said[0]) // 16, said[1])
         came = []
         async for event in stt.events():
             if isinstance(event, Transcript) and event.final and event.text:
