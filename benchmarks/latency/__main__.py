@@ -30,7 +30,7 @@ from agent.ops.settings import Settings
 from agent.sandbox.profiles import PROFILES
 from benchmarks.latency import corpus, picture
 from benchmarks.latency.callers import LATE_MS, Heard, call_all
-from benchmarks.latency.process import Unavailable, cpu_times, running
+from benchmarks.latency.process import Unavailable, cpu_times, first_on_the_host, running
 from benchmarks.report import table, write
 
 WAYS = {
@@ -74,7 +74,8 @@ def measure(way: str, profile: str, calls: Sequence[Sequence[corpus.Turn]], at_o
         agent = stack.enter_context(running(command, clean | urls | settings))
         port = int(agent.lines[-1].removeprefix("AudioSocket on 127.0.0.1:").split(",")[0])
         before, begun = cpu_times(), time.monotonic()
-        heard, failed = asyncio.run(call_all(port, calls, at_once))
+        with first_on_the_host():
+            heard, failed = asyncio.run(call_all(port, calls, at_once))
         after, seconds = cpu_times(), time.monotonic() - begun
         agent.process.send_signal(signal.SIGTERM)
         agent.process.wait(20)
@@ -180,14 +181,7 @@ def report(profile: str, cells: dict[str, dict[str, Any]], texts: bool) -> list[
     print(table(["stage, ms P50 / P90 / P99", *cells], rows))
     if texts:
         for way, cell in cells.items():
-            print(f"\n{WAYS[way]}: answered too early")
-            for turn in cell["heard"]:
-                if turn["early"]:
-                    print(f"  {turn['answered_ms'] - turn['ended_ms']:7.0f} ms  {turn['kind']:15} {turn['text']}")
-            print(f"{WAYS[way]}: the longest waits")
-            slow = sorted((turn for turn in cell["heard"] if turn["latency_ms"]), key=lambda turn: -turn["latency_ms"])
-            for turn in slow[:12]:
-                print(f"  {turn['latency_ms']:7.0f} ms  {turn['kind']:15} {turn['text']}")
+            list_turns(WAYS[way], cell["heard"])
     verdicts = []
     for way, goal in GOALS_MS.items():
         if profile == "published" and way in cells and cells[way]["wait_ms"]:
@@ -199,6 +193,18 @@ def report(profile: str, cells: dict[str, dict[str, Any]], texts: bool) -> list[
                 f"(goal {100 * GOAL_EARLY:g} %): {reached}"
             )
     return verdicts
+
+
+def list_turns(way: str, heard: Sequence[dict[str, Any]]) -> None:
+    """Print the turns that were answered too early, and those that waited longest."""
+
+    def line(turn: dict[str, Any]) -> str:
+        void = "" if turn["late_ms"] <= LATE_MS else f"  (void: the caller was {turn['late_ms']:.0f} ms late)"
+        return f"  {turn['answered_ms'] - turn['ended_ms']:7.0f} ms  {turn['kind']:15} {turn['text']}{void}"
+
+    answered = sorted((turn for turn in heard if turn["latency_ms"]), key=lambda turn: float(turn["latency_ms"]))
+    print(f"\n{way}: answered too early", *(line(turn) for turn in heard if turn["early"]), sep="\n")
+    print(f"{way}: the longest waits", *(line(turn) for turn in answered[:-13:-1]), sep="\n")
 
 
 def main() -> int:

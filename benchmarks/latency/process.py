@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import subprocess
 import tempfile
 import threading
@@ -57,6 +59,18 @@ def running(command: Sequence[str], environment: Mapping[str, str], until: str =
             patience.cancel()
             process.kill()
             process.communicate()
+
+
+@contextmanager
+def first_on_the_host() -> Iterator[None]:
+    """While entered, this process goes before others, where that is allowed: it is the instrument that measures."""
+    usual = os.getpriority(os.PRIO_PROCESS, 0)
+    with contextlib.suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, usual - 10)
+    try:
+        yield
+    finally:
+        os.setpriority(os.PRIO_PROCESS, 0, usual)
 
 
 def cpu_times() -> tuple[float, float]:
