@@ -125,12 +125,12 @@ class Accounts:
         _replace(CartesiaTts, "_socket", apart)
 
     def _time_answers(self) -> None:
-        begin, first_frame = Chronicle.begin_exchange, Chronicle.first_frame
+        thought, first_frame = Chronicle.thought, Chronicle.first_frame
 
-        def begin_and_note(chronicle: Chronicle, *arguments: Any, **more: Any) -> TurnRecord:
+        def thought_and_note(chronicle: Chronicle, *arguments: Any, **more: Any) -> None:
             account = self._account.get(self._nobody)
             account.answer_from_ns = self._used(account)
-            return begin(chronicle, *arguments, **more)
+            thought(chronicle, *arguments, **more)
 
         def first_frame_and_note(chronicle: Chronicle, *arguments: Any, **more: Any) -> None:
             account = self._account.get(self._nobody)
@@ -138,7 +138,7 @@ class Accounts:
                 account.answer_ns = self._used(account) - account.answer_from_ns
             first_frame(chronicle, *arguments, **more)
 
-        _replace(Chronicle, "begin_exchange", begin_and_note)
+        _replace(Chronicle, "thought", thought_and_note)
         _replace(Chronicle, "first_frame", first_frame_and_note)
 
 

@@ -20,13 +20,13 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 import fastaudio
+from agent.call.caller_turn import TurnTaking
 from agent.call.context import CompanyContext, ContextClient
 from agent.call.current import CALL_UUID
 from agent.call.greeting import Greetings
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
 from agent.call.session import Session
-from agent.call.turn import TurnTaking
 from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore

@@ -32,7 +32,7 @@ STEPS = (
     ("", "Hello, Thames Plumbing, good "),
     ("My kitchen tap is leaking", "callout fee is £65"),
     ("Yes that's fine", "what's the postcode"),
-    ("SW4 7DQ", "Sierra Whiskey 4, 7 Delta Quebec, is that right?"),
+    ("SW4 7DQ", "S for Sierra, W for Whiskey, four, seven, D for Delta, Q for Quebec, is that right?"),
     ("Yes that's right", "house number and street"),
     ("Twelve Baker Street", "what name"),
     ("Anna Smith", "That's all booked"),

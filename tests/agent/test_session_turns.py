@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from agent.call.history import CUT
-from agent.call.turn import TurnTaking
+from agent.call.caller_turn import TurnTaking
 from agent.conversations import Phrases
 from agent.sandbox.speech.tones import ToneVoice
 
@@ -27,7 +27,7 @@ async def test_after_an_interruption_the_history_holds_what_was_heard(rig: Rig) 
     (interruption,) = result.interruptions
     assert interruption.stopped_after_ms is not None
     assert interruption.stopped_after_ms < 450
-    whole = "We can have a plumber with you within thirty minutes to an hour, the callout fee is £65 and the rest is"
+    whole = "A plumber can be there within thirty minutes to an hour, the callout fee is £65 and the rest is"
     cut = record.turns[1]
     assert cut.interrupted
     assert whole.startswith(cut.heard)

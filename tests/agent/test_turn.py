@@ -24,7 +24,8 @@ from agent.call.actions import (
     Think,
     Withdraw,
 )
-from agent.call.turn import State, Turn, TurnTaking
+from agent.call.caller_turn import GOING_ON_MS, TurnTaking
+from agent.call.turn import State, Turn
 from agent.call.words import same_words
 from agent.providers.base import EndOfTurn, Transcript
 
@@ -404,7 +405,7 @@ def test_a_noise_that_does_not_end_delays_an_answer_by_two_seconds() -> None:
     caller = thinking().at(1450)
     caller.note(caller.turn.caller_speaks(1450))
     caller.at(9000)
-    assert caller.of(Respond)[1:] == [(1450 + TAKING.complete_ms + turns.GOING_ON_MS, Respond(TAP))]
+    assert caller.of(Respond)[1:] == [(1450 + TAKING.complete_ms + GOING_ON_MS, Respond(TAP))]
 
 
 def test_what_a_tool_has_done_is_not_done_again_for_a_sound_or_for_more_words() -> None:

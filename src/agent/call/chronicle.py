@@ -24,6 +24,7 @@ class Chronicle:
         self._call = call
         self._on_turn = on_turn
         self._exchange: TurnRecord | None = None
+        self._drafts = 0  # answers thought of early since one was heard
         self.record = CallRecord(
             uuid=str(call.uuid),
             did=info.did,
@@ -72,10 +73,13 @@ class Chronicle:
     def thought(self, *, early: bool) -> None:
         """An answer is thought of."""
         self.record.early_answers["begun"] += early
+        self._drafts += early
 
-    def used(self, *, early: bool) -> None:
+    def used(self, exchange: TurnRecord, *, early: bool) -> None:
         """It is heard."""
         self.record.early_answers["used"] += early
+        exchange.drafts, exchange.wasted = self._drafts, self._drafts - early
+        self._drafts = 0
 
     def thrown_away(self, *, early: bool) -> None:
         """Nothing of it was heard."""

@@ -7,6 +7,7 @@ import re
 
 FIRST_WORDS = 3
 NEXT_WORDS = 5
+FIRST_MOST_WORDS = 6
 MOST_WORDS = 14
 _TOKEN = re.compile(r"\s*\S+\s")  # with a space behind it: never inside "9.30" or "£65.50"
 _BREAK = re.compile(r"[,.;:!?…–—]['\")\]]*\s$")
@@ -43,6 +44,7 @@ class ClauseSplitter:
     def _end(self) -> int:
         """Where the first clause ends; 0 while that cannot be told."""
         least = FIRST_WORDS if self._first else NEXT_WORDS
+        most = FIRST_MOST_WORDS if self._first else MOST_WORDS
         tokens = list(itertools.islice(_TOKEN.finditer(self._text), MOST_WORDS + 1))
         last_whole = 0  # the last place that cuts no code in two
         for count, token in enumerate(tokens[:MOST_WORDS], 1):
@@ -51,7 +53,7 @@ class ClauseSplitter:
             glued = _glued(token[0].strip(), tokens[count][0].strip() if count < len(tokens) else None)
             if glued is False:
                 last_whole = token.end()
-            if count == MOST_WORDS or _BREAK.search(token[0]):
+            if count >= most or _BREAK.search(token[0]):
                 if glued is None:
                     return 0
                 if not glued:

@@ -95,6 +95,10 @@ class TurnRecord:
     end_ms: int | None = None
     times: TurnTimes = field(default_factory=TurnTimes)
     tools: list[dict[str, Any]] = field(default_factory=list)
+    drafts: int = 0
+    """Answers that were thought of before the turn was certain to be over."""
+    wasted: int = 0
+    """Those of them that were thrown away."""
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from agent.call.clauses import ClauseSplitter
 from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.speech import Speech
+from agent.call.spoken import spoken
 from agent.conversations import Phrases
 from agent.providers.base import LanguageModel, ProviderError, Text, ToolCall
 from agent.tools.registry import Effect, ToolContext, ToolRegistry, ToolResult
@@ -97,28 +98,33 @@ class Reply:
         times = self._turn.times
         times.llm_request = times.llm_request or self._clock_ms()
         splitter = ClauseSplitter()
-        text = ""
+        said = ""
         calls: list[ToolCall] = []
         try:
             async with aclosing(self._llm.reply(self._history.messages(), self._tools.schemas())) as events:
                 async for event in events:
                     if isinstance(event, Text):
                         times.first_token = times.first_token or self._clock_ms()
-                        text += event.text
                         for clause in splitter.feed(event.text):
-                            await self._speech.say(clause)
+                            said += await self._pronounce(clause)
                     elif isinstance(event, ToolCall):
                         calls.append(event)
-            await self._speech.say(splitter.rest())
+            said += await self._pronounce(splitter.rest())
         except (asyncio.CancelledError, ProviderError):
             # What was said so far is part of the conversation, also when it broke off; no tool was run of it, and a
             # clause that was not whole was not said.
-            if said := text.removesuffix(splitter.rest()):
+            if said:
                 self._history.agent_said(said)
             raise
-        if text or calls:
-            self._history.agent_said(text, calls)
+        if said or calls:
+            self._history.agent_said(said, calls)
         return calls
+
+    async def _pronounce(self, clause: str) -> str:
+        """Say a clause as a person would; the history holds it so too, word for word as it is heard."""
+        words = spoken(clause)
+        await self._speech.say(words)
+        return words
 
     async def _say(self, text: str) -> None:
         """Words of our own."""

@@ -13,10 +13,10 @@ from uuid import UUID
 
 import aiohttp
 
+from agent.call.caller_turn import TurnTaking
 from agent.call.context import CompanyContext, ContextClient, default_context
 from agent.call.greeting import Greetings
 from agent.call.record import CallRecord, TurnRecord
-from agent.call.turn import TurnTaking
 from agent.conversations import Conversations
 from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech

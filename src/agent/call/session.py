@@ -64,7 +64,7 @@ class Session:
         self._services = services
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._log = Chronicle(call, info, services.on_turn)
-        self._turn = Turn(self._log.now_ms(), services.turn_taking)
+        self._turn = Turn(self._log.now_ms())
         self._speech: Speech | None = None  # what is said now, or was said last
         self._answer: Answer | None = None  # what is thought of, waits or is said
         self._tool_tasks: set[asyncio.Task[ToolResult]] = set()
@@ -112,6 +112,7 @@ class Session:
         self._conversation = self._services.conversations.of(self._company)
         self._phrases = self._conversation.phrases_for(self._company)
         self._voice_id = self._conversation.voice_for(self._company)
+        self._turn = Turn(self._log.now_ms(), self._services.turn_taking, self._conversation.words)
         self._history = History(self._conversation.prompt(self._company))
         context = ToolContext(
             call_uuid=str(self._call.uuid),
@@ -208,7 +209,7 @@ class Session:
             log.error("call %s: %s", self._call.uuid, error)
             self._put(SttLost(str(error)))
             return
-        self._turn.vendor_ends_turns = self._stt.ends_turns
+        self._turn.vendor_ends_turns(self._stt.ends_turns)
         self._uplink = Uplink(self._call, self._stt)
         if self._listening_since is not None:
             self._uplink.open(self._log.now_ms() - self._listening_since)
@@ -379,7 +380,7 @@ class Session:
         answer = self._answer
         if answer is not None and answer.released and self._history is not answer.history:
             self._history = answer.history
-            self._log.used(early=answer.early)
+            self._log.used(answer.exchange, early=answer.early)
 
     def _tool_begins(self) -> None:
         self._take_hold()

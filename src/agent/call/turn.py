@@ -14,7 +14,6 @@ words that break off. Every state has a deadline and a way on, whatever a vendor
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
 
 from agent.call.actions import (
     Action,
@@ -33,20 +32,15 @@ from agent.call.actions import (
     Think,
     Withdraw,
 )
+from agent.call.caller_turn import CallerTurn, TurnTaking
 from agent.call.turn_words import BRITISH, TurnWords
-from agent.call.words import Completeness, completeness, interrupts_at_once, is_backchannel, same_words
+from agent.call.words import Completeness, interrupts_at_once, is_backchannel, same_words
 from agent.providers.base import EndOfTurn, Transcript
 
 NOISE_MS = 20_000
 """Something is heard for so long that has no words: the agent asks whether the caller is there."""
 FINAL_MS = 900
 """The STT was asked for what it has, or should have had words, and nothing came: it is asked again."""
-GOING_ON_MS = 2000
-"""A caller who begins to speak again has words by then; a noise has none."""
-COVERED_MS = 100
-"""A final that lacks so much of the end of the speech lacks no word."""
-SOFT_MS = 400
-"""Words so long after the local detector heard the end: the caller is too soft for it."""
 SOUNDS = 2
 """So many times an answer waits for a sound without words; a noisy line must not keep the agent from answering."""
 REST_MS = 1200
@@ -63,31 +57,6 @@ ASIDE_MS = 1000
 LATE_WORDS = 2
 """So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
 PREROLL_MS = 500
-
-
-@dataclass(frozen=True, slots=True)
-class TurnTaking:
-    """How long the caller's silence must be, ms, by how complete the words sound; and how much is thought early."""
-
-    bare_ms: int = 240
-    complete_ms: int = 320
-    unsure_ms: int = 600
-    incomplete_ms: int = 1300
-    drafts: int = 2
-    """Answers that are thought of early in one turn of the caller, at most; 0 waits until the turn is certain."""
-    silence_ms: int = 7000
-    """Nothing heard for so long after the agent has spoken: it asks whether the caller is still there."""
-    prompts: int = 2
-    """So many times it asks, and then says goodbye."""
-
-    def needed_ms(self, how: Completeness) -> int:
-        """The silence after which words of this kind are answered."""
-        return {
-            Completeness.BARE: self.bare_ms,
-            Completeness.COMPLETE: self.complete_ms,
-            Completeness.UNSURE: self.unsure_ms,
-            Completeness.INCOMPLETE: self.incomplete_ms,
-        }[how]
 
 
 class State(enum.Enum):
@@ -113,28 +82,16 @@ class Turn:
         self.state = State.SPEAKING  # the greeting comes first
         self.held = False
         self.deadline_ms = now_ms + SPEAKING_MS
-        self.vendor_ends_turns = vendor_ends_turns
         self._taking = taking or TurnTaking()
         self._language = words
+        self._caller = CallerTurn(now_ms, self._taking, words)
+        self._caller.vendor_ends = vendor_ends_turns
         self._now = now_ms
         self._since = now_ms  # when the present state began
-        self._finals: list[str] = []
-        self._interim = ""
         self._draft: str | None = None  # the words that the answer in hand answers
         self._drafts = 0  # answers thought of early in this turn
-        self._question = ""  # what the agent said last
-        self._prompts = 0
-        self._speaking = False  # local voice activity of the caller
-        self._spoke_up = now_ms  # when it began
-        self._fell_silent = now_ms  # when it ended
-        self._audible = False  # whether it heard the words of this turn
-        self._quiet_since = now_ms  # what the caller's silence counts from
-        self._words_end = now_ms
-        self._covered = now_ms  # finals hold all that was said up to here
-        self._interim_covered = now_ms
-        self._asked_at: float | None = None  # when the STT was asked for what it has
-        self._ended = False  # the STT heard the end of the utterance, or of the turn
         self._sounds = 0  # how often an answer waited for a sound without words, in this turn
+        self._prompts = 0
         self._cut_off = False  # the agent was cut off, and no words have come since
         self._acted = False  # a tool has run for the answer in hand: the words that it answers are dealt with
         self._tools = 0  # tools that are running
@@ -144,7 +101,11 @@ class Turn:
     @property
     def words(self) -> str:
         """What the caller has said in this turn so far."""
-        return " ".join([*self._finals, self._interim]).strip()
+        return self._caller.words
+
+    def vendor_ends_turns(self, whether: bool) -> None:
+        """The STT that hears the caller does, or does not, say when a turn is over."""
+        self._caller.vendor_ends = whether
 
     # -- what the STT hears ------------------------------------------------------------------------------------------
 
@@ -153,25 +114,16 @@ class Turn:
         self._now = now_ms
         if self.state is State.ENDING:
             return []
-        unchanged = bool(heard.text) and heard.text == self._interim
-        if heard.final:
-            self._interim = ""
-            if heard.text:
-                self._finals.append(heard.text)
-            self._covered = max(self._covered, heard.covered_ms)
-        else:
-            self._interim = heard.text
-            self._interim_covered = heard.covered_ms
-        self._ended = heard.speech_final or (self._ended and not heard.text)
+        unchanged = self._caller.hear(heard, now_ms)
         actions = self._heard(heard.text, heard.end_ms, final=heard.final) if heard.text else []
-        return [*actions, *self._next(think=unchanged or self._interim_covers)]
+        return [*actions, *self._next(think=unchanged or self._caller.interim_covers)]
 
     def utterance_end(self, now_ms: float) -> list[Action]:
         """The STT heard no word for long: the safety net of `speech_final`."""
         self._now = now_ms
         if self.state is not State.LISTENING or not self.words:
             return []
-        self._settle()
+        self._caller.settle()
         return self._next()
 
     def eager_end(self, text: str, now_ms: float) -> list[Action]:
@@ -179,7 +131,7 @@ class Turn:
         self._now = now_ms
         if self.state is not State.LISTENING:
             return []
-        self._interim = text
+        self._caller.interim = text
         return [*self._drop_unless_same(), *self._next(think=True)]
 
     def turn_resumed(self, now_ms: float) -> list[Action]:
@@ -205,38 +157,32 @@ class Turn:
             actions += self._interrupt()
         elif self.state is State.THINKING:
             actions += self._take_back()
-        self._finals.append(keys)
-        self._settle()
+        self._caller.settle()
+        self._caller.finals.append(keys)
         return [*actions, *self._drop_unless_same(), *self._respond()]
 
     # -- local voice activity ----------------------------------------------------------------------------------------
 
     def caller_speaks(self, now_ms: float) -> list[Action]:
         """It began: an answer that is not heard yet is not begun over it."""
-        self._now = self._spoke_up = now_ms
-        self._speaking = self._audible = True
-        self._asked_at = None
+        self._now = now_ms
+        self._caller.speaks(now_ms)
         actions: list[Action] = []
         if self.state is State.THINKING and self._sounds < SOUNDS and not self._dealt_with:
             self._sounds += 1
-            self._finals.insert(0, self._draft or "")
+            self._caller.again(self._draft or "", now_ms)
             self._enter(State.LISTENING)
-            self._words_end = now_ms
-            self._ended = True  # they were over, and still are if this brings no words
             actions.append(Retract())
         return [*actions, *self._next()]
 
     def caller_quiet(self, now_ms: float, end_ms: float | None = None) -> list[Action]:
         """It ended, at `end_ms`: as soon as this is known the STT is asked for the words."""
         self._now = now_ms
-        self._fell_silent = now_ms if end_ms is None else end_ms
-        self._quiet_since = max(self._quiet_since, self._fell_silent)
-        self._speaking = False
-        self._asked_at = None
-        if self.state is State.SPEAKING and not self._interim and is_backchannel(self.words, self._language):
+        self._caller.falls_silent(now_ms if end_ms is None else end_ms)
+        if self.state is State.SPEAKING and not self._caller.interim and is_backchannel(self.words, self._language):
             return [*self._let_pass(), *self._next()]  # it did not go on
         actions = self._ask() if self.state is State.LISTENING or self.held else []
-        return [*actions, *self._next(think=self._interim_covers)]
+        return [*actions, *self._next(think=self._caller.interim_covers)]
 
     # -- the media core ----------------------------------------------------------------------------------------------
 
@@ -287,13 +233,13 @@ class Turn:
         self.held = False
         if self.state is State.ENDING:
             return []
-        self._question = said
+        self._caller.question = said
         self._listen()
         aside, aside_ms = self._aside
         if aside and now_ms - aside_ms <= ASIDE_MS:
-            self._finals.append(aside)
-            self._settle()
-        return [Listen(PREROLL_MS if self._speaking else 0), *self._next()]
+            self._caller.finals.append(aside)
+            self._caller.settle()
+        return [Listen(PREROLL_MS if self._caller.speaking else 0), *self._next()]
 
     def thinks_again(self, now_ms: float) -> None:
         """The words were answered with an apology, and are answered now."""
@@ -345,12 +291,12 @@ class Turn:
 
     def _listened_long_enough(self) -> list[Action]:
         if self.words:
-            if not self._settled and self._asked_at is None:
-                self._asked_at = self._now
+            if not self._caller.settled and self._caller.asked_ms is None:
+                self._caller.asked_ms = self._now
                 return [Finalize(), *self._next()]
-            self._settle()
+            self._caller.settle()
             return [*self._drop_unless_same(), *self._respond()]
-        if self._cut_off and not self._speaking:
+        if self._cut_off and not self._caller.speaking:
             self._cut_off = False
             return [SayTheRest(), *self._next()]
         if self._prompts >= self._taking.prompts:
@@ -358,7 +304,6 @@ class Turn:
             return [GiveUp(), *self._next()]
         self._prompts += 1
         self._since = self._now
-        self._quiet_since = max(self._quiet_since, self._now)
         return [AskIfThere(), *self._next()]
 
     # -- inside ------------------------------------------------------------------------------------------------------
@@ -368,47 +313,12 @@ class Turn:
         """Whether the words that the answer in hand answers have had their effect."""
         return self._acted or self._tools > 0
 
-    @property
-    def _settled(self) -> bool:
-        """Whether all that the caller said is in the finals, as far as one can tell."""
-        covered = self._audible and self._covered >= self._quiet_since - COVERED_MS
-        return not self._interim and (self._ended or (covered and not self.vendor_ends_turns))
-
-    @property
-    def _interim_covers(self) -> bool:
-        """Whether the interim reaches to the end of the speech: the final will hardly differ."""
-        return (
-            bool(self._interim)
-            and not self._speaking
-            and self._audible
-            and not self.vendor_ends_turns
-            and self._interim_covered >= self._quiet_since
-        )
-
-    def _settle(self) -> None:
-        """The words at hand are all there are."""
-        if self._interim:
-            self._finals.append(self._interim)
-            self._interim = ""
-        self._ended = True
-
     def _ask(self) -> list[Action]:
         """Ask the STT for what it has, unless it has told all or tells by itself."""
-        if self.vendor_ends_turns or self._covered >= self._quiet_since:
+        if not self._caller.wants_asking:
             return []
-        self._asked_at = self._now
+        self._caller.asked_ms = self._now
         return [Finalize()]
-
-    def _certain_at(self) -> float:
-        """When the turn will be certain to be over if nothing is heard until then; its words are all there."""
-        how = completeness(self.words, self._question, self._language)
-        believed = self.vendor_ends_turns and how is not Completeness.INCOMPLETE
-        needed_ms = 0 if believed else self._taking.needed_ms(how)
-        # Somebody who goes on has words soon; whatever else goes on is a noise, and what began before the end is one.
-        at_last = self._words_end + needed_ms + GOING_ON_MS
-        if self._speaking and not (self._ended and self._spoke_up < self._words_end):
-            return at_last
-        return min(self._quiet_since + needed_ms, at_last)
 
     def _next(self, *, think: bool = False) -> list[Action]:
         """What follows from how things stand, and the time at which they are to be looked at again."""
@@ -420,43 +330,40 @@ class Turn:
             }
             self.deadline_ms = self._since + limits[self.state]
             return []
-        if not self.words:
+        caller = self._caller
+        if not caller.words:
             self.deadline_ms = self._silent_at()
             return []
-        actions: list[Action] = []
-        if self._settled:
-            self.deadline_ms = self._certain_at()
+        if caller.settled:
+            self.deadline_ms = caller.certain_ms
             if self._now >= self.deadline_ms:
                 return self._respond()
             think = True
-        elif self._asked_at is not None:
-            self.deadline_ms = self._asked_at + FINAL_MS
-        elif self._speaking:
+        elif caller.asked_ms is not None:
+            self.deadline_ms = caller.asked_ms + FINAL_MS
+        elif caller.speaking:
             self.deadline_ms = self._now + NOISE_MS  # the caller speaks on; noise must not hold the call for ever
         else:
-            patience = self._taking.incomplete_ms if self.vendor_ends_turns else 0
-            self.deadline_ms = max(self._quiet_since, self._since) + FINAL_MS + patience
-        if think:
-            actions += self._think()
-        return actions
+            patience = self._taking.incomplete_ms if caller.vendor_ends else 0
+            self.deadline_ms = max(caller.quiet_since_ms, self._since) + FINAL_MS + patience
+        return self._think() if think else []
 
     def _silent_at(self) -> float:
         """When nothing has been heard for too long."""
-        if self._speaking:
+        if self._caller.speaking:
             return self._since + NOISE_MS
-        silent_since = max(self._since, self._quiet_since)
+        silent_since = max(self._since, self._caller.quiet_since_ms)
         return silent_since + (REST_MS if self._cut_off else self._taking.silence_ms)
 
     def _think(self) -> list[Action]:
         """Think early, if the words are worth it and the turn has not wasted too much already."""
-        words = self.words
         if self._draft is not None or self._drafts >= self._taking.drafts:
             return []
-        if completeness(words, self._question, self._language) is Completeness.INCOMPLETE:
+        if self._caller.completeness is Completeness.INCOMPLETE:
             return []
         self._drafts += 1
-        self._draft = words
-        return [Think(words)]
+        self._draft = self.words
+        return [Think(self._draft)]
 
     def _drop_unless_same(self) -> list[Action]:
         """Throw an answer away that was thought of for other words."""
@@ -469,11 +376,6 @@ class Turn:
         """Words came."""
         self._prompts = 0
         self._cut_off = False
-        # A voice too soft for the local detector is known to have spoken by its words alone.
-        self._words_end = min(end_ms, self._now)
-        self._quiet_since = max(self._quiet_since, self._words_end)
-        if not self._speaking and self._words_end > self._fell_silent + SOFT_MS:
-            self._audible = False
         match self.state:
             case State.LISTENING:
                 return self._drop_unless_same()
@@ -490,35 +392,26 @@ class Turn:
 
     def _forget(self) -> None:
         """The words up to here are dealt with."""
-        self._finals.clear()
-        self._interim = ""
-        self._draft = self._asked_at = None
-        self._ended = self._acted = False
+        self._caller.forget()
+        self._draft = None
+        self._acted = False
         self._drafts = self._sounds = 0
 
     def _listen(self) -> None:
         self._enter(State.LISTENING)
-        self._quiet_since = max(self._quiet_since, self._now)
-        self._covered = max(self._covered, self._now)
-        self._words_end = self._now
-        self._audible = self._speaking
-        self._draft = self._asked_at = None
-        self._ended = False
+        self._caller.begin(self._now)
+        self._draft = None
 
     def _respond(self) -> list[Action]:
-        text = self.words
-        self._draft = text
-        self._finals.clear()
-        self._interim = ""
-        self._ended = False
-        self._asked_at = None
+        text = self._draft = self.words
+        self._caller.forget()
         self._enter(State.THINKING)
         return [Respond(text), *self._next()]
 
     def _take_back(self) -> list[Action]:
         """Words come while the answer is thought of: they belong to what it answers, unless that is done already."""
         if self._draft and not self._dealt_with:
-            self._finals.insert(0, self._draft)
+            self._caller.finals.insert(0, self._draft)
         self._draft = None
         self._acted = False
         self._enter(State.LISTENING)
@@ -527,16 +420,15 @@ class Turn:
     def _interrupt(self) -> list[Action]:
         self.held = False
         self._enter(State.LISTENING)
-        self._asked_at = None
-        return [Interrupt(), *([] if self._speaking else self._ask())]
+        self._caller.asked_ms = None
+        return [Interrupt(), *([] if self._caller.speaking else self._ask())]
 
     def _over_the_agent(self, text: str, end_ms: float, *, final: bool) -> list[Action]:
         if end_ms <= self._began and len(text.split()) <= LATE_WORDS:
-            self._finals.clear()
-            self._interim = ""
+            self._caller.forget()
             return []
         if is_backchannel(text, self._language):
-            if not final or self._speaking:
+            if not final or self._caller.speaking:
                 return []  # "yes" may go on: "yes, but"
             return self._let_pass()
         if not final and len(text.split()) < 2 and not interrupts_at_once(text, self._language):
@@ -545,6 +437,5 @@ class Turn:
 
     def _let_pass(self) -> list[Action]:
         self._aside = (self.words, self._now)
-        self._finals.clear()
-        self._interim = ""
+        self._caller.forget()
         return [Resume()] if self.held else []
