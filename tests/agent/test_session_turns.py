@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from agent.call.history import CUT
 from agent.call.caller_turn import TurnTaking
+from agent.call.history import CUT
 from agent.conversations import Phrases
 from agent.sandbox.speech.tones import ToneVoice
 
