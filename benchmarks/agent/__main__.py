@@ -55,7 +55,7 @@ HOW = (
     "sounds of the agent after a caller's turn, missed: turns that got none or one too early, and words that were not "
     "of the script; lag: how late the agent's event loop ran a timer, empty: an empty event loop on the same core at "
     "the same time; media: lateness of the media thread's ticks; others': what anything else had of the agent's core; "
-    "own CPU: thread time of callbacks and task steps in the context of a call (answer: from its beginning to its "
+    "own CPU: thread time of callbacks and task steps in the context of a call (answer: from the thought of it to its "
     "first frame; exchange: from the end of the one before to its end), the clock readings included"
 )
 

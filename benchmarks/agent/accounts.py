@@ -127,19 +127,19 @@ class Accounts:
     def _time_answers(self) -> None:
         thought, first_frame = Chronicle.thought, Chronicle.first_frame
 
-        def thought_and_note(chronicle: Chronicle, *arguments: Any, **more: Any) -> None:
+        def thought_and_noted(chronicle: Chronicle, *arguments: Any, **more: Any) -> None:
             account = self._account.get(self._nobody)
             account.answer_from_ns = self._used(account)
             thought(chronicle, *arguments, **more)
 
-        def first_frame_and_note(chronicle: Chronicle, *arguments: Any, **more: Any) -> None:
+        def first_frame_and_noted(chronicle: Chronicle, *arguments: Any, **more: Any) -> None:
             account = self._account.get(self._nobody)
             if account.answer_from_ns is not None:
                 account.answer_ns = self._used(account) - account.answer_from_ns
             first_frame(chronicle, *arguments, **more)
 
-        _replace(Chronicle, "thought", thought_and_note)
-        _replace(Chronicle, "first_frame", first_frame_and_note)
+        _replace(Chronicle, "thought", thought_and_noted)
+        _replace(Chronicle, "first_frame", first_frame_and_noted)
 
 
 def _replace(owner: type, name: str, instead: Callable[..., Any]) -> None:

@@ -30,7 +30,7 @@ WAITS = {
 
 
 class Pauses:
-    """How long Python's garbage collector kept everything waiting."""
+    """How much CPU Python's garbage collector took at once, while everything waits."""
 
     def __init__(self) -> None:
         self._begun_ns = 0
@@ -39,9 +39,9 @@ class Pauses:
 
     def _collecting(self, phase: str, _info: dict[str, int]) -> None:
         if phase == "start":
-            self._begun_ns = time.perf_counter_ns()
+            self._begun_ns = time.thread_time_ns()
         else:
-            self._ms.append((time.perf_counter_ns() - self._begun_ns) / 1e6)
+            self._ms.append((time.thread_time_ns() - self._begun_ns) / 1e6)
 
     def mark(self) -> None:
         """Count from now on."""

@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 from agent.sandbox import Sandbox, SandboxConfig
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
 from benchmarks.agent.child import serve_questions
@@ -47,4 +49,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:  # the vendors are to be cheap
+        runner.run(main())

@@ -6,6 +6,7 @@ Source: Groq's API reference and error page (2026), and its SDK 1.7.0.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -166,8 +167,16 @@ def _tools(request: dict[str, Any]) -> list[dict[str, Any]]:
         function = tool.get("function") if isinstance(tool, dict) and tool.get("type") == "function" else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise RequestRefused(400, f"'tools.{index}' : must be a function with a name")
-        try:
-            Draft202012Validator.check_schema(function.get("parameters") or {})
-        except SchemaError as error:
-            raise RequestRefused(400, f"invalid JSON schema for tool {function['name']}: {error.message}") from None
+        if complaint := _complaint(orjson.dumps(function.get("parameters") or {})):
+            raise RequestRefused(400, f"invalid JSON schema for tool {function['name']}: {complaint}")
     return tools if request.get("tool_choice") != "none" else []
+
+
+@lru_cache(maxsize=64)
+def _complaint(schema: bytes) -> str:
+    """What is wrong with a JSON schema, if anything; it takes a millisecond to find out."""
+    try:
+        Draft202012Validator.check_schema(orjson.loads(schema))
+    except SchemaError as error:
+        return str(error.message)
+    return ""

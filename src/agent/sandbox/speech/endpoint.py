@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
-
+import fastaudio
 from agent.sandbox.speech.types import Samples
 
 FRAME_MS = 10
@@ -25,7 +24,7 @@ class EnergyEndpointer:
         self._size = sample_rate * FRAME_MS // 1000
         self._least_rms = least_rms
         self._over_floor = over_floor
-        self._rest = np.zeros(0, np.int16)
+        self._rest = b""
         self._levels: deque[float] = deque(maxlen=_FLOOR_FRAMES)
         self._frames = 0
         self._threshold = least_rms
@@ -45,12 +44,12 @@ class EnergyEndpointer:
 
     def feed(self, samples: Samples) -> None:
         """Judge more audio; what does not fill a frame waits for the next call."""
-        samples = np.concatenate([self._rest, samples])
-        count = len(samples) // self._size
-        self._rest = samples[count * self._size :]
-        frames = samples[: count * self._size].reshape(count, self._size).astype(np.float32)
-        for rms in np.sqrt(np.mean(np.square(frames), axis=1)).tolist():
-            self._frame(rms)
+        data = self._rest + samples.tobytes()
+        size = 2 * self._size
+        whole = len(data) // size * size
+        self._rest = data[whole:]
+        for start in range(0, whole, size):
+            self._frame(fastaudio.rms(data[start : start + size]))
 
     def end(self) -> None:
         """Close the present stretch: the next speech frames begin a new one."""
