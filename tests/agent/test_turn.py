@@ -42,7 +42,7 @@ class Caller:
         self.now = 0.0
         self.done: list[tuple[float, Action]] = []
         self.note(self.turn.agent_speaks(-2900))
-        self.note(self.turn.agent_finished(0, "What can we do for you?"))
+        self.note(self.turn.agent_finished(0, "What's the address there?"))
         self.done.clear()
 
     def note(self, actions: list[Action]) -> list[Action]:
@@ -136,7 +136,8 @@ def test_the_words_are_asked_for_thought_about_and_answered() -> None:
 @pytest.mark.parametrize(
     ("text", "question", "needed_ms", "early"),
     [
-        (TAP, "What can we do for you?", TAKING.complete_ms, True),
+        (TAP, "What can we do for you?", TAKING.statement_ms, True),
+        ("What does it cost?", "What can we do for you?", TAKING.complete_ms, True),
         ("Yes.", "Is that all right?", TAKING.bare_ms, False),
         ("M14", "What's the postcode there?", TAKING.incomplete_ms, False),
         ("My postcode is", "What's the postcode there?", TAKING.incomplete_ms, False),

@@ -15,8 +15,8 @@ from agent.call.turn_words import BRITISH, turn_words
 from agent.call.words import Completeness, completeness, interrupts_at_once, is_backchannel
 
 DATA = Path(__file__).parent / "data"
-BARE, COMPLETE, UNSURE, INCOMPLETE = Completeness
-WHOLE = (BARE, COMPLETE)
+BARE, COMPLETE, STATEMENT, UNSURE, INCOMPLETE = Completeness
+WHOLE = (BARE, COMPLETE, STATEMENT)
 ANY_TEXT = st.text(max_size=300) | st.lists(
     st.sampled_from("yes no it's M14 6 for mike double and the um , . ? ! + 07 oh i is what … ' -".split()), max_size=30
 ).map(" ".join)

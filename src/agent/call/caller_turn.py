@@ -22,8 +22,9 @@ class TurnTaking:
 
     bare_ms: int = 240
     complete_ms: int = 320
-    unsure_ms: int = 600
-    incomplete_ms: int = 1300
+    statement_ms: int = 680
+    unsure_ms: int = 700
+    incomplete_ms: int = 1500
     drafts: int = 2
     """Answers that are thought of early in one turn of the caller, at most; 0 waits until the turn is certain."""
     silence_ms: int = 7000
@@ -36,6 +37,7 @@ class TurnTaking:
         return {
             Completeness.BARE: self.bare_ms,
             Completeness.COMPLETE: self.complete_ms,
+            Completeness.STATEMENT: self.statement_ms,
             Completeness.UNSURE: self.unsure_ms,
             Completeness.INCOMPLETE: self.incomplete_ms,
         }[how]
@@ -137,7 +139,7 @@ class CallerTurn:
     def certain_ms(self) -> float:
         """When the turn will be certain to be over if nothing is heard until then; its words are all there."""
         how = self.completeness
-        believed = self.vendor_ends and how is not Completeness.INCOMPLETE
+        believed = self.vendor_ends and how in (Completeness.BARE, Completeness.COMPLETE)
         needed_ms = 0 if believed else self._taking.needed_ms(how)
         # Somebody who goes on has words soon; whatever else goes on is a noise, and what began before the end is one.
         at_last = self._words_end_ms + needed_ms + GOING_ON_MS

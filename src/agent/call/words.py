@@ -45,14 +45,16 @@ class Completeness(enum.Enum):
     BARE = "bare"
     """A "yes", a name, a number that was asked for: there is nothing to add."""
     COMPLETE = "complete"
-    """A whole sentence."""
+    """A whole answer to what was asked, or a question."""
+    STATEMENT = "statement"
+    """A whole sentence that something else was not asked for: another may follow."""
     UNSURE = "unsure"
     """It could be over."""
     INCOMPLETE = "incomplete"
     """It breaks off in mid-phrase."""
 
 
-_BARE, _COMPLETE, _UNSURE, _INCOMPLETE = Completeness
+_BARE, _COMPLETE, _STATEMENT, _UNSURE, _INCOMPLETE = Completeness
 
 
 def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Completeness:
@@ -210,11 +212,17 @@ def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -
         moved = any(one in words.moves for one in core[-4:-1])
         return _COMPLETE if moved and len(core) >= _SENTENCE_WORDS else _UNSURE
     if stopped and len(core) > 1:
-        return _COMPLETE
+        return _whole(tokens, want, words)
     if len(core) == 2:
         return _COMPLETE if "'" in core[0] and _is_verb(core[1], words) else _UNSURE
     clause = len(core) >= _SENTENCE_WORDS and any(_is_verb(one, words) for one in core)
-    return _COMPLETE if clause else _UNSURE
+    return _whole(tokens, want, words) if clause else _UNSURE
+
+
+def _whole(tokens: Tokens, want: Asked, words: TurnWords) -> Completeness:
+    """A sentence: an answer, or the first of some where nothing but "what is the matter" was asked."""
+    closed = want.wants & ~(Ask.OPEN | Ask.YES_NO) or (want.wants & Ask.YES_NO and starts(tokens, words.answers))
+    return _COMPLETE if closed else _STATEMENT
 
 
 def _is_verb(word: str, words: TurnWords) -> bool:
