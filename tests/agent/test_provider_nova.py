@@ -51,6 +51,20 @@ def test_the_query() -> None:
     assert "keyterm" not in older
 
 
+async def test_more_terms_than_the_vendor_takes_do_not_cost_the_call_its_ears(
+    sandbox: Sandbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    terms = ("post code", " ", "post code ", *(f"a term of four words {n}" for n in range(200)))
+    many = replace(options(sandbox), keyterms=terms)
+    assert many.terms()[:2] == ["post code", "a term of four words 0"]
+    assert 20 < len(many.terms()) < 125
+    assert f"{201 - len(many.terms())} of 201 terms left out" in caplog.text
+    async with line(NovaStt(many)) as call:
+        call.hear(tones("hello"))
+        call.stt.finalize()
+        await call.until(call.finals)
+
+
 async def test_an_utterance(sandbox: Sandbox) -> None:
     async with line(NovaStt(options(sandbox))) as call:
         call.silence(400)

@@ -34,6 +34,8 @@ HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a second
 CLOSE_S = 0.5
 EVENTS_QUEUED = 512
 MESSAGE_BYTES = 1 << 20
+TERM_TOKENS = 500  # of all key terms together: one more, and the vendor refuses the stream
+LETTERS_A_TOKEN = 3  # or more: how its model counts is not told
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,23 @@ class DeepgramOptions(ABC):
     @abstractmethod
     def listen_url(self) -> str:
         """The address with its query."""
+
+    def terms(self) -> list[str]:
+        """The key terms, each once; those that may not fit into the vendor's limit any more are left out, logged."""
+        room, fitting = TERM_TOKENS, []
+        terms = [term for term in dict.fromkeys(map(str.strip, self.keyterms)) if term]
+        for term in terms:
+            room -= 1 + len(term) // LETTERS_A_TOKEN
+            if room < 0:
+                log.warning(
+                    "Deepgram takes %d tokens of key terms: %d of %d terms left out",
+                    TERM_TOKENS,
+                    len(terms) - len(fitting),
+                    len(terms),
+                )
+                break
+            fitting.append(term)
+        return fitting
 
 
 class DeepgramStream(ABC):

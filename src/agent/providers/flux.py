@@ -58,7 +58,7 @@ class FluxOptions(DeepgramOptions):
             query.append(("eager_eot_threshold", f"{self.eager_eot_threshold:g}"))
         if self.model.endswith("-multi"):
             query.append(("language_hint", self.language.partition("-")[0]))
-        query += [("keyterm", word) for word in self.keyterms]
+        query += [("keyterm", word) for word in self.terms()]
         return f"{self.url}/v2/listen?{urlencode(query)}"
 
 

@@ -44,7 +44,7 @@ class NovaOptions(DeepgramOptions):
             ("endpointing", str(self.endpointing_ms)),
             ("utterance_end_ms", str(self.utterance_end_ms)),
             ("vad_events", "true"),
-            *((term, word) for word in self.keyterms),
+            *((term, word) for word in self.terms()),
         ]
         return f"{self.url}/v1/listen?{urlencode(query)}"
 
