@@ -128,6 +128,17 @@ def test_a_code_cut_short_is_never_taken_for_whole() -> None:
         ("four two", "And the last four digits?", INCOMPLETE),
         ("four two four two", "And the last four digits?", BARE),
         ("0161 496 012", "And a phone number?", UNSURE),
+        ("0161 496 012 double", "And a phone number?", INCOMPLETE),
+        ("oh seven seven hundred nine hundred twenty one", "And a phone number?", INCOMPLETE),
+        ("oh double seven oh oh nine double oh one two three", "And a phone number?", BARE),
+        ("M for mother one four", "What's the postcode?", INCOMPLETE),
+        ("LS 11 5DL", "What's the postcode?", BARE),
+        ("Yes", "Could you tell me your postcode?", INCOMPLETE),
+        ("Yes", "Could I take your postcode? It tells me who is near.", INCOMPLETE),
+        ("Yes", "That's a postcode in Leeds. Is that right?", BARE),
+        ("My boiler's", "", INCOMPLETE),
+        ("I just want to know how much whitening is.", "", COMPLETE),
+        ("It comes back, isn't it", "", COMPLETE),
     ],
 )
 def test_the_question_decides(text: str, asked: str, label: Completeness) -> None:
