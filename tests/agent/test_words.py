@@ -137,8 +137,15 @@ def test_a_code_cut_short_is_never_taken_for_whole() -> None:
         ("Yes", "Could I take your postcode? It tells me who is near.", INCOMPLETE),
         ("Yes", "That's a postcode in Leeds. Is that right?", BARE),
         ("My boiler's", "", INCOMPLETE),
-        ("I just want to know how much whitening is.", "", COMPLETE),
-        ("It comes back, isn't it", "", COMPLETE),
+        ("I just want to know how much whitening is.", "", STATEMENT),
+        ("It comes back, isn't it", "", STATEMENT),
+        ("There's a leak.", "How can I help?", STATEMENT),
+        ("There's a leak, please.", "How can I help?", COMPLETE),
+        ("can you come today", "How can I help?", COMPLETE),
+        ("so how much do you charge", "How can I help?", COMPLETE),
+        ("what I want is a plumber", "How can I help?", STATEMENT),
+        ("It's on the ground floor.", "What's the address?", COMPLETE),
+        ("Yes", "Is it leaking badly? What's your postcode?", INCOMPLETE),
     ],
 )
 def test_the_question_decides(text: str, asked: str, label: Completeness) -> None:

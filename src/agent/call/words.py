@@ -211,18 +211,28 @@ def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -
     if core[-1] in words.particles and not stopped:
         moved = any(one in words.moves for one in core[-4:-1])
         return _COMPLETE if moved and len(core) >= _SENTENCE_WORDS else _UNSURE
+    whole = _COMPLETE if polite else _whole(tokens, want, words)
     if stopped and len(core) > 1:
-        return _whole(tokens, want, words)
+        return whole
     if len(core) == 2:
         return _COMPLETE if "'" in core[0] and _is_verb(core[1], words) else _UNSURE
     clause = len(core) >= _SENTENCE_WORDS and any(_is_verb(one, words) for one in core)
-    return _whole(tokens, want, words) if clause else _UNSURE
+    return whole if clause else _UNSURE
 
 
 def _whole(tokens: Tokens, want: Asked, words: TurnWords) -> Completeness:
-    """A sentence: an answer, or the first of some where nothing but "what is the matter" was asked."""
+    """A sentence: an answer or a question, or the first of some where nothing but "what is the matter" was asked."""
     closed = want.wants & ~(Ask.OPEN | Ask.YES_NO) or (want.wants & Ask.YES_NO and starts(tokens, words.answers))
-    return _COMPLETE if closed else _STATEMENT
+    return _COMPLETE if closed or _is_question(without_start(tokens, words.beginnings), words) else _STATEMENT
+
+
+def _is_question(plain: Tokens, words: TurnWords) -> bool:
+    """Whether it begins as a question does: "can you", "how much do", but not "what I want"."""
+    if len(plain) < 2:
+        return False
+    if plain[0] in words.question_words:
+        return plain[1] not in words.subjects and any("'" in one or one in words.auxiliaries for one in plain[:4])
+    return plain[0] in words.auxiliaries
 
 
 def _is_verb(word: str, words: TurnWords) -> bool:
