@@ -1,0 +1,78 @@
+"""Calls leave nothing behind: after each round of them there is what there was after the round before, counted."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+from collections import Counter
+from pathlib import Path
+
+from agent.ops.settings import load_settings
+from agent.sandbox import Sandbox, SandboxConfig
+from agent.sandbox.config import CartesiaConfig, DeepgramConfig
+from agent.service import Agent
+from fastaudio import load
+
+CALLS = 12
+ROUNDS = 2
+OURS = ("agent.", "fastaudio.", "asyncio.")
+KEPT = ("agent.telephony.", "agent.call.greeting.", "agent.sandbox.")
+"""Modules that remember what is over, within limits of their own (verdicts), or are the vendors'."""
+CANCELLED = "asyncio.events.TimerHandle"
+"""A cancelled one stays with the event loop until it would have been due."""
+
+
+def objects() -> Counter[str]:
+    """What is alive of the agent's own and of asyncio's, by type, rubbish aside."""
+    gc.collect()
+    found: Counter[str] = Counter()
+    for each in gc.get_objects():
+        name = f"{type(each).__module__}.{type(each).__qualname__}"
+        if name.startswith(OURS) and not name.startswith(KEPT) and name != CANCELLED:
+            found[name] += 1
+    found["open files"] = len(os.listdir("/proc/self/fd"))
+    found["tasks"] = len(asyncio.all_tasks())
+    return found
+
+
+async def converse(agent: Agent) -> load.Report:
+    """A round of calls; returns when the agent has done with them."""
+    report = await asyncio.to_thread(
+        load.run, "127.0.0.1", agent.audio_port, calls=CALLS, seconds=5.0, warmup=0.5, turn_ms=400
+    )
+    async with asyncio.timeout(10):
+        while agent.calls:  # noqa: ASYNC110 - it is the agent's own count that matters
+            await asyncio.sleep(0.05)
+    await asyncio.sleep(1.5)  # vendors' contexts, and connections that close
+    return report
+
+
+async def test_calls_that_have_ended_leave_nothing_behind(tmp_path: Path) -> None:
+    config = SandboxConfig(
+        engines="script", deepgram=DeepgramConfig(), cartesia=CartesiaConfig(max_contexts=100, speed=100.0)
+    )
+    async with Sandbox(config) as vendors:
+        settings = load_settings(
+            deepgram_url=vendors.deepgram_url,
+            deepgram_api_key="key",
+            groq_url=vendors.groq_url,
+            groq_api_key="key",
+            cartesia_url=vendors.cartesia_url,
+            cartesia_api_key="key",
+            listen_port=0,
+            fastagi_port=0,
+            http_port=0,
+            data_dir=tmp_path,
+            max_calls=2 * CALLS,
+        )
+        async with Agent(settings) as agent:
+            rounds, answers = [], 0
+            for _ in range(ROUNDS):
+                answers += (await converse(agent)).answers
+                rounds.append(objects())
+    assert answers > 0  # they did converse
+    grown = {
+        name: [counted[name] for counted in rounds] for name in rounds[-1] if rounds[-1][name] > rounds[0][name] + 2
+    }
+    assert not grown
