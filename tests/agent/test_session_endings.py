@@ -93,7 +93,7 @@ async def test_unknown_numbers_and_unknown_calls_are_answered(rig: Rig) -> None:
     record = await rig.record_of(unannounced.call)
     assert (record.source, record.company, record.caller_id) == ("none", "Home Services", "")
     assert record.turns[0].agent.startswith("Hello, Home Services, good ")
-    assert "a tradesperson" in record.turns[1].agent
+    assert "A tradesperson" in record.turns[1].agent
 
 
 async def test_the_key_0_puts_through_to_a_person(rig: Rig) -> None:

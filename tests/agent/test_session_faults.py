@@ -111,7 +111,7 @@ async def test_the_context_api_is_down(a_rig: RigMaker) -> None:
     assert result.failure == ""
     assert record.company == "Home Services"
     assert record.turns[0].heard.startswith("Hello, Home Services, good ")
-    assert "a tradesperson" in record.turns[1].agent
+    assert "A tradesperson" in record.turns[1].agent
     assert [mark.detail for mark in record.marks if mark.what == "default_context"] == ["connect"]
 
 

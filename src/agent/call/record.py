@@ -127,7 +127,7 @@ class CallRecord:
     ended_by: str = ""
     """Who ended it: one of fastaudio's END_REASONS."""
     outcome: str = "no_booking"
-    """booked, transferred, no_booking, silent or failed."""
+    """booked, transferred, no_booking, silent, machine or failed."""
     verdict: str = ""
     booking_id: str = ""
     turns: list[TurnRecord] = field(default_factory=list)

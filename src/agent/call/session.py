@@ -16,6 +16,7 @@ from agent.call.answer import Answer, Crew
 from agent.call.chronicle import Chronicle
 from agent.call.context import CompanyContext
 from agent.call.history import History
+from agent.call.machine import Machine, MachineWatch
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
 from agent.call.speech import Speech
@@ -68,6 +69,7 @@ class Session:
         self._speech: Speech | None = None  # what is said now, or was said last
         self._answer: Answer | None = None  # what is thought of, waits or is said
         self._tool_tasks: set[asyncio.Task[ToolResult]] = set()
+        self._machine = MachineWatch(call.rate)
         self._uplink: Uplink | None = None
         self._stt: SpeechToText | None = None
         self._history = History("")
@@ -190,7 +192,9 @@ class Session:
         if self._failed:
             self._log.outcome("failed")
         record.vendors = {"stt": dict(getattr(self._stt, "counters", {}))}
-        self._answer = self._crew = None  # they hold this session, and a cycle keeps memory until the next collection
+        self._answer = self._crew = self._uplink = (
+            None  # they hold this session, and a cycle keeps memory until the next collection
+        )
         return record
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -210,7 +214,7 @@ class Session:
             self._put(SttLost(str(error)))
             return
         self._turn.vendor_ends_turns(self._stt.ends_turns)
-        self._uplink = Uplink(self._call, self._stt)
+        self._uplink = Uplink(self._call, self._stt, lambda pcm: self._beware(self._machine.audio(pcm)))
         if self._listening_since is not None:
             self._uplink.open(self._log.now_ms() - self._listening_since)
         async with asyncio.TaskGroup() as group:
@@ -240,6 +244,7 @@ class Session:
             await self._do(self._turn.turn_resumed(now_ms))
         elif isinstance(item, EndOfTurn):
             self._heard_ms = now_ms
+            self._beware(self._machine.words(item.text, now_ms))
             await self._do(self._turn.end_of_turn(item, now_ms))
         elif isinstance(item, SttLost):
             await self._trouble("no_stt")
@@ -256,7 +261,15 @@ class Session:
         log.debug("call %s heard %s", self._call.uuid, heard.text if self._services.settings.log_transcripts else "…")
         if heard.final and heard.text:
             self._heard_ms = now_ms
+            self._beware(self._machine.words(heard.text, now_ms))
         await self._do(self._turn.transcript(heard, now_ms))
+
+    def _beware(self, found: Machine | None) -> None:
+        """It is a machine that rings: a goodbye, and the line is free again."""
+        if found is not None and self._turn.state is not State.ENDING:
+            self._log.mark("machine", found.value)
+            self._log.outcome("machine")
+            self._put(Verdict("hangup", reason=found.value))
 
     async def _handle_media(self, event: fastaudio.Event, now_ms: int) -> None:
         match event.kind:
@@ -479,6 +492,7 @@ class Session:
             await self._trouble("no_llm")
         elif not done.played.flushed:
             self._log.end_exchange(done.speech)
+            self._machine.agent_finished()
             await self._do(self._turn.agent_finished(now_ms, done.speech.text))
             if self._unanswered:  # the caller was asked to bear with us, and has nothing to say again
                 self._turn.thinks_again(now_ms)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import fastaudio
 from agent.providers.base import SpeechToText
@@ -13,9 +14,13 @@ BATCH_MS = 80  # what Deepgram advises, and a quarter of the cost of single fram
 class Uplink:
     """Feeds one STT from one call. While closed, the STT hears nothing and its client keeps the connection alive."""
 
-    def __init__(self, call: fastaudio.Call, stt: SpeechToText) -> None:
+    def __init__(
+        self, call: fastaudio.Call, stt: SpeechToText, on_audio: Callable[[bytes], None] = lambda pcm: None
+    ) -> None:
+        """`on_audio` is given what the STT is given, as it comes."""
         self._call = call
         self._stt = stt
+        self._on_audio = on_audio
         self._stream: fastaudio.CaptureStream | None = None
         self._opened = asyncio.Event()
         self._heard_to = 0  # the first block that the STT has not heard
@@ -48,7 +53,9 @@ class Uplink:
                 if skip < blocks:
                     frame = len(batch.caller) // blocks
                     position = batch.position + skip
-                    self._stt.hear(position * fastaudio.TICK_MS, batch.caller[skip * frame :])
+                    pcm = batch.caller[skip * frame :]
+                    self._stt.hear(position * fastaudio.TICK_MS, pcm)
+                    self._on_audio(pcm)
                     self._heard_to = batch.position + blocks
             self.lost_ms += stream.lost * fastaudio.TICK_MS
             if self._stream is stream:
