@@ -136,26 +136,15 @@ async def _call(demo: Demo, agent: Agent) -> None:
 
 
 def _printer(console: Console) -> Any:
-    """Each exchange as it is over: who said what, and the parts of the wait."""
+    """Each exchange as it is over: who said what, and the wait with its parts."""
 
     def show(_record: CallRecord, turn: TurnRecord) -> None:
         if turn.caller:
             console.print(f"[blue]caller[/blue]  {turn.caller}", soft_wrap=True)
         heard = turn.heard + (" [red]… interrupted[/red]" if turn.interrupted else "")
         console.print(f"[yellow]agent[/yellow]   {heard}", soft_wrap=True)
-        times = turn.times
-        if times.latency_ms is not None and times.speech_end is not None:
-            parts = (
-                ("STT", times.speech_end, times.final_transcript),
-                ("wait", times.final_transcript, times.llm_request),
-                ("LLM", times.llm_request, times.first_token),
-                ("TTS", times.first_tts_text, times.first_audio),
-            )
-            waits = "  ".join(f"{name} {b - a}" for name, a, b in parts if a is not None and b is not None)
-            console.print(
-                f"        [dim]{times.latency_ms} ms from the end of speech to the answer  ({waits})[/dim]",
-                soft_wrap=True,
-            )
+        if wait := turn.times.summary():
+            console.print(f"        [dim]{wait} from the end of speech to the answer[/dim]", soft_wrap=True)
 
     return show
 

@@ -143,7 +143,9 @@ def test_stages_of_an_answer_that_was_thought_of_early() -> None:
     }  # fmt: skip
     late = LATE.stages_ms()
     assert (late["gate"], late["wire"], late["whole"]) == (0, 20, 600)
+    assert EARLY.summary() == ("310 ms, thought of early (stt 170, endpoint 300, llm 35, tts 60, gate 80, wire 10)")
     assert TurnTimes().stages_ms() == {}
+    assert TurnTimes().summary() == ""
     assert TurnTimes(speech_end=5, first_audio=7, first_frame=9).stages_ms() == {"gate": 0, "wire": 2, "whole": 4}
     assert spans(EARLY)["gate"] == (220, 300)
     assert spans(EARLY)["llm"] == (120, 155)

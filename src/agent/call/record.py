@@ -82,6 +82,16 @@ class TurnTimes:
         }
         return {name: end - begin for name, (begin, end) in spans.items() if begin is not None and end is not None}
 
+    def summary(self) -> str:
+        """The wait and its parts for people, such as "310 ms, thought of early (stt 170, llm 35)"; empty without."""
+        stages = self.stages_ms()
+        if "whole" not in stages:
+            return ""
+        early = ", thought of early" if self.early else ""
+        shown = ("stt", "endpoint", "llm", "tts", "gate", "wire")
+        parts = ", ".join(f"{name} {stages[name]}" for name in shown if name in stages)
+        return f"{stages['whole']} ms{early} ({parts})"
+
 
 @dataclass(slots=True)
 class TurnRecord:

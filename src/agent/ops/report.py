@@ -187,7 +187,7 @@ def _transcript(record: CallRecord) -> Iterable[str]:
             at = times.speech_end if times.speech_end is not None else turn.start_ms
             yield (
                 f'<tr class="caller">{_at(at)}<td class="who">caller</td><td>{escape(turn.caller)}</td>'
-                f'<td class="aside">{_waits(turn)}</td></tr>'
+                f'<td class="aside">{escape(times.summary())}</td></tr>'
             )
         if turn.agent or turn.tools:
             yield (
@@ -203,15 +203,6 @@ def _said(turn: TurnRecord) -> str:
     rest = " ".join(turn.agent.split()[len(turn.heard.split()) :])
     cut = "interrupted" if turn.interrupted else "not heard to its end"
     return f'{escape(turn.heard)} <del>{escape(rest)}</del> <span class="cut">{cut}</span>'
-
-
-def _waits(turn: TurnRecord) -> str:
-    stages = turn.times.stages_ms()
-    if "whole" not in stages:
-        return ""
-    parts = [f"{name} {stages[name]}" for name in ("endpoint", "stt", "llm", "tts", "gate", "wire") if name in stages]
-    early = ", thought of early" if turn.times.early else ""
-    return f"{stages['whole']} ms{early}<br>({escape(', '.join(parts))})"
 
 
 def _tools(turn: TurnRecord) -> Iterable[str]:
