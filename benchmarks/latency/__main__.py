@@ -98,11 +98,7 @@ def judge(heard: Sequence[Heard], failed: Sequence[str], records: Sequence[CallR
         if found is not None and turn.latency_ms is not None:
             for name, ms in found.stages_ms().items():
                 stages[name].append(ms)
-    extras: Counter[str] = Counter()
-    for record in records:
-        for answer in record.turns:
-            for name in ("drafts", "wasted"):
-                extras[name] += int(getattr(answer, name, 0) or 0)
+    answers = [answer for record in records for answer in record.turns]
     return {
         "turns": len(heard),
         "void_turns": len(heard) - len(valid),
@@ -116,7 +112,8 @@ def judge(heard: Sequence[Heard], failed: Sequence[str], records: Sequence[CallR
         "wait_ms": _quantiles(waits),
         "waits_ms": waits,
         "stages_ms": {name: _quantiles(values) for name, values in stages.items()},
-        **extras,
+        "drafts": sum(answer.drafts for answer in answers),
+        "wasted": sum(answer.wasted for answer in answers),
         "heard": [asdict(turn) | {"latency_ms": turn.latency_ms} for turn in heard],
     }
 
@@ -158,7 +155,7 @@ def report(profile: str, cells: dict[str, dict[str, Any]], texts: bool) -> list[
             shown(cell["wait_ms"]),
             f"{cell['early']} ({100 * (cell['early_share'] or 0):.1f} %)",
             str(cell["unanswered"]),
-            f"{cell['drafts']}, {cell['wasted']}" if "drafts" in cell else "-",
+            f"{cell['drafts']}, {cell['wasted']}",
             shown(cell["callers_late_ms"]),
             f"{100 * cell['host_busy']:.0f} %",
             "yes" if cell["valid"] else "VOID",

@@ -45,7 +45,7 @@ def buckets(page: str, stage: str) -> list[float]:
 def test_what_is_over_is_counted() -> None:
     metrics = Metrics(lambda: 3)
     record = CallRecord("u", outcome="booked")
-    metrics.turn(record, TurnRecord("Hello", 0, interrupted=True, times=EARLY))
+    metrics.turn(record, TurnRecord("Hello", 0, interrupted=True, times=EARLY, drafts=3, wasted=2))
     metrics.turn(record, TurnRecord("", 0, times=TurnTimes(first_frame=300)))
     for what in ("hold", "resume", "hold", "dtmf"):
         record.mark(0, what)
@@ -63,6 +63,8 @@ def test_what_is_over_is_counted() -> None:
     assert found["voice_agent_turns_total", ""] == 1
     assert found["voice_agent_turns_thought_early_total", ""] == 1
     assert found["voice_agent_interruptions_total", ""] == 1
+    assert found["voice_agent_drafts_total", ""] == 3
+    assert found["voice_agent_drafts_wasted_total", ""] == 2
     assert found["voice_agent_moments_total", "hold"] == 2
     assert found["voice_agent_moments_total", "resume"] == 1
     assert found["voice_agent_moments_total", "flush"] == 0

@@ -66,8 +66,8 @@ class Metrics:
             self._early.inc()
         if turn.interrupted:
             self._interruptions.inc()
-        self._drafts.inc(getattr(turn, "drafts", 0))
-        self._wasted.inc(getattr(turn, "wasted", 0))
+        self._drafts.inc(turn.drafts)
+        self._wasted.inc(turn.wasted)
 
     def call(self, record: CallRecord) -> None:
         """A call is over."""

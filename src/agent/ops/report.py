@@ -167,6 +167,8 @@ def _cards(record: CallRecord) -> list[tuple[str, str]]:
         cards += [("median wait", f"{median(latencies):.0f} ms"), ("longest wait", f"{max(latencies)} ms")]
         early = sum(turn.times.early for turn in record.turns)
         cards.append(("thought of early", f"{early} of {len(latencies)}"))
+        drafts, wasted = (sum(getattr(turn, name) for turn in record.turns) for name in ("drafts", "wasted"))
+        cards.append(("drafts thrown away", f"{wasted} of {drafts}"))
     for what, label in (("hold", "held"), ("resume", "resumed"), ("flush", "thrown away")):
         cards.append((label, str(sum(mark.what == what for mark in record.marks))))
     cards.append(("tools run", str(sum(len(turn.tools) for turn in record.turns))))
