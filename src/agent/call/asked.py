@@ -90,9 +90,13 @@ class Ask(enum.Flag):
     FULL_NAME = enum.auto()
     ONE_NAME = enum.auto()
     ADDRESS = enum.auto()
+    ALL = enum.auto()
+    """All of an address, with the town."""
     HOUSE_NUMBER = enum.auto()
     TIME = enum.auto()
     """A time, a day, a number of something: a few words."""
+    STORY = enum.auto()
+    """What is the matter: its first sentence is seldom its last."""
     PART = enum.auto()
     """Half of a code is enough."""
 
@@ -117,9 +121,11 @@ def _topics(words: TurnWords) -> tuple[tuple[Ask, Phrases], ...]:
         (Ask.FULL_NAME, words.asks_full_name),
         (Ask.ONE_NAME, words.asks_one_name),
         (Ask.ADDRESS, words.asks_address),
+        (Ask.ALL, words.asks_all),
         (Ask.HOUSE_NUMBER, words.asks_house_number),
         (Ask.TIME, words.asks_time),
         (Ask.PART, words.asks_part),
+        (Ask.STORY, words.asks_story),
     )
 
 
@@ -135,12 +141,14 @@ def understand(asked: str, words: TurnWords) -> Asked:
             wants |= ask
     if question.endswith("?"):
         requests = holds(tokens, words.requests)
-        if not requests and _for_yes_or_no(question, words):
+        if not requests and not wants & Ask.STORY and _for_yes_or_no(question, words):
             wants |= Ask.CHOICE if holds(tokens, words.either_or) else Ask.YES_NO
         else:
             wants |= Ask.OPEN
-    elif wants:
+    elif wants & ~Ask.PART:
         wants |= Ask.OPEN
+    else:
+        wants = Ask.NOTHING
     return Asked(wants, _digits(tokens, words), frozenset(tokens))
 
 
@@ -148,8 +156,10 @@ def _for_yes_or_no(question: str, words: TurnWords) -> bool:
     clauses = [tokens_of(clause) for clause in question.split(",")]
     if ends(clauses[-1], words.confirms):
         return True
-    begun = (without_start(clause, words.acknowledgements) for clause in clauses)
-    return any(clause and clause[0] in words.auxiliaries for clause in begun)
+    begun = [without_start(clause, words.acknowledgements) for clause in clauses]
+    if any(clause and clause[0] in words.auxiliaries for clause in begun):
+        return True
+    return not any(holds(clause, words.question_words) for clause in begun)  # "Friday at ten, then?"
 
 
 def _digits(tokens: Tokens, words: TurnWords) -> int:

@@ -50,14 +50,17 @@ class TurnWords:
     asks_full_name: Phrases
     asks_one_name: Phrases
     asks_address: Phrases
+    asks_all: Phrases
     asks_house_number: Phrases
     asks_time: Phrases
     asks_more: Phrases
     asks_part: Phrases
+    asks_story: Phrases
     asks_digits: Phrases
     requests: Phrases
     confirms: Phrases
     streets: Phrases
+    dwellings: Phrases
     determiners: Phrases
     strands: Phrases
     either_or: Phrases

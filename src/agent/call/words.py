@@ -35,6 +35,7 @@ _PAUSE_MARKS = (",", ";", ":", "-", "\N{EN DASH}", "\N{EM DASH}", "\N{HORIZONTAL
 _STOP_MARKS = (".", "!")
 _SENTENCE_WORDS = 3  # with a verb among them they are a sentence
 _SHORT_ANSWER_WORDS = 4
+_ECHO_WORDS = 6  # "I've tried that", "she is, yes": a longer one says more than was asked
 _SHORT_NUMBER = 4  # digits: the number of a house; more are not
 _HOUSE = re.compile(r"\d{1,4}[A-Z]?")
 
@@ -221,9 +222,20 @@ def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -
 
 
 def _whole(tokens: Tokens, want: Asked, words: TurnWords) -> Completeness:
-    """A sentence: an answer or a question, or the first of some where nothing but "what is the matter" was asked."""
-    closed = want.wants & ~(Ask.OPEN | Ask.YES_NO) or (want.wants & Ask.YES_NO and starts(tokens, words.answers))
-    return _COMPLETE if closed or _is_question(without_start(tokens, words.beginnings), words) else _STATEMENT
+    """A sentence: an answer or a question, or the first of some where it is neither, or a story was asked for."""
+    if len(tokens) > 1 and tokens[-2] in words.dwellings and tokens[-1].isdigit():
+        return _UNSURE  # "flat 6": of which street?
+    if want.wants & Ask.ALL:
+        return _UNSURE
+    if _is_question(without_start(tokens, words.beginnings), words):
+        return _COMPLETE
+    rest = without_start(tokens, words.answers)
+    subject = rest[0].partition("'")[0] if rest else ""
+    echoes = subject in words.subjects and (subject != rest[0] or (len(rest) > 1 and rest[1] in words.auxiliaries))
+    answers = not rest or (echoes and len(rest) <= _ECHO_WORDS)
+    if want.wants & Ask.STORY or not want.tokens or (want.wants & Ask.YES_NO and not answers):
+        return _STATEMENT
+    return _COMPLETE
 
 
 def _is_question(plain: Tokens, words: TurnWords) -> bool:
@@ -307,7 +319,7 @@ def _of_short_answer(core: Tokens, want: Asked, words: TurnWords) -> Completenes
         if len(name) > 1 and len(named) <= 2 and not any(_is_verb(one, words) or one in words.hanging for one in named):
             return _BARE
     if wants & Ask.ADDRESS and any(one in words.streets for one in core[-3:]):
-        return _UNSURE if wants & Ask.POSTCODE or len(plain) == 1 else _COMPLETE
+        return _UNSURE if wants & (Ask.POSTCODE | Ask.ALL) or len(plain) == 1 else _COMPLETE
     if wants & Ask.TIME and len(plain) <= _SHORT_ANSWER_WORDS:
         return _COMPLETE
     return None
