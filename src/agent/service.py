@@ -112,10 +112,14 @@ class Agent:
             directory=settings.conversations_dir,
             prompt_file=settings.prompt_file,
             language=settings.language,
+            environment=settings.environment,
         )
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         connector = aiohttp.TCPConnector(limit=2 * settings.max_calls, keepalive_timeout=KEEP_ALIVE_S)
-        self.http = await self._stack.enter_async_context(aiohttp.ClientSession(connector=connector))
+        # All calls share it: a cookie that one call's tool was given is no business of another's.
+        jar = aiohttp.DummyCookieJar()
+        session = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
+        self.http = await self._stack.enter_async_context(session)
         office_url, office_key = await self._start_http()
         metadata = MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None
         self.registry = CallRegistry(metadata=metadata, on_dropped=self._dropped)
@@ -126,7 +130,7 @@ class Agent:
                 settings.cartesia_api_key.get_secret_value(),
                 settings.cartesia_model,
                 settings.cartesia_voice_id,
-                settings.language.partition("-")[0],
+                conversations.default.language.partition("-")[0],
                 settings.cartesia_version,
                 settings.sample_rate,
                 settings.cartesia_buffer_ms,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from agent.call.context import CompanyContext
@@ -34,11 +35,13 @@ class Conversations:
         directory: Path | None = None,
         prompt_file: Path | None = None,
         language: str = "en-GB",
+        environment: Mapping[str, str] = os.environ,
     ) -> Conversations:
         """Load the conversation of that name or path, and those that a company may name.
 
         These are the packaged ones and each directory in `directory`, which win over packaged ones of their names.
-        `prompt_file` takes the place of the default's `prompt.md`. Raises `ConversationError` with every mistake.
+        `prompt_file` takes the place of the default's `prompt.md`; `environment` has the secrets of `url_tools`. Raises
+        `ConversationError` with every mistake.
         """
         found = {path.name: path for path in _directories(PACKAGED)}
         if directory is not None:
@@ -50,7 +53,9 @@ class Conversations:
         for name, one in found.items():
             try:
                 own = prompt_file if one == path else None
-                loaded[name] = load_conversation(one, prompt_file=own, default_language=language)
+                loaded[name] = load_conversation(
+                    one, prompt_file=own, default_language=language, environment=environment
+                )
             except ConversationError as error:
                 mistakes.append(str(error))
         if mistakes:

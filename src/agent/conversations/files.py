@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -22,8 +23,8 @@ from agent.conversations.conversation import (
     estimated_tokens,
     fill,
 )
-from agent.tools.call_control import STANDARD_TOOLS
-from agent.tools.registry import Tool, ToolRegistry
+from agent.conversations.tools import registry_of
+from agent.tools.urls import UrlTool
 
 PACKAGED = Path(__file__).parent
 PROMPT_TOKENS = 500
@@ -77,6 +78,7 @@ class _ConversationFile(BaseModel):
     phrases: _PhrasesTable = _PhrasesTable()
     answers: dict[str, _Line] = {}
     words: dict[str, Any] = {}
+    url_tools: dict[str, UrlTool] = {}
 
 
 def directory_of(conversation: str, names: Iterable[str]) -> Path:
@@ -93,11 +95,16 @@ def directory_of(conversation: str, names: Iterable[str]) -> Path:
 
 
 def load_conversation(
-    directory: Path, *, prompt_file: Path | None = None, default_language: str = "en-GB"
+    directory: Path,
+    *,
+    prompt_file: Path | None = None,
+    default_language: str = "en-GB",
+    environment: Mapping[str, str] = os.environ,
 ) -> Conversation:
     """Read and check the conversation in `directory`; `prompt_file` takes the place of its `prompt.md`.
 
-    Raises `ConversationError` with every mistake that was found.
+    `environment` is where `${NAME}` in the headers of `url_tools` is looked up. Raises
+    `ConversationError` with every mistake that was found.
     """
     toml = directory / "conversation.toml"
     file = _parse(toml)
@@ -105,7 +112,7 @@ def load_conversation(
     mistakes: list[str] = []
     phrases = _phrases(file.phrases, language, toml, mistakes)
     template = _template(prompt_file or directory / "prompt.md", file, toml, mistakes, own=prompt_file is None)
-    tools = _tools(file, directory, mistakes)
+    tools = registry_of(directory, file.tools, file.url_tools, environment, mistakes)
     words = _words(file.words, toml, mistakes)
     if mistakes:
         raise ConversationError("\n".join(mistakes))
@@ -243,25 +250,3 @@ def _template(file: Path, table: _ConversationFile, toml: Path, mistakes: list[s
         )
     mistakes += wrong
     return text
-
-
-# ---- tools ----------------------------------------------------------------------------------------------------------
-
-
-def _tools(table: _ConversationFile, directory: Path, mistakes: list[str]) -> ToolRegistry:
-    known: Mapping[str, Tool] = STANDARD_TOOLS
-    chosen = []
-    for name in table.tools:
-        if name in known:
-            chosen.append(known[name])
-        else:
-            near = difflib.get_close_matches(name, list(known), 1)
-            meant = f"is {near[0]} meant? There are" if near else "there are"
-            mistakes.append(
-                f"{directory / 'conversation.toml'}: tools has {name!r}; {meant} {', '.join(sorted(known))}"
-            )
-    try:
-        return ToolRegistry(chosen)
-    except ValueError as error:
-        mistakes.append(f"{directory / 'conversation.toml'}: tools: {error}")
-        return ToolRegistry([])

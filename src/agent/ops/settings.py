@@ -7,13 +7,14 @@ import importlib.util
 import ipaddress
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import phonenumbers
 from dotenv import dotenv_values
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 Words = Annotated[tuple[str, ...], NoDecode]
@@ -234,6 +235,14 @@ class Settings(BaseSettings):
         """Whether the STT is Flux, which ends turns itself."""
         return self.deepgram_model.startswith("flux")
 
+    _read_from: Path | None = PrivateAttr(None)
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """The env file and the environment, which wins: where a conversation's tools find their secrets."""
+        in_file = dotenv_values(self._read_from) if self._read_from is not None else {}
+        return {name: value for name, value in in_file.items() if value is not None} | dict(os.environ)
+
     @property
     def recordings(self) -> Path:
         """Directory of the stereo recordings."""
@@ -292,7 +301,7 @@ def load_settings(env_file: Path | None = None, **overrides: object) -> Settings
             )
         _check_names(env_file)
     try:
-        return Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type,call-arg]
+        settings = Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type,call-arg]
     except ValidationError as error:
         lines = []
         for problem in error.errors():
@@ -301,6 +310,8 @@ def load_settings(env_file: Path | None = None, **overrides: object) -> Settings
             about = f" ({field.description})" if field and field.description else ""
             lines.append(f"{name}{about}: {problem['msg']}")
         raise SettingsError("\n".join(lines)) from error
+    settings._read_from = env_file
+    return settings
 
 
 def _check_names(env_file: Path) -> None:

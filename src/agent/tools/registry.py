@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ log = logging.getLogger(__name__)
 Effect: TypeAlias = Literal["booked", "transfer", "end"]
 MAX_ARGUMENT_CHARS = 16 * 1024
 MAX_REPORTED_ERRORS = 4
+_NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class ToolError(Exception):
+    """Raised by a user's own tool: its text tells the LLM what is wrong and what to do about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,11 @@ class ToolRegistry:
             # The text of an exception may hold what the caller said: its kind is enough for the log.
             log.error("tool %s failed: %s", name, type(error).__name__)
             return self._failed("exception", f"{name} failed inside; say that there is a technical problem")
+        if (
+            result.effect == "transfer"
+            and result.data.get("extension") not in context.company.transfer_targets.values()
+        ):
+            return self._failed("bad_transfer", "nobody can be reached there; there is no such target")
         self.counters["ok" if result.ok else "refused"] += 1
         return result
 
@@ -176,12 +187,34 @@ def _parse(arguments_json: str) -> dict[str, Any] | str:
         return f"the arguments are longer than {MAX_ARGUMENT_CHARS} characters"
     try:
         # A tool without parameters is called with an empty text by some models.
-        arguments = json.loads(arguments_json) if arguments_json.strip() else {}
+        arguments = json.loads(arguments_json, parse_constant=_refuse_constant) if arguments_json.strip() else {}
     except (ValueError, RecursionError):
         return "the arguments are no valid JSON; send one JSON object"
     if not isinstance(arguments, dict):
         return "the arguments must be one JSON object"
+    if _holds_what_is_no_text(arguments):
+        return "the arguments hold control characters or broken characters; send plain text"
     return arguments
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _holds_what_is_no_text(arguments: Mapping[str, Any]) -> bool:
+    """Whether a text holds NUL, an escape, half a surrogate pair or the like: no API has use for those, and some do
+    harm with them. Line ends and tabs are text.
+    """
+    left: list[Any] = [arguments]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            left += value
+        elif isinstance(value, str) and _NO_TEXT.search(value):
+            return True
+    return False
 
 
 def _explain(error: ValidationError) -> str:
