@@ -98,6 +98,27 @@ def serve(
 
 
 @app.command()
+def conversation(
+    name: Annotated[str, typer.Argument(help="name or directory; CONVERSATION unless given")] = "",
+    copy: Annotated[Path | None, typer.Option(help="copy the packaged one of that name here, to begin from")] = None,
+    env_file: EnvFile = None,
+) -> None:
+    """Check a conversation's files and show what the LLM is told, or copy a packaged one."""
+    from agent.conversations import ConversationError
+    from agent.conversations.command import copy_conversation, show_conversation
+    from agent.ops.settings import SettingsError, load_settings
+
+    try:
+        settings = load_settings(env_file)
+        if copy is not None:
+            copy_conversation(name or settings.conversation, copy)
+            name = str(copy)
+        show_conversation(name or settings.conversation, settings, typer.echo)
+    except (SettingsError, ConversationError) as error:
+        fail(str(error))
+
+
+@app.command()
 def sandbox(
     config: Annotated[Path | None, typer.Option(help="JSON file of settings")] = None,
     engines: Annotated[str | None, typer.Option(help="speech engines: real, tones or script")] = None,

@@ -77,7 +77,6 @@ async def test_an_appointment_is_made_once_and_its_time_is_taken(dentist: Conver
     other = await run(dentist, "book_appointment", replace(context, call_uuid="call-2"), **PATIENT, **when)
     assert "not free" in other.content
     assert (await a_free_time(dentist, context))["at"] == "10:00"
-    assert context.data_dir is not None
     with sqlite3.connect(context.data_dir / "diary.sqlite3") as diary:
         rows = diary.execute("SELECT practice, patient, phone FROM appointments").fetchall()
     diary.close()

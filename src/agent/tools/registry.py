@@ -76,8 +76,8 @@ class ToolContext:
     endpoints: Endpoints
     did_number: str = ""
     region: str = "GB"
-    data_dir: Path | None = None
-    """Where a user's own tools may keep files; it need not exist yet."""
+    data_dir: Path = field(default_factory=Path)
+    """Where a user's own tools may keep files, `DATA_DIR/conversations/NAME` in a call; it need not exist yet."""
     bookings: dict[str, ToolResult] = field(default_factory=dict)
     """What was booked in this call, by idempotency key: asking again answers again, and books nothing."""
 

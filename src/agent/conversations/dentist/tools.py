@@ -122,8 +122,6 @@ def _free(diary: sqlite3.Connection, context: ToolContext, day: date, urgent: bo
 @contextmanager
 def _diary(context: ToolContext) -> Iterator[sqlite3.Connection]:
     """The diary, in one transaction: two calls never get the same time."""
-    if context.data_dir is None:
-        raise ToolError("the diary cannot be opened; offer to put the caller through")
     context.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with closing(sqlite3.connect(context.data_dir / "diary.sqlite3", timeout=5.0, isolation_level=None)) as diary:
         diary.execute("BEGIN IMMEDIATE")
