@@ -123,6 +123,7 @@ def test_two_conversations_have_functions_of_one_name(tmp_path: Path) -> None:
         ),
         (["_helper", "price_of", "reserve"], OWN, "", r"tools has '_helper'; .*there are"),
         (["os", "price_of", "reserve"], OWN, "", r"tools has 'os'"),
+        (["tool", "price_of", "reserve"], OWN, "", r"tools has 'tool'"),
         (["plain", "reserve"], OWN, "", r"the tool price_of is there, and tools does not name it"),
         (["end_call"], "", URL_TOOL, r"the tool stock_of is there, and tools does not name it"),
         (["x"], "def x(:\n", "", r"tools\.py, line 1: SyntaxError"),
