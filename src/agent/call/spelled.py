@@ -90,6 +90,9 @@ class _Speller:
         if token in words.digits:
             self._add_number(words.digits[token])
             return 1
+        if token in words.loose_digits and self.characters and _may_spell(tokens[at + 1 : at + 2], words):
+            self._add_number(words.loose_digits[token])
+            return 1
         letter = self._letter_of(token)
         if letter:
             self._add(letter)

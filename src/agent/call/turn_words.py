@@ -35,6 +35,7 @@ class TurnWords:
     introductions: Phrases
     titles: Phrases
     particles: Phrases
+    closers: Phrases
     moves: Phrases
     verbs: Phrases
     verb_endings: tuple[str, ...]
@@ -73,6 +74,7 @@ class TurnWords:
     letters: Mapping[str, str]
     """Letters by the word for them."""
     loose_letters: Mapping[str, str]
+    loose_digits: Mapping[str, str]
     multipliers: Mapping[str, int]
     phone_lengths: Mapping[str, tuple[int, int]]
 
@@ -148,13 +150,13 @@ def _phrases(name: str, value: object) -> Phrases:
 
 def _entry(name: str, word: str, value: object) -> object:
     match name, value:
-        case "digits", str() if value.isascii() and value.isdigit():
+        case "digits" | "loose_digits", str() if value.isascii() and value.isdigit():
             return value
         case "multipliers", int() if 2 <= value <= 9:
             return value
         case "phone_lengths", [int() as least, int() as most] if 0 < least <= most:
             return least, most
-    wanted = {"digits": 'digits ("12")', "multipliers": "2 to 9", "phone_lengths": "[fewest, most]"}[name]
+    wanted = {"multipliers": "2 to 9", "phone_lengths": "[fewest, most]"}.get(name, 'digits ("12")')
     raise ValueError(f"turn words: {name}.{word} is {wanted}, not {value!r}")
 
 

@@ -34,6 +34,7 @@ _SHORT_TEXT = 100  # characters: nobody says "go on" at greater length, and a "s
 _PAUSE_MARKS = (",", ";", ":", "-", "\N{EN DASH}", "\N{EM DASH}", "\N{HORIZONTAL ELLIPSIS}", "...")
 _STOP_MARKS = (".", "!")
 _SENTENCE_WORDS = 3  # with a verb among them they are a sentence
+_CLAUSE_WORDS = 6  # or fewer, behind a "when" or an "if", are not the main clause yet
 _SHORT_ANSWER_WORDS = 4
 _ECHO_WORDS = 6  # "I've tried that", "she is, yes": a longer one says more than was asked
 _SHORT_NUMBER = 4  # digits: the number of a house; more are not
@@ -69,12 +70,12 @@ def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Comp
     spelled = _of_spelled(without_end(tokens, words.asides), want, words)
     if spelled is not None:
         return spelled
-    if text.endswith("?"):
-        return _UNSURE if tokens[-1] in words.determiners else _COMPLETE
+    if text.endswith("?"):  # an STT puts it behind what is cut short, too
+        return _UNSURE if _hangs(tokens, words) else _COMPLETE
     if text.endswith(_PAUSE_MARKS):
         return _INCOMPLETE
     last = [one for one in tokens_of(sentences_of(text)[-1]) if one not in words.hesitations]
-    judged = _of_sentence(last or tokens, text.endswith(_STOP_MARKS), want, words)
+    judged = _of_sentence(last or tokens, text.endswith(_STOP_MARKS), len(last) < len(tokens), want, words)
     if judged is None:  # nothing but a greeting or a courtesy
         if not without_end(last, words.courtesies):
             return _COMPLETE
@@ -186,8 +187,11 @@ def _of_number(run: Run, before: Tokens, alone: bool, want: Asked, words: TurnWo
 # ---- what is said ---------------------------------------------------------------------------------------------------
 
 
-def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -> Completeness | None:
-    """Judge a sentence; `stopped`: it has a full stop. None when it is a greeting or a courtesy alone."""
+def _of_sentence(tokens: Tokens, stopped: bool, follows: bool, want: Asked, words: TurnWords) -> Completeness | None:
+    """Judge a sentence, None when it is a greeting or a courtesy alone.
+
+    `stopped`: it has a full stop; `follows`: another one comes before it, which a few words may add to.
+    """
     if " ".join(tokens) in words.whole:
         return _COMPLETE
     core = without_end(tokens, words.courtesies)
@@ -209,16 +213,25 @@ def _of_sentence(tokens: Tokens, stopped: bool, want: Asked, words: TurnWords) -
         return short
     core = without_end(core, words.tags) or core
     stopped = stopped or polite
-    if core[-1] in words.particles and not stopped:
-        moved = any(one in words.moves for one in core[-4:-1])
-        return _COMPLETE if moved and len(core) >= _SENTENCE_WORDS else _UNSURE
+    verbal = any(_is_verb(one, words) for one in core)
+    closed = stopped and core[-1] in words.closers
+    if core[-1] in words.particles and not closed and not _moves(core, words):
+        return _UNSURE
+    if starts(core, words.subordinators) and len(core) <= _CLAUSE_WORDS:
+        return _UNSURE
     whole = _COMPLETE if polite else _whole(tokens, want, words)
-    if stopped and len(core) > 1:
+    if stopped and (verbal or follows or len(core) > _SENTENCE_WORDS):
         return whole
     if len(core) == 2:
         return _COMPLETE if "'" in core[0] and _is_verb(core[1], words) else _UNSURE
-    clause = len(core) >= _SENTENCE_WORDS and any(_is_verb(one, words) for one in core)
-    return whole if clause else _UNSURE
+    return whole if verbal and len(core) >= _SENTENCE_WORDS else _UNSURE
+
+
+def _moves(core: Tokens, words: TurnWords) -> bool:
+    """Whether the particle at its end belongs to a verb: "turn it off", "it's off"."""
+    verb = core[-2] if len(core) > 1 else ""
+    moved = len(core) >= _SENTENCE_WORDS and any(one in words.moves for one in core[-4:-1])
+    return moved or verb in words.auxiliaries or "'" in verb
 
 
 def _whole(tokens: Tokens, want: Asked, words: TurnWords) -> Completeness:
@@ -297,7 +310,7 @@ def _hangs(core: Tokens, words: TurnWords) -> bool:
         return not asks
     if ends(core, words.announced):
         return not any(_is_verb(one, words) for one in core)
-    return len(core) <= _SENTENCE_WORDS and ends(core, words.tags) == len(plain)
+    return bool(plain) and len(core) <= _SENTENCE_WORDS and ends(core, words.tags) == len(plain)
 
 
 def _ends_a_question(last: str, before: str, count: int, words: TurnWords) -> bool:
