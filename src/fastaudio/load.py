@@ -20,6 +20,8 @@ from fastaudio import _load
 from fastaudio.errors import FastAudioError
 
 UUID_PREFIX_BYTES = 12
+THREAD = "fastaudio-load"
+"""Name of the thread in which the calls run."""
 LAG_P99_MS = 2.0
 """A generator that sends later than this at P99 was the bottleneck: what it measured is partly itself."""
 CPU_PERCENT = 90.0
@@ -215,7 +217,7 @@ RATES = (8000, 12000, 16000, 24000, 32000, 44100, 48000, 96000, 192000)
 
 def _run_in_thread(generator: _load.Generator, on_progress: Callable[[Progress], None] | None) -> bool:
     results: list[bool] = []
-    thread = threading.Thread(target=lambda: results.append(generator.run()), name="fastaudio-load")
+    thread = threading.Thread(target=lambda: results.append(generator.run()), name=THREAD)
     thread.start()
     try:
         while thread.is_alive():
