@@ -14,6 +14,7 @@ from agent.call.turn_words import BRITISH
 from agent.conversations import Conversation, ConversationError, Conversations, Phrases, load_conversation
 from agent.conversations.conversation import FIELDS, estimated_tokens, fill
 from agent.conversations.files import PACKAGED
+from agent.providers.base import SpeakingVoice
 
 COMPANY = CompanyContext(
     company_name="Thames Plumbing and Heating Engineers",
@@ -137,15 +138,23 @@ def test_an_own_directory(tmp_path: Path) -> None:
     assert own.words.backchannels == {"grand", "aye"}
     assert own.words.hesitations == BRITISH.hesitations
     assert [tool["function"]["name"] for tool in own.tools.schemas()] == ["transfer_to_human", "end_call"]
-    assert own.voice_for(company) == "voice-7"
-    assert own.voice_for(CompanyContext(voice_id="theirs")) == "theirs"
+    conversations = Conversations(own)
+    assert conversations.voice_of(company) == SpeakingVoice("voice-7", "en")
+    assert conversations.voice_of(CompanyContext(voice_id="theirs")) == SpeakingVoice("theirs", "en")
 
 
-def test_codes_are_spelled_in_english_only(tmp_path: Path, home: Conversation) -> None:
+def test_another_language_is_asked_for_and_codes_are_spelled_in_english_only(
+    tmp_path: Path, home: Conversation
+) -> None:
     assert home.spoken("M14 6BT").startswith("M for Mike")
     phrases = "\n".join(f'{name} = "x"' for name in Phrases.__slots__ if name != "fillers")
     toml = f'{LEAST.replace("en-GB", "de-DE")}\n[phrases]\nfillers = ["x"]\n{phrases}'
-    assert load_conversation(a_directory(tmp_path, toml)).spoken("M14 6BT") == "M14 6BT"
+    german = load_conversation(a_directory(tmp_path, toml))
+    assert german.spoken("M14 6BT") == "M14 6BT"
+    both = Conversations(home, [german])
+    assert both.voice_of(CompanyContext(conversation="own", voice_id="v")) == SpeakingVoice("v", "de")
+    assert both.language_of(CompanyContext(conversation="own")) == "de-DE"
+    assert both.voice_of(CompanyContext()) == SpeakingVoice("", "en")
 
 
 def test_another_prompt_for_a_conversation(tmp_path: Path) -> None:

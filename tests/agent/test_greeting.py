@@ -13,7 +13,7 @@ from agent.call.context import CompanyContext
 from agent.call.greeting import Greetings
 from agent.conversations import Conversation, Phrases
 from agent.conversations import conversation as conversations
-from agent.providers.base import Audio, ProviderError, TtsEvent, Words
+from agent.providers.base import DEFAULT_VOICE, Audio, ProviderError, SpeakingVoice, TtsEvent, Words
 from agent.tools.registry import ToolRegistry
 
 SPOKEN = Conversation("own", "Own", "en-GB", "", "", Phrases(), ToolRegistry([]))
@@ -45,14 +45,14 @@ class CountingTts:
     def __init__(self, *answer: TtsEvent | ProviderError) -> None:
         self.answer = answer
         self.said: list[str] = []
-        self.voices: list[str] = []
+        self.voices: list[SpeakingVoice] = []
         self.cancelled = 0
 
     async def warm(self) -> None:
         pass
 
-    async def open(self, voice_id: str = "") -> OneSynthesis:
-        self.voices.append(voice_id)
+    async def open(self, voice: SpeakingVoice = DEFAULT_VOICE) -> OneSynthesis:
+        self.voices.append(voice)
         return OneSynthesis(self)
 
 
@@ -106,16 +106,16 @@ async def test_the_audio_is_made_once_for_each_text_and_voice() -> None:
     tts = CountingTts(Words(("Hello",), (0,)), Audio(b"\x01\x00"))
     kept = Greetings(tts)
     for _ in range(3):
-        await kept.prepare("Hello, Acme.", "")
+        await kept.prepare("Hello, Acme.", DEFAULT_VOICE)
     assert len(tts.said) == 1
-    await kept.prepare("Hello, Acme.", "other")
-    assert tts.voices == ["", "other"]
+    await kept.prepare("Hello, Acme.", SpeakingVoice("other"))
+    assert tts.voices == [DEFAULT_VOICE, SpeakingVoice("other")]
 
 
 async def test_calls_that_come_together_have_it_made_once() -> None:
     tts = CountingTts(Audio(b"\x01\x00"))
     kept = Greetings(tts)
-    await asyncio.gather(*(kept.prepare("Hello, Acme.", "") for _ in range(20)))
+    await asyncio.gather(*(kept.prepare("Hello, Acme.", DEFAULT_VOICE) for _ in range(20)))
     assert len(tts.said) == 1
 
 
@@ -124,11 +124,11 @@ async def test_the_oldest_audio_makes_room(monkeypatch: pytest.MonkeyPatch) -> N
     tts = CountingTts(Audio(b"\x01\x00"))
     kept = Greetings(tts)
     for name in "abcde":
-        await kept.prepare(name, "")
+        await kept.prepare(name, DEFAULT_VOICE)
     assert len(kept._kept) == 3
-    await kept.prepare("e", "")
+    await kept.prepare("e", DEFAULT_VOICE)
     assert len(tts.said) == 5, "the newest is still there"
-    await kept.prepare("a", "")
+    await kept.prepare("a", DEFAULT_VOICE)
     assert len(tts.said) == 6, "the oldest is not"
 
 
@@ -136,11 +136,11 @@ async def test_audio_that_failed_is_not_kept() -> None:
     tts = CountingTts(Audio(b"\x01\x00"), ProviderError("TTS", "broken"))
     kept = Greetings(tts)
     with pytest.raises(ProviderError, match="broken"):
-        await kept.prepare("Hello.", "")
+        await kept.prepare("Hello.", DEFAULT_VOICE)
     assert tts.cancelled == 1
     tts.answer = ()
     with pytest.raises(ProviderError, match="no audio"):
-        await kept.prepare("Hello.", "")
+        await kept.prepare("Hello.", DEFAULT_VOICE)
     tts.answer = (Audio(b"\x01\x00"),)
-    await kept.prepare("Hello.", "")
+    await kept.prepare("Hello.", DEFAULT_VOICE)
     assert len(tts.said) == 3

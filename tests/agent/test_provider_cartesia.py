@@ -14,7 +14,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from agent.providers import cartesia, websocket
-from agent.providers.base import Audio, ProviderError, Words
+from agent.providers.base import Audio, ProviderError, SpeakingVoice, Words
 from agent.providers.cartesia import CartesiaOptions, CartesiaSynthesis, CartesiaTts
 from agent.sandbox import Sandbox
 from agent.sandbox.speech.tones import ToneRecogniser
@@ -397,7 +397,7 @@ async def wire() -> AsyncIterator[Wire]:
 async def test_every_message_of_a_context_has_the_same_fields(wire: Wire) -> None:
     wire.answers = [{"type": "done", "done": True}]
     tts = CartesiaTts(CartesiaOptions(wire.url, KEY, model="sonic-3", voice_id="v-1", language="en"))
-    synthesis = await tts.open("v-2")
+    synthesis = await tts.open(SpeakingVoice("v-2", "de"))
     await synthesis.say("Hello, ")
     await synthesis.say("world.")
     await synthesis.finish()
@@ -407,7 +407,7 @@ async def test_every_message_of_a_context_has_the_same_fields(wire: Wire) -> Non
     assert first == {
         "model_id": "sonic-3",
         "voice": {"id": "v-2"},
-        "language": "en",
+        "language": "de",
         "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": 8000},
         "context_id": first["context_id"],
         "max_buffer_delay_ms": 0,

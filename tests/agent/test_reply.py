@@ -16,6 +16,7 @@ from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.reply import ROUNDS, Reply
 from agent.call.speech import Speech
+from agent.call.spoken import spoken
 from agent.conversations import Phrases
 from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
 from agent.tools.registry import Endpoints, Tool, ToolContext, ToolRegistry, ToolResult
@@ -99,6 +100,7 @@ class Bench:
             context,
             clock_ms=lambda: 42,
             phrases=PHRASES,
+            pronounce=spoken,
             apology=PHRASES.trouble,
             certain=self.certain,
             on_act=self._on_act,

@@ -13,7 +13,7 @@ from agent.call.record import TurnRecord
 from agent.call.reply import Reply
 from agent.call.speech import Speech
 from agent.conversations import Phrases
-from agent.providers.base import LanguageModel, TextToSpeech
+from agent.providers.base import LanguageModel, SpeakingVoice, TextToSpeech
 from agent.tools.registry import ToolContext, ToolRegistry, ToolResult
 
 
@@ -24,10 +24,11 @@ class Crew:
     call: fastaudio.Call
     llm: LanguageModel
     tts: TextToSpeech
-    voice_id: str
+    voice: SpeakingVoice
     tools: ToolRegistry
     context: ToolContext
     phrases: Phrases
+    pronounce: Callable[[str], str]
     clock_ms: Callable[[], int]
     on_act: Callable[[], None]
     on_result: Callable[[str, ToolResult], None]
@@ -52,7 +53,7 @@ class Answer:
         if text:
             self.history.caller_said(text)
         self.exchange = TurnRecord(caller=text, start_ms=crew.clock_ms())
-        self.speech = Speech(crew.call, crew.tts, crew.voice_id, self._certain)
+        self.speech = Speech(crew.call, crew.tts, crew.voice, self._certain)
         self.reply = Reply(
             crew.llm,
             crew.tools,
@@ -62,6 +63,7 @@ class Answer:
             crew.context,
             clock_ms=crew.clock_ms,
             phrases=crew.phrases,
+            pronounce=crew.pronounce,
             apology=apology,
             certain=self._certain,
             on_act=crew.on_act,

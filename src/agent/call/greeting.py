@@ -7,7 +7,7 @@ import contextlib
 from collections import OrderedDict
 
 from agent.call.speech import Speech
-from agent.providers.base import Audio, ProviderError, TextToSpeech, Words
+from agent.providers.base import Audio, ProviderError, SpeakingVoice, TextToSpeech, Words
 
 KEPT = 256
 WAIT_S = 1.0  # a greeting that is being made is waited for so long before it is made again, as it is spoken
@@ -18,19 +18,19 @@ class Greetings:
 
     def __init__(self, tts: TextToSpeech) -> None:
         self._tts = tts
-        self._kept: OrderedDict[tuple[str, str], tuple[bytes, Words]] = OrderedDict()
-        self._making: dict[tuple[str, str], asyncio.Task[tuple[bytes, Words]]] = {}
+        self._kept: OrderedDict[tuple[SpeakingVoice, str], tuple[bytes, Words]] = OrderedDict()
+        self._making: dict[tuple[SpeakingVoice, str], asyncio.Task[tuple[bytes, Words]]] = {}
 
-    async def prepare(self, text: str, voice_id: str) -> None:
+    async def prepare(self, text: str, voice: SpeakingVoice) -> None:
         """Have the audio ready before the call is answered. Raises `ProviderError`.
 
         It is made once, however many calls of one company come together: a vendor's contexts are few.
         """
-        await self._audio(voice_id, text)
+        await self._audio(voice, text)
 
-    async def say(self, speech: Speech, text: str, voice_id: str) -> None:
+    async def say(self, speech: Speech, text: str, voice: SpeakingVoice) -> None:
         """Speak it; from memory, or as it is made."""
-        key = voice_id, text
+        key = voice, text
         recorded = self._kept.get(key)
         if recorded is None and key in self._making:
             with contextlib.suppress(TimeoutError, ProviderError):
@@ -42,25 +42,25 @@ class Greetings:
             await speech.say(text)
         await speech.end()
 
-    async def _audio(self, voice_id: str, text: str) -> tuple[bytes, Words]:
-        key = voice_id, text
+    async def _audio(self, voice: SpeakingVoice, text: str) -> tuple[bytes, Words]:
+        key = voice, text
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]
         if key not in self._making:
-            task = self._making[key] = asyncio.create_task(self._make(voice_id, text), name="greeting")
+            task = self._making[key] = asyncio.create_task(self._make(voice, text), name="greeting")
             task.add_done_callback(lambda done: self._made(key, done))
         return await asyncio.shield(self._making[key])
 
-    def _made(self, key: tuple[str, str], task: asyncio.Task[tuple[bytes, Words]]) -> None:
+    def _made(self, key: tuple[SpeakingVoice, str], task: asyncio.Task[tuple[bytes, Words]]) -> None:
         self._making.pop(key, None)
         if not task.cancelled() and task.exception() is None:
             self._kept[key] = task.result()
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
-    async def _make(self, voice_id: str, text: str) -> tuple[bytes, Words]:
-        synthesis = await self._tts.open(voice_id)
+    async def _make(self, voice: SpeakingVoice, text: str) -> tuple[bytes, Words]:
+        synthesis = await self._tts.open(voice)
         pcm = bytearray()
         words: list[str] = []
         starts: list[int] = []

@@ -12,7 +12,6 @@ from agent.call.clauses import ClauseSplitter
 from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.speech import Speech
-from agent.call.spoken import spoken
 from agent.conversations import Phrases
 from agent.providers.base import LanguageModel, ProviderError, Text, ToolCall
 from agent.tools.registry import Effect, ToolContext, ToolRegistry, ToolResult
@@ -46,6 +45,7 @@ class Reply:
         *,
         clock_ms: Callable[[], int],
         phrases: Phrases,
+        pronounce: Callable[[str], str],
         apology: str,
         certain: asyncio.Event,
         on_act: Callable[[], None],
@@ -55,6 +55,7 @@ class Reply:
         self._llm = llm
         self._tools = tools
         self._phrases = phrases
+        self._in_words = pronounce
         self._fillers = 0
         self._history = history
         self._speech = speech
@@ -122,7 +123,7 @@ class Reply:
 
     async def _pronounce(self, clause: str) -> str:
         """Say a clause as a person would; the history holds it so too, word for word as it is heard."""
-        words = spoken(clause)
+        words = self._in_words(clause)
         await self._speech.say(words)
         return words
 

@@ -95,8 +95,9 @@ class Preparation:
     async def _prepare_greeting(self) -> None:
         company = await self._context
         with contextlib.suppress(ProviderError):
-            conversation = self._services.conversations.of(company)
-            await self._services.greetings.prepare(conversation.greeting(company), conversation.voice_for(company))
+            conversations = self._services.conversations
+            text = conversations.of(company).greeting(company)
+            await self._services.greetings.prepare(text, conversations.voice_of(company))
 
 
 class Preparations:

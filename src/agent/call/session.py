@@ -24,6 +24,7 @@ from agent.call.turn import State, Turn
 from agent.call.uplink import Uplink
 from agent.ops.recording import record as record_call
 from agent.providers.base import (
+    DEFAULT_VOICE,
     EagerEndOfTurn,
     EndOfTurn,
     ProviderError,
@@ -76,7 +77,7 @@ class Session:
         self._company: CompanyContext = CompanyContext()
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
-        self._voice_id = ""
+        self._voice = DEFAULT_VOICE
         self._crew: Crew | None = None
         self._ending: Verdict | None = None
         self._failed = False
@@ -113,7 +114,7 @@ class Session:
         self._log.answered_for(self._company)
         self._conversation = self._services.conversations.of(self._company)
         self._phrases = self._conversation.phrases_for(self._company)
-        self._voice_id = self._conversation.voice_for(self._company)
+        self._voice = self._services.conversations.voice_of(self._company)
         self._turn = Turn(self._log.now_ms(), self._services.turn_taking, self._conversation.words)
         self._history = History(self._conversation.prompt(self._company))
         context = ToolContext(
@@ -129,17 +130,18 @@ class Session:
             self._call,
             self._services.llm,
             self._services.tts,
-            self._voice_id,
+            self._voice,
             self._conversation.tools,
             context,
             self._phrases,
+            self._conversation.spoken,
             clock_ms=self._log.now_ms,
             on_act=self._tool_begins,
             on_result=self._tool_has_run,
             tool_tasks=self._tool_tasks,
         )
         self._log.begin_exchange()
-        self._speech = Speech(self._call, self._services.tts, self._voice_id)
+        self._speech = Speech(self._call, self._services.tts, self._voice)
         self._spawn(self._greet(self._speech), "greet")
         self._spawn(self._await_speech(self._speech), "await greeting")
 
@@ -148,7 +150,7 @@ class Session:
         text = self._conversation.greeting(self._company)
         self._history.agent_said(text)
         with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):  # interrupted, or gone
-            await self._services.greetings.say(speech, text, self._voice_id)
+            await self._services.greetings.say(speech, text, self._voice)
 
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
@@ -514,7 +516,7 @@ class Session:
         self._log.begin_exchange()
         self._history.agent_began()
         self._history.agent_said(text)
-        speech = self._speech = Speech(self._call, self._services.tts, self._voice_id)
+        speech = self._speech = Speech(self._call, self._services.tts, self._voice)
         self._spawn(self._await_speech(speech), "await speech")
         await speech.say(text)
         await speech.end()

@@ -9,7 +9,16 @@ import re
 import time
 
 import fastaudio
-from agent.providers.base import Audio, ProviderError, Synthesis, TextToSpeech, Words, bytes_a_ms
+from agent.providers.base import (
+    DEFAULT_VOICE,
+    Audio,
+    ProviderError,
+    SpeakingVoice,
+    Synthesis,
+    TextToSpeech,
+    Words,
+    bytes_a_ms,
+)
 
 log = logging.getLogger(__name__)
 
@@ -29,12 +38,16 @@ class Speech:
     """
 
     def __init__(
-        self, call: fastaudio.Call, tts: TextToSpeech, voice_id: str = "", certain: asyncio.Event | None = None
+        self,
+        call: fastaudio.Call,
+        tts: TextToSpeech,
+        voice: SpeakingVoice = DEFAULT_VOICE,
+        certain: asyncio.Event | None = None,
     ) -> None:
         self._tts = tts
         self._certain = certain
         self._let_out = False
-        self._voice_id = voice_id
+        self._voice = voice
         self._bytes_a_ms = bytes_a_ms(call.rate)
         self.utterance = call.begin()
         self.text = ""
@@ -61,7 +74,7 @@ class Speech:
         self._said_ns = now_ns
         try:
             if self._open is None:
-                self._open = (await self._tts.open(self._voice_id), [])
+                self._open = (await self._tts.open(self._voice), [])
                 await self._syntheses.put(self._open)
             synthesis, said = self._open
             said.append(text)
@@ -185,7 +198,7 @@ class Speech:
     async def _again(self, said: list[str], spoken: int) -> None:
         """The rest of it on another connection: from behind the words that were spoken."""
         try:
-            synthesis = await self._tts.open(self._voice_id)
+            synthesis = await self._tts.open(self._voice)
             if self._open is not None and self._open[1] is said:
                 self._open = (synthesis, said)  # what is still thought goes there, too
             rest = re.sub(rf"\A(?:\s*\S+){{{spoken}}}\s*", "", "".join(said))

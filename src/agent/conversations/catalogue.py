@@ -11,6 +11,7 @@ from pathlib import Path
 from agent.call.context import CompanyContext
 from agent.conversations.conversation import Conversation, ConversationError
 from agent.conversations.files import PACKAGED, directory_of, load_conversation
+from agent.providers.base import SpeakingVoice
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,11 @@ class Conversations:
         self.counters["other_language"] += 1
         log.warning("a company's language is not that of its conversation %s, which is spoken", conversation.name)
         return conversation.language
+
+    def voice_of(self, company: CompanyContext) -> SpeakingVoice:
+        """The voice of a company's calls: its own, else its conversation's, else the agent's default one."""
+        language = self.language_of(company).partition("-")[0]
+        return SpeakingVoice(company.voice_id or self.of(company).voice_id, language)
 
 
 def _directories(parent: Path) -> list[Path]:

@@ -102,10 +102,6 @@ class Conversation:
         """`text` of the LLM as a person would say it: codes spelled out, where the language is English."""
         return spoken(text) if self.language.partition("-")[0] == "en" else text
 
-    def voice_for(self, company: CompanyContext) -> str:
-        """The voice of one call: the company's, else the conversation's; empty for the agent's default one."""
-        return company.voice_id or self.voice_id
-
 
 def fill(template: str, company: CompanyContext) -> str:
     """`template` with the values of one call. They are of the company's own making, and one line each."""

@@ -188,11 +188,24 @@ class Synthesis(Protocol):
         """Stop; what still comes is dropped."""
 
 
+@dataclass(frozen=True, slots=True)
+class SpeakingVoice:
+    """In whose voice, and in which language, something is spoken; what is empty is the client's own default."""
+
+    id: str = ""
+    """As the vendor names it."""
+    language: str = ""
+    """ISO 639: "en"."""
+
+
+DEFAULT_VOICE = SpeakingVoice()
+
+
 class TextToSpeech(Protocol):
     """Opens syntheses."""
 
     async def warm(self) -> None:
         """Make a connection ready before it is needed. Raises `ProviderError`."""
 
-    async def open(self, voice_id: str = "") -> Synthesis:
-        """Begin a synthesis in this voice (the default one if empty). Raises `ProviderError`."""
+    async def open(self, voice: SpeakingVoice = DEFAULT_VOICE) -> Synthesis:
+        """Begin a synthesis in this voice. Raises `ProviderError`."""

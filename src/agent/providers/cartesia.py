@@ -21,7 +21,7 @@ from typing import Any
 
 import orjson
 
-from agent.providers.base import Audio, ProviderError, TtsEvent, Words, bytes_a_ms
+from agent.providers.base import DEFAULT_VOICE, Audio, ProviderError, SpeakingVoice, TtsEvent, Words, bytes_a_ms
 from agent.providers.websocket import ClientName, Socket, SocketClosed, open_socket
 
 log = logging.getLogger(__name__)
@@ -59,13 +59,13 @@ class CartesiaOptions:
 class CartesiaSynthesis:
     """Text in, audio out: one context, and a new one where the text pauses for longer than a context lives."""
 
-    def __init__(self, socket: _Shared, options: CartesiaOptions, voice_id: str) -> None:
+    def __init__(self, socket: _Shared, options: CartesiaOptions, voice: SpeakingVoice) -> None:
         self.id = uuid.uuid4().hex
         self._socket = socket
         self._fields: dict[str, Any] = {
             "model_id": options.model,
-            "voice": {"id": voice_id or options.voice_id},
-            "language": options.language,
+            "voice": {"id": voice.id or options.voice_id},
+            "language": voice.language or options.language,
             "output_format": {"container": "raw", "encoding": "pcm_s16le", "sample_rate": options.sample_rate},
             "context_id": self.id,
             "max_buffer_delay_ms": options.buffer_ms,
@@ -289,7 +289,7 @@ class CartesiaTts:
         """Make sure that there is a socket with room."""
         await self._socket()
 
-    async def open(self, voice_id: str = "") -> CartesiaSynthesis:
+    async def open(self, voice: SpeakingVoice = DEFAULT_VOICE) -> CartesiaSynthesis:
         """Begin a context; a moment later when the vendor has just said that there are too many.
 
         Raises `ProviderError` when there is no connection, and when all 64 are full.
@@ -297,7 +297,7 @@ class CartesiaTts:
         if (pause := self._limited_until - time.monotonic()) > 0:
             await asyncio.sleep(pause)
         socket = await self._socket()
-        synthesis = CartesiaSynthesis(socket, self._options, voice_id)
+        synthesis = CartesiaSynthesis(socket, self._options, voice)
         socket.add(synthesis)
         self.counters["contexts"] += 1
         return synthesis
