@@ -5,8 +5,9 @@
 
 Callers say the 120 turns of benchmarks/latency/turns.txt, in calls, to an agent on the emulated vendors. A wait counts
 from the true end of what the caller said, known from the caller's own track, to the first sound of the answer on the
-wire at the caller. A turn is answered too early when sound of the agent reaches the caller before that end; it has no
-wait, and is counted beside. Vendors, agent and callers are a process each.
+wire at the caller. A turn is answered too early when sound of the agent reaches the caller before that end, or when the
+agent had decided before it that the turn was over; it has no wait, and is counted beside. Vendors, agent and callers are
+a process each.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ MOST_VOID = 0.05
 """A cell with a larger share of turns in which the callers themselves were late is void."""
 HOW = (
     "wait: from the end of the caller's speech on the caller's own track to the agent's first loud frame there; "
-    "early: agent's sound before that end; stages: the agent's own times, from the caller's true end where they count "
+    "early: agent's sound before that end, or behind it and decided on before; stages: the agent's own times, from the caller's true end where they count "
     f"from the end of speech; late: the callers' own frames, and a turn with one more than {LATE_MS:g} ms late is void"
 )
 QUANTILES = (0.5, 0.9, 0.99)
@@ -88,16 +89,18 @@ def measure(way: str, profile: str, calls: Sequence[Sequence[corpus.Turn]], at_o
 
 def judge(heard: Sequence[Heard], failed: Sequence[str], records: Sequence[CallRecord]) -> dict[str, Any]:
     """What the turns of a cell come to."""
+    times = {(record.uuid, answer.times.first_frame): answer.times for record in records for answer in record.turns}
+    stages: dict[str, list[int]] = {name: [] for name in STAGES}
+    for turn in heard:
+        found = _times_of(turn, times)
+        if found is not None and found.turn_end is not None and found.turn_end < turn.ended_ms:
+            turn.early = True  # its sound came just behind the end, and was decided on before it
+        if found is not None and turn.valid and not turn.early:
+            for name, ms in found.stages_ms().items():
+                stages[name].append(ms)
     valid = [turn for turn in heard if turn.valid]
     waits = sorted(wait for turn in valid if (wait := turn.latency_ms) is not None)
     early = [turn for turn in valid if turn.early]
-    times = {(record.uuid, answer.times.first_frame): answer.times for record in records for answer in record.turns}
-    stages: dict[str, list[int]] = {name: [] for name in STAGES}
-    for turn in valid:
-        found = _times_of(turn, times)
-        if found is not None and turn.latency_ms is not None:
-            for name, ms in found.stages_ms().items():
-                stages[name].append(ms)
     answers = [answer for record in records for answer in record.turns]
     return {
         "turns": len(heard),

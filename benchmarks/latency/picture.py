@@ -14,9 +14,9 @@ COLOURS = ("#9aa5b1", "#b7791f", "#2f6fb5", "#2f855a")
 
 def draw(path: Path, profiles: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> None:
     """Draw a panel for each profile as a PNG file at `path`."""
-    figure = canvas(5.4)
+    figure = canvas(6.2)
     panels = figure.subplots(1, len(profiles), squeeze=False, sharey=True)[0]
-    figure.subplots_adjust(left=0.055, right=0.985, top=0.9, bottom=0.11, wspace=0.06)
+    figure.subplots_adjust(left=0.055, right=0.985, top=0.92, bottom=0.26, wspace=0.06)
     for area, (profile, cells) in zip(panels, profiles.items(), strict=True):
         for colour, (way, cell) in zip(COLOURS, cells.items(), strict=False):
             waits = cell["waits_ms"]
@@ -33,6 +33,6 @@ def draw(path: Path, profiles: Mapping[str, Mapping[str, Mapping[str, Any]]]) ->
         area.tick_params(length=0, colors=INK)
         for side in ("top", "right"):
             area.spines[side].set_visible(False)
-        area.legend(loc="lower right", frameon=False, fontsize=9, labelcolor=INK)
+        area.legend(loc="upper left", bbox_to_anchor=(-0.02, -0.13), frameon=False, fontsize=9.5, labelcolor=INK)
     panels[0].set_ylabel("% of the turns that were not answered too early", color=INK)
     figure.savefig(path, dpi=110)

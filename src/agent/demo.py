@@ -21,6 +21,7 @@ from agent.ops.picture import PictureTurn, draw_call
 from agent.ops.recording import Tracks, read_tracks
 from agent.ops.report import picture_of, write_report
 from agent.ops.settings import Settings, load_settings
+from agent.ops.waterfall import draw_waterfall
 from agent.sandbox.process import ProcessError, part, sandbox_process
 from agent.sandbox.speech import Recogniser, RecogniserName, load_recogniser
 from agent.sandbox.speech.audio import resample, to_float, to_int16
@@ -97,6 +98,7 @@ async def _run(demo: Demo, console: Console) -> None:
         ("report", "call.html"),
         ("recording", "call.wav"),
         ("picture", "call.png"),
+        ("waterfall", "waterfall.png"),
         ("record", "call.json"),
     ):
         console.print(f"{name:10} {demo.out / file}")
@@ -227,6 +229,7 @@ def _draw(out: Path, tracks: Tracks, record: CallRecord, heard: dict[str, Any]) 
         PictureTurn("caller", u["start_s"], u["end_s"], u["text"]) for u in heard["utterances"] if u["who"] == "caller"
     ]
     draw_call(out / "call.png", picture_of(record, tracks, caller))
+    draw_waterfall(out / "waterfall.png", record.turns, "What each answer waited for")
     write_report(record, out / "call.html", sound=out / "call.wav")
 
 

@@ -126,6 +126,9 @@ def test_what_a_cell_comes_to() -> None:
     assert cell["early_by_kind"] == {"phone": 1}
     assert cell["wait_ms"] == [349, 388, 397]
     assert cell["stages_ms"]["endpoint"] == [200, 200, 200], "from the caller's end of speech, not the agent's"
+    hasty = replace(record, turns=[TurnRecord("x", 0, times=replace(times, turn_end=990))])
+    assert judge([*good], [], [hasty])["early"] == 1, "decided before the end, though its sound came behind"
+    good[0].early = False
     assert not judge([*good, *[late] * 6], [], [])["valid"]
     assert not judge(good, ["a call failed"], [])["valid"]
     assert not judge([], [], [])["valid"]
