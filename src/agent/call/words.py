@@ -74,7 +74,7 @@ def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Comp
         return _UNSURE if _hangs(tokens, words) else _COMPLETE
     if text.endswith(_PAUSE_MARKS):
         return _INCOMPLETE
-    last = [one for one in tokens_of(sentences_of(text)[-1]) if one not in words.hesitations]
+    last = [one for one in tokens_of(_last_sentence(text, words)) if one not in words.hesitations]
     judged = _of_sentence(last or tokens, text.endswith(_STOP_MARKS), len(last) < len(tokens), want, words)
     if judged is None:  # nothing but a greeting or a courtesy
         if not without_end(last, words.courtesies):
@@ -82,6 +82,14 @@ def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Comp
         before = len(last) < len(tokens) and starts(tokens, words.openers) < len(tokens) - len(last)
         return _COMPLETE if before else _UNSURE if want.wants & Ask.YES_NO else _INCOMPLETE
     return judged
+
+
+def _last_sentence(text: str, words: TurnWords) -> str:
+    """The last sentence, where the full stop of "Mr. Khan" ends none."""
+    *before, last = sentences_of(text)
+    while before and tokens_of(before[-1])[-1:] and tokens_of(before[-1])[-1] in words.titles:
+        last = f"{before.pop()} {last}"
+    return last
 
 
 def is_backchannel(text: str, words: TurnWords = BRITISH) -> bool:
@@ -211,15 +219,20 @@ def _of_sentence(tokens: Tokens, stopped: bool, follows: bool, want: Asked, word
     short = _of_short_answer(core, want, words)
     if short is not None:
         return short
-    core = without_end(core, words.tags) or core
-    stopped = stopped or polite
+    whole = _COMPLETE if polite else _whole(tokens, want, words)
+    return _of_clause(without_end(core, words.tags) or core, whole, stopped or polite, follows, words)
+
+
+def _of_clause(core: Tokens, whole: Completeness, stopped: bool, follows: bool, words: TurnWords) -> Completeness:
+    """Judge a clause that does not hang, by whether it holds what a sentence does: `whole` when it is one."""
     verbal = any(_is_verb(one, words) for one in core)
     closed = stopped and core[-1] in words.closers
     if core[-1] in words.particles and not closed and not _moves(core, words):
         return _UNSURE
     if starts(core, words.subordinators) and len(core) <= _CLAUSE_WORDS:
         return _UNSURE
-    whole = _COMPLETE if polite else _whole(tokens, want, words)
+    if core[-1] in words.auxiliaries and core[-1].endswith(words.negations):
+        return _UNSURE  # "the thermostat doesn't"
     if stopped and (verbal or follows or len(core) > _SENTENCE_WORDS):
         return whole
     if len(core) == 2:
