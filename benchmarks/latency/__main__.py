@@ -6,8 +6,8 @@
 Callers say the 120 turns of benchmarks/latency/turns.txt, in calls, to an agent on the emulated vendors. A wait counts
 from the true end of what the caller said, known from the caller's own track, to the first sound of the answer on the
 wire at the caller. A turn is answered too early when sound of the agent reaches the caller before that end, or when the
-agent had decided before it that the turn was over; it has no wait, and is counted beside. Vendors, agent and callers are
-a process each.
+agent had decided before it that the turn was over; it has no wait, and is counted beside. Vendors, agent and callers
+are a process each.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ MOST_VOID = 0.05
 """A cell with a larger share of turns in which the callers themselves were late is void."""
 HOW = (
     "wait: from the end of the caller's speech on the caller's own track to the agent's first loud frame there; "
-    "early: agent's sound before that end, or behind it and decided on before; stages: the agent's own times, from the caller's true end where they count "
-    f"from the end of speech; late: the callers' own frames, and a turn with one more than {LATE_MS:g} ms late is void"
+    "early: agent's sound before that end, or behind it and decided on before; stages: the agent's own times, from the "
+    "caller's true end where they count from the end of speech; late: the callers' own frames, and a turn with one "
+    f"more than {LATE_MS:g} ms late is void"
 )
 QUANTILES = (0.5, 0.9, 0.99)
 
