@@ -227,6 +227,44 @@ def test_when_asks_the_diary_once_the_postcode_is_known() -> None:
     assert "house number" in call.result('{"available":true}').text
 
 
+def test_an_answer_and_a_question_in_one_breath_are_two_calls_in_one_reply() -> None:
+    reply = Call().to("name").say("Sarah Jones, and how soon can they come?")
+    assert [call.name for call in reply.calls] == ["check_availability", "create_booking"]
+    assert reply.calls[1].arguments["customer_name"] == "Sarah Jones"
+    reply = Call().to("address").say("twelve Mill Lane and how soon can you be here?")
+    assert reply.calls == ()
+    assert "thirty minutes" in reply.text
+    assert "name" in reply.text
+
+
+def test_things_that_come_along_are_not_asked_for() -> None:
+    call = Call()
+    call.say("Hi, my tap is leaking and I'm in M1 4BT.")
+    assert "Mike 1" in call.say("Yes, fine").text
+    call.say("Yes")
+    booking = call.say("It's twelve Mill Lane, and the name is Sarah Jones")
+    assert booking.call is not None
+    assert (booking.call.arguments["address"], booking.call.arguments["customer_name"]) == (
+        "12 Mill Lane",
+        "Sarah Jones",
+    )
+
+
+def test_an_address_is_corrected_when_the_name_is_asked_for() -> None:
+    call = Call().to("name")
+    assert "name" in call.say("Sorry, not twelve, the address is fourteen Mill Lane").text
+    booking = call.say("Sarah Jones")
+    assert booking.call is not None
+    assert booking.call.arguments["address"] == "14 Mill Lane"
+
+
+def test_a_quote_that_the_caller_broke_off_before_anything_of_it_is_made_again() -> None:
+    call = Call()
+    call.say("My kitchen tap")
+    call.messages[-1]["content"] = "We … [the caller interrupted here and heard no more]"
+    assert "£89" in call.say("is leaking").text
+
+
 def test_a_withheld_number_is_asked_for_and_booked() -> None:
     call = Call(PROMPT + "Caller ID: withheld").to("book")
     assert "number" in call.messages[-1]["content"]

@@ -223,25 +223,6 @@ def told_name(text: str) -> str | None:
     return find_name(match[1]) if match else None
 
 
-_DAY = re.compile(
-    r"(?:(?:this|next|on) )?\b(?:monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tomorrow)\b"
-    r"(?: (?:morning|afternoon|evening))?",
-    re.IGNORECASE,
-)
-
-
-def find_day(text: str) -> str | None:
-    """A day, "Tuesday morning"; none when none is named."""
-    match = _DAY.search(text)
-    return match[0] if match else None
-
-
-def find_date(text: str) -> str | None:
-    """A date as it was said; none without a number in it."""
-    text = re.sub(rf"^(?:(?:{_LEAD_IN})\b[\s,.]*)+", "", text.strip(), flags=re.IGNORECASE).strip(" .,!?")
-    return text if digits_in(text) else None
-
-
 def find_name(text: str) -> str | None:
     """A person's name of at most four words; none when there is none."""
     text = _NAME_START.sub("", text.strip())

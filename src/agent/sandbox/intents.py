@@ -39,10 +39,13 @@ WHEN = _pattern(
     r"\bhow (?:soon|long|quick\w*)\b|\bwhen (?:can|will|could)\b|\bavailable (?:today|tonight|now)\b|\bwhat time\b"
 )
 GAS = _pattern(r"\bsmell\w*\W+(?:of )?gas\b|\bgas (?:leak|smell)|\bleak\w*\W+gas\b|\bcarbon monoxide\b")
+FIRE = _pattern(r"\bon fire\b|\bthere's a fire\b")
 DANGER = _pattern(
-    r"\bon fire\b|\bthere's a fire\b",
+    r"\bcan(?:'t| not|not) breathe|\btrouble breathing|\b(?:won't|doesn't|not) stop bleeding|\bbleeding\b.*n't stop",
     r"\b(?:someone|somebody|he|she|i)(?:'s| is|'m| am) (?:badly )?hurt\b",
 )
+_PAIN = _pattern(r"\b(?:pain\w*|ach\w+|toothache|swollen|swell\w*|bleed\w*|hurt\w*|abscess|agony|knocked out|broken)\b")
+_ROUTINE = _pattern(r"\b(?:check[ -]?up|clean\w*|hygienist|polish|whiten\w*|routine)\b")
 AGAIN = _pattern(r"^\W*(?:sorry|pardon|what|come again|hello)\W*$", r"say that again|repeat that|didn't (?:catch|hear)")
 """Wants the last question again."""
 _SMALL_WORDS = frozenset(
@@ -72,11 +75,30 @@ def is_content(text: str) -> bool:
     return heard.yes_or_no(text) is False or THANKS.search(text) is not None
 
 
+def split_question(text: str) -> tuple[str, str, str]:
+    """A turn at the "and" before a question of its own: what is before, the "and", and the question."""
+    match = re.fullmatch(r"(.+?)([,.;]? (?:and |but )?)((?:how|when|what time)\b.*)", text, re.IGNORECASE)
+    return (match[1], match[2], match[3]) if match else (text, "", "")
+
+
 def mentions(text: str, heading: str, *, whole: bool = False) -> bool:
     """Whether a turn is about a heading such as "severe swelling, bleeding": any of its words, or all of them."""
     said = set(_stems(text))
     words = [word for word in _stems(heading) if word not in _SMALL_WORDS]
     return bool(words) and (all if whole else any)(word in said for word in words)
+
+
+def sounds_urgent(text: str) -> str | None:
+    """Whether something that nobody asked about is urgent: "yes" or "no", or none where it cannot be told."""
+    if _PAIN.search(text):
+        return "yes"
+    return "no" if _ROUTINE.search(text) else None
+
+
+def is_urgent(text: str) -> str | None:
+    """The same in answer to the question."""
+    agreed = heard.yes_or_no(text)
+    return sounds_urgent(text) if agreed is None else "yes" if agreed else "no"
 
 
 def _stems(text: str) -> list[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import orjson
 
-from agent.sandbox import heard, intents
-from agent.sandbox.workflow import BY_NAME, Step, Workflow
+from agent.sandbox import heard, intents, when
+from agent.sandbox.diary import Offer, read_offer
+from agent.sandbox.workflow import BY_NAME, Step, Workflow, fill
 
 Phase = Literal["steps", "booked", "over"]
 
@@ -47,6 +49,7 @@ class Receptionist:
         self._followed_up = False
         self._misses = 0
         self._diary_asked = False
+        self._offer: Offer | None = None  # times that the caller may take
 
     # What is said at each step.
 
@@ -63,7 +66,8 @@ class Receptionist:
                 "problem": "problem" in self._slots,
                 "quote": self._agreed,
                 "slot": step.slot in self._slots
-                and (step.slot != "postcode" or self._slots["postcode"] == self._confirmed),
+                and (step.slot != "postcode" or self._slots["postcode"] == self._confirmed)
+                and (not step.lookup or "time" in self._slots),
             }[step.kind]
             if not done:
                 return step
@@ -75,9 +79,11 @@ class Receptionist:
         if self._phase != "steps" or step is None:
             return "is there anything else?"
         if step.kind == "problem":
-            return self._flow.problem
+            return "what's the appointment for?" if "appointment" in step.text else "what's the problem you've got?"
         if step.kind == "quote":
             return f"the callout fee is {self._fee()}, is that all right?"
+        if step.lookup and self._offer is not None:
+            return self._offer.question
         if step.slot == "postcode" and "postcode" in self._slots:
             written = self._slots["postcode"]
             said = written if self._flow.writes_postcodes else heard.say_postcode(written)
@@ -116,15 +122,19 @@ class Receptionist:
 
     def hear(self, text: str, *, cut: bool = False) -> Answer:
         """Take in one turn of the caller. `cut`: it broke off what we were saying."""
+        words = self._flow.words
         if self._phase == "over":
             return self._end("Bye for now.")
         if intents.ABUSE.search(text):
             self._phase = "over"
-            return Answer(f"{_upper(self._flow.words['abuse'])}.")
+            return Answer(f"{_upper(words['abuse'])}.")
         if intents.MACHINE.search(text):
-            return self.ask(self._flow.words["machine"])
+            return self.ask(words["machine"])
         if intents.HUMAN.search(text):
             return self._transfer()
+        if given := self._before_a_question(text):
+            answer = self._forward(given, cut=cut)
+            return Answer(answer.text, (*self._diary(), *answer.calls)) if answer.calls else self.ask(words["soon"])
         aside = self._aside(text)
         if aside is not None:
             return aside
@@ -132,13 +142,18 @@ class Receptionist:
             return self._end("Thanks for calling, bye for now.")
         if intents.TOO_EXPENSIVE.search(text):
             self._phase = "over"
-            return Answer(f"{_upper(self._flow.words['expensive'])}.")
+            return Answer(f"{_upper(words['expensive'])}.")
         if "problem" in self._slots and intents.AGAIN.search(text):
             return self.ask()
-        answer = self._forward(text, cut=cut)
-        if answer.call is not None and answer.call.name == self._flow.booking and intents.WHEN.search(text):
-            return Answer(answer.text, (*self._diary(), *answer.calls))
-        return answer
+        return self._forward(text, cut=cut)
+
+    def _before_a_question(self, text: str) -> str:
+        """What the caller was asked for, where the question when somebody comes follows it in the same breath."""
+        step = self._step()
+        given, _, question = intents.split_question(text)
+        if step is None or step.kind != "slot" or not intents.WHEN.search(question):
+            return ""
+        return given if BY_NAME[step.slot].find(given) is not None else ""
 
     def _aside(self, text: str) -> Answer | None:
         """A question of the caller's, answered before the step goes on; an emergency gets its number first."""
@@ -153,24 +168,20 @@ class Receptionist:
             return self.ask(f"{words['price']}{fee}")
         if intents.LOCAL.search(text):
             return self.ask(words["local"])
-        if intents.CANCEL.search(text) and "cancel" in words:
-            return self._cancel(words["cancel"])
-        if intents.WHEN.search(text) and not self._give(text):
+        if intents.CANCEL.search(text):
+            return self._cancel(words.get("cancel", "I'll put you through to somebody who can do that"))
+        if intents.WHEN.search(text):
             self._remember_problem(text)
             diary = self._diary()
             return Answer(calls=diary) if diary else self.ask(words["soon"])
         return self._stock_answer(text)
 
     def _emergency(self, text: str) -> Answer | None:
-        gas = intents.GAS.search(text)
-        if gas or intents.DANGER.search(text):
-            number = "0800 111 999 for the gas emergency line" if gas else "999"
-            return Answer(f"Please get everyone out and ring {number} first.")
-        for heading, told in self._flow.answers.items():
-            number_told = re.search(r"\b(?:999|111|112)\b", told)
-            if number_told and intents.mentions(text, heading):
-                return Answer(f"Please ring {number_told[0]} first.")
-        return None
+        if intents.GAS.search(text):
+            return Answer("Please get everyone out and ring 0800 111 999 for the gas emergency line first.")
+        if intents.FIRE.search(text):
+            return Answer("Please get everyone out and ring 999 first.")
+        return Answer("Please ring 999 first.") if intents.DANGER.search(text) else None
 
     def _stock_answer(self, text: str) -> Answer | None:
         """An answer of the prompt's own, to a question whose heading the caller names in full."""
@@ -197,14 +208,14 @@ class Receptionist:
         if "problem" not in self._slots and not intents.is_vague(text):
             self._slots["problem"] = intents.without_greeting(text)
 
-    def _give(self, text: str) -> bool:
+    def _give(self, text: str, *, unasked: bool = False) -> bool:
         """Take in what was asked for and whatever else comes along; whether what was asked for is among it."""
         step = self._step()
-        asked = step.slot if step is not None and step.kind == "slot" else ""
+        asked = step.slot if step is not None and step.kind == "slot" and not unasked else ""
         found = BY_NAME[asked].find(text) if asked else None
         for other in self._flow.steps:
             told = BY_NAME[other.slot].volunteered(text) if other.kind == "slot" and other.slot != asked else None
-            if told is None or (other.slot in self._slots and other.slot != "address"):
+            if told is None or (other.slot in self._slots and other.slot not in ("address", "urgent")):
                 continue
             self._slots[other.slot] = told
             if other.slot == "address" and asked == "name":
@@ -229,10 +240,12 @@ class Receptionist:
                 self._slots["problem"] += f" {text}"
                 return self._quote()
             self._agreed = True
-            self._give(text)
+            self._give(text, unasked=True)
             return self._next_question("Lovely")
         if step.slot == "postcode":
             return self._hear_postcode(text)
+        if step.lookup and self._offer is not None:
+            return self._hear_choice(text, self._offer)
         if not self._give(text):
             return self.ask(BY_NAME[step.slot].missed) if self._step() == step else self._next_question("Thanks")
         return self._next_question("Thanks")
@@ -245,7 +258,7 @@ class Receptionist:
                 self._followed_up = True
             return Answer("Of course, what seems to be the problem?")
         self._slots["problem"] = told
-        self._give(text)
+        self._give(text, unasked=True)
         step = self._step()
         return self._quote() if step is not None and step.kind == "quote" else self._next_question("Of course")
 
@@ -271,8 +284,25 @@ class Receptionist:
         self._confirmed = self._slots["postcode"]
         return self._next_question("Great")
 
+    def _hear_choice(self, text: str, offer: Offer) -> Answer:
+        """The caller takes one of the times offered, or names another day."""
+        taken = offer.taken(text)
+        if taken is not None:
+            self._slots |= {"time": taken, "day": offer.date}
+            return self._next_question("Lovely")
+        if (day := when.find_day(text)) is not None:
+            self._slots["day"] = day
+            self._offer = None
+            return self._next_question("Of course")
+        return self.ask("Sorry")
+
     def _next_question(self, before: str) -> Answer:
-        return self.ask(before) if self._step() is not None else self._book()
+        step = self._step()
+        if step is None:
+            return self._book()
+        if step.lookup and step.slot in self._slots and self._offer is None:
+            return Answer(calls=self._filled(step.lookup, {**self._slots, "urgent": self._slots.get("urgent", "no")}))
+        return self.ask(before)
 
     # Tools.
 
@@ -285,10 +315,11 @@ class Receptionist:
         number = self._slots.get("number", "")
         if number and not flow.takes("number"):
             problem = f"{problem} (ring back on {number})"
-        values = {**self._slots, "problem": problem}
-        slots = ("problem", *(step.slot for step in flow.steps if step.kind == "slot"))
-        arguments = {flow.takes(slot): values[slot] for slot in slots if slot in values and flow.takes(slot)}
-        return Answer(calls=(ToolCall(flow.booking, arguments),))
+        return Answer(calls=self._filled(flow.booking, {**self._slots, "problem": problem}))
+
+    def _filled(self, tool: str, values: Mapping[str, str]) -> tuple[ToolCall, ...]:
+        """Call a tool with what is known of what it asks for."""
+        return (ToolCall(tool, fill(self._flow.tools[tool], values)),)
 
     def learn(self, tool: str, content: str) -> Answer:
         """Take in a tool's result."""
@@ -297,16 +328,32 @@ class Receptionist:
             if failed:
                 return self._mend_booking(content)
             self._phase = "booked"
+            if self._offer is not None:
+                at = when.say_time(self._slots["time"])
+                return Answer(f"That's all booked for {at} on {self._offer.weekday}, is there anything else?")
             then = self._flow.confirmation or "someone will be with you within thirty minutes to an hour"
             return Answer(f"That's all booked, {then}, is there anything else?")
+        if any(step.lookup == tool for step in self._flow.steps):
+            return self._learn_offer(content)
         if "availab" in tool:
             return self.ask("I can't see that just now" if failed else "Yes, within thirty minutes to an hour")
         if "transfer" in tool:
             return self.ask("Sorry, nobody's free just now but I can help") if failed else Answer("Putting you through")
         return Answer("Bye for now.") if tool == "end_call" else self.ask()
 
+    def _learn_offer(self, content: str) -> Answer:
+        self._offer = None if _failed(content) else read_offer(_object(content))
+        if self._offer is None:
+            self._slots.pop("day", None)
+            return self.ask("I'm sorry, there's nothing then")
+        return self.ask()
+
     def _mend_booking(self, error: str) -> Answer:
         """The booking was refused: ask again for what it complains about, else own up."""
+        if self._offer is not None and "not free" in error:
+            self._offer = None
+            del self._slots["time"], self._slots["day"]
+            return self.ask("Sorry, that time has just gone")
         for slot in [step.slot for step in self._flow.steps if step.kind == "slot"]:
             if slot in self._slots and self._flow.takes(slot) and self._flow.takes(slot) in error.lower():
                 del self._slots[slot]
@@ -339,14 +386,17 @@ def _upper(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def _failed(content: str) -> bool:
-    """Whether a tool's result tells of an error."""
+def _object(content: str) -> dict[str, Any]:
+    """A tool's result; its bare text as an error or an answer where it is no object."""
     try:
         result = orjson.loads(content)
     except orjson.JSONDecodeError:
-        return "error" in content.lower()
-    if isinstance(result, dict):
-        status = str(result.get("status", "")).lower()
-        wrong = status in ("error", "failed", "refused", "invalid")
-        return bool(result.get("error") or result.get("errors")) or result.get("ok") is False or wrong
-    return isinstance(result, str) and "error" in result.lower()
+        result = content
+    return result if isinstance(result, dict) else {"error" if "error" in str(result).lower() else "answer": result}
+
+
+def _failed(content: str) -> bool:
+    """Whether a tool's result tells of an error."""
+    result = _object(content)
+    wrong = str(result.get("status", "")).lower() in ("error", "failed", "refused", "invalid")
+    return bool(result.get("error") or result.get("errors")) or result.get("ok") is False or wrong

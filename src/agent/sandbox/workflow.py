@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from agent.sandbox import heard
+from agent.sandbox import heard, intents, when
 
 Tools = Mapping[str, Mapping[str, Any]]
 """The JSON schema of each tool's arguments, by its name."""
@@ -49,7 +49,7 @@ SLOTS = (
         r"date of birth|born",
         r"birth|dob",
         "what's the date of birth?",
-        heard.find_date,
+        when.find_date,
     ),
     Slot(
         "patient",
@@ -58,7 +58,17 @@ SLOTS = (
         "have you been to us before?",
         lambda text: {True: "yes", False: "no", None: None}[heard.yes_or_no(text)],
     ),
-    Slot("day", r"\bday\b|\bwhen\b|time", r"day|date|time|when|slot", "what day would suit?", heard.find_day),
+    Slot(
+        "day", r"\bday\b", r"^(?:on|day|date|appointment_date)$", "what day would suit?", when.find_day, when.find_day
+    ),
+    Slot(
+        "urgent",
+        r"urgent|in pain",
+        r"urgen",
+        "is there any pain, swelling or bleeding?",
+        intents.is_urgent,
+        intents.sounds_urgent,
+    ),
     Slot(
         "name",
         r"\bname\b",
@@ -78,7 +88,11 @@ SLOTS = (
 )
 """In the order in which an argument of a tool is tried."""
 BY_NAME = {slot.name: slot for slot in SLOTS}
-PROBLEM_ARGUMENT = r"problem|reason|description|treatment|symptom|complaint"
+ARGUMENTS = {slot.name: slot.argument for slot in SLOTS} | {
+    "problem": r"problem|reason|description|treatment|symptom|complaint",
+    "time": r"^(?:at|time|appointment_time)$",
+}
+"""By which a tool's argument is known to want something that is known: patterns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +103,8 @@ class Step:
     text: str = ""
     """The prompt's own words for it, without its number."""
     slot: str = ""
+    lookup: str = ""
+    """The tool that the answer is looked up with; it says which times there are."""
 
 
 EIGHT_STEPS = (
@@ -136,7 +152,6 @@ class Workflow:
     """Postcodes are to be written, and are spoken by somebody else."""
     confirmation: str = ""
     """What is said when it is booked, in the prompt's words."""
-    problem: str = "what's the problem you've got?"
     words: Mapping[str, str] = field(default_factory=dict)
     """Stock answers as they are spoken, by topic."""
     other_answers: Mapping[str, str] = field(default_factory=dict)
@@ -144,8 +159,7 @@ class Workflow:
 
     def takes(self, slot: str) -> str:
         """The argument of the booking tool that takes a slot; empty for none."""
-        pattern = PROBLEM_ARGUMENT if slot == "problem" else BY_NAME[slot].argument
-        return next((name for name in self.properties if re.search(pattern, name)), "")
+        return next((name for name in self.properties if re.search(ARGUMENTS[slot], name)), "")
 
     @property
     def properties(self) -> Mapping[str, Any]:
@@ -165,7 +179,7 @@ def read_workflow(prompt: str, tools: Tools) -> Workflow:
     answers = _answers(prompt)
     booking = next((name for name in tools if re.match(r"create_booking|book", name)), "")
     withheld = facts.get("caller id", "").lower() in ("withheld", "anonymous", "private", "unknown", "none")
-    steps = tuple(_steps(lines)) or EIGHT_STEPS
+    steps = tuple(_steps(lines, tools)) or EIGHT_STEPS
     if withheld and not any(step.slot == "number" for step in steps):
         steps += (Step("slot", slot="number"),)
     elif not withheld:
@@ -188,24 +202,49 @@ def read_workflow(prompt: str, tools: Tools) -> Workflow:
     )
 
 
+def fill(schema: Mapping[str, Any], values: Mapping[str, str]) -> dict[str, Any]:
+    """The arguments of a tool: what is known of what its schema asks for, in the schema's types."""
+    arguments: dict[str, Any] = {}
+    for known, pattern in ARGUMENTS.items():
+        properties = schema.get("properties", {})
+        name = next((name for name in properties if re.search(pattern, name) and name not in arguments), "")
+        if not name or known not in values:
+            continue
+        value: Any = values[known]
+        if choices := properties[name].get("enum"):
+            value = next((choice for choice in choices if str(choice) in value), choices[0])
+        elif properties[name].get("type") == "boolean":
+            value = value == "yes"
+        arguments[name] = value
+    return arguments
+
+
 def _facts(prompt: str) -> dict[str, str]:
     lines = re.findall(r"^[\s*#-]*([A-Za-z][A-Za-z ]{1,24}?)\**\s*:\**\s*(\S.*?)\s*$", prompt, re.MULTILINE)
     return {name.lower(): value.rstrip(".") for name, value in reversed(lines)}
 
 
-def _steps(lines: Sequence[str]) -> list[Step]:
+def _steps(lines: Sequence[str], tools: Tools) -> list[Step]:
     steps: list[Step] = []
     for line in lines:
         if re.match(r"(?:greet|book|confirm)\b", line, re.IGNORECASE):
             continue
         if re.match(r"quote", line, re.IGNORECASE):
             steps.append(Step("quote", line))
-        elif re.match(r"ask\b", line, re.IGNORECASE):
-            found = sorted((m.start(), slot.name) for slot in SLOTS if (m := re.search(slot.asked, line)))
-            steps += [Step("slot", line, name) for _, name in found]
+        elif found := _asked(line):
+            lookup = next((tool for tool in tools if tool in line), "")
+            steps += [Step("slot", line, name, lookup) for name in found]
         elif re.search(r"understand|\bwhat\b|reason|problem", line, re.IGNORECASE):
             steps.append(Step("problem", line))
     return steps
+
+
+def _asked(line: str) -> list[str]:
+    """The slots that a line of the prompt asks for, in its order."""
+    if not re.search(r"\bask\b", line, re.IGNORECASE):
+        return []
+    places = {slot.name: match.start() for slot in SLOTS if (match := re.search(slot.asked, line))}
+    return sorted(places, key=places.__getitem__)
 
 
 def _answers(prompt: str) -> dict[str, str]:

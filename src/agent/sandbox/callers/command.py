@@ -62,6 +62,10 @@ def line_of(outcome: Outcome) -> str:
     """Return how a call went, in a line, and each fault in one more."""
     sign = "[green]passed[/green]" if outcome.passed else "[red]failed[/red]"
     faults = "".join(f"\n        {escape(fault)}" for fault in outcome.faults)
+    if stalls := outcome.stalls_before_ms:
+        faults += f"\n        called again: this host stood still for {', '.join(f'{ms:.0f} ms' for ms in stalls)}"
+    if not outcome.passed and outcome.stalled_ms:
+        faults += f"\n        this host stood still for {outcome.stalled_ms:.0f} ms: it may be no fault of the agent"
     return f"{sign}  {outcome.caller.name}{faults}"
 
 
