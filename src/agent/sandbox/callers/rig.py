@@ -15,7 +15,7 @@ from typing import Any, Literal
 from agent.call.record import CallRecord
 from agent.office.models import utc_now
 from agent.office.seed import LONDON_PLUMBER, seed_examples
-from agent.office.store import NewCompany
+from agent.office.store import NewCompany, add_companies
 from agent.ops.report import write_report
 from agent.ops.settings import Settings, load_settings
 from agent.sandbox.caller import CallPlan, CallResult, ScriptError, SimulatedCaller
@@ -45,6 +45,18 @@ NOBODY_THERE = NewCompany(
     area="London",
 )
 """A company without anybody to transfer to."""
+DENTIST = NewCompany(
+    name="Bright Smile Dental",
+    trade_type="dental",
+    trade_label="dentist",
+    callout_fee="",
+    numbers=("+442079460188",),
+    area="London",
+    transfer_targets={"reception": "2003"},
+    conversation="dentist",
+)
+COMPANIES = {"home_services": LONDON_PLUMBER, "dentist": DENTIST}
+"""Whom the callers of each conversation ring, unless they say otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +128,7 @@ class CallersRig:
         store = self._agent.store
         assert store is not None
         await seed_examples(store)
-        await store.add_company(NOBODY_THERE)
+        await add_companies(store, (NOBODY_THERE, DENTIST))
         self._numbers = {company.name: numbers[0] for company, numbers in await store.list_companies() if numbers}
         self._desk.office_url = f"http://127.0.0.1:{self._agent.http_port}/create_booking"
 
@@ -151,7 +163,7 @@ class CallersRig:
     async def _call(self, number: int, caller: Caller) -> Outcome:
         outcome = Outcome(caller)
         setup = caller.setup
-        did = self._numbers.get(setup.company or LONDON_PLUMBER.name, "")
+        did = self._numbers.get(setup.company or COMPANIES[caller.conversation].name, "")
         if not did:
             outcome.faults.append(f"there is no company {setup.company!r} with a number")
             return outcome
