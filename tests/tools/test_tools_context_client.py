@@ -144,6 +144,30 @@ def test_a_fee_is_a_text_or_pounds(fee: object, said: str) -> None:
     assert parse_context({"callout_fee": fee}, CompanyContext()).callout_fee == said
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "taken"),
+    [
+        ("conversation", "dentist", True),
+        ("conversation", "my_desk-2", True),
+        ("conversation", "", True),
+        ("conversation", "../dentist", False),
+        ("conversation", "/etc/passwd", False),
+        ("conversation", "a" * 65, False),
+        ("conversation", 7, False),
+        ("language", "en-IE", True),
+        ("language", "zh-Hant-TW", True),
+        ("language", "", True),
+        ("language", "English", False),
+        ("language", "en-GB&model=x", False),
+        ("language", "en-GB\n", False),
+    ],
+)
+def test_a_conversation_is_a_name_and_a_language_a_tag(name: str, value: object, taken: bool) -> None:
+    context = parse_context({name: value}, CompanyContext())
+    assert context.bad_fields == (() if taken else (name,))
+    assert getattr(context, name) == (value if taken else "")
+
+
 @pytest.mark.parametrize("extension", ["2001", "+442079460123", "queue-1", "*43#"])
 def test_extensions_that_a_dialplan_knows(extension: str) -> None:
     assert parse_context({"transfer_targets": {"a": extension}}, CompanyContext()).transfer_targets == {"a": extension}
