@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import fastaudio
 from agent.call import actions
-from agent.call.answer import Answer, Crew
+from agent.call.agent_turn import AgentTurn, SpeechDone
+from agent.call.answer import Crew
 from agent.call.chronicle import Chronicle
 from agent.call.context import CompanyContext
 from agent.call.history import History
 from agent.call.machine import Machine, MachineWatch
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
-from agent.call.speech import Speech
 from agent.call.turn import State, Turn
 from agent.call.uplink import Uplink
 from agent.ops.recording import record as record_call
 from agent.providers.base import (
-    DEFAULT_VOICE,
     EagerEndOfTurn,
     EndOfTurn,
     ProviderError,
@@ -45,14 +41,6 @@ INBOX = 1024
 TRAIL_MS = 240  # the far end's jitter buffer plays the last word before the line goes
 
 
-@dataclass(frozen=True, slots=True)
-class SpeechDone:
-    """All of a speech was heard, or thrown away."""
-
-    speech: Speech
-    played: fastaudio.Played
-
-
 Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone | Verdict
 
 
@@ -67,25 +55,18 @@ class Session:
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._log = Chronicle(call, info, services.on_turn)
         self._turn = Turn(self._log.now_ms())
-        self._speech: Speech | None = None  # what is said now, or was said last
-        self._answer: Answer | None = None  # what is thought of, waits or is said
-        self._tool_tasks: set[asyncio.Task[ToolResult]] = set()
         self._machine = MachineWatch(call.rate)
         self._uplink: Uplink | None = None
         self._stt: SpeechToText | None = None
-        self._history = History("")
         self._company: CompanyContext = CompanyContext()
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
-        self._voice = DEFAULT_VOICE
-        self._crew: Crew | None = None
+        self._agent = self._agent_turn()
         self._ending: Verdict | None = None
         self._failed = False
-        self._unanswered = 0  # times in a row that the LLM gave no answer
         self._speech_end_ms: int | None = None
         self._heard_ms: int | None = None
         self._listening_since: int | None = None  # the caller is to be heard, and the STT is not there yet
-        self._tasks: set[asyncio.Task[None]] = set()
 
     # -- the call ----------------------------------------------------------------------------------------------------
 
@@ -114,43 +95,36 @@ class Session:
         self._log.answered_for(self._company)
         self._conversation = self._services.conversations.of(self._company)
         self._phrases = self._conversation.phrases_for(self._company)
-        self._voice = self._services.conversations.voice_of(self._company)
         self._turn = Turn(self._log.now_ms(), self._services.turn_taking, self._conversation.words)
-        self._history = History(self._conversation.prompt(self._company))
-        context = ToolContext(
-            call_uuid=str(self._call.uuid),
-            company=self._company,
-            http=self._services.http,
-            endpoints=self._services.endpoints,
-            did_number=self._info.did,
-            region=self._services.settings.default_region,
-            data_dir=self._services.settings.data_dir / "conversations" / self._conversation.name,
-        )
-        self._crew = Crew(
+        self._agent = self._agent_turn()
+        self._agent.greet(self._services.greetings, self._conversation.greeting(self._company))
+
+    def _agent_turn(self) -> AgentTurn:
+        """What says something in this call, by the conversation that the company has."""
+        conversation, services = self._conversation, self._services
+        crew = Crew(
             self._call,
-            self._services.llm,
-            self._services.tts,
-            self._voice,
-            self._conversation.tools,
-            context,
+            services.llm,
+            services.tts,
+            services.conversations.voice_of(self._company),
+            conversation.tools,
+            ToolContext(
+                call_uuid=str(self._call.uuid),
+                company=self._company,
+                http=services.http,
+                endpoints=services.endpoints,
+                did_number=self._info.did,
+                region=services.settings.default_region,
+                data_dir=services.settings.data_dir / "conversations" / conversation.name,
+            ),
             self._phrases,
-            self._conversation.spoken,
+            conversation.spoken,
             clock_ms=self._log.now_ms,
             on_act=self._tool_begins,
             on_result=self._tool_has_run,
-            tool_tasks=self._tool_tasks,
         )
-        self._log.begin_exchange()
-        self._speech = Speech(self._call, self._services.tts, self._voice)
-        self._spawn(self._greet(self._speech), "greet")
-        self._spawn(self._await_speech(self._speech), "await greeting")
-
-    async def _greet(self, speech: Speech) -> None:
-        self._history.agent_began()
-        text = self._conversation.greeting(self._company)
-        self._history.agent_said(text)
-        with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):  # interrupted, or gone
-            await self._services.greetings.say(speech, text, self._voice)
+        history = History(conversation.prompt(self._company))
+        return AgentTurn(crew, history, self._log, services.counters, self._put)
 
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
@@ -172,20 +146,9 @@ class Session:
 
     async def _close(self) -> CallRecord:
         """The call is over: end what is under way and write down what came of it."""
-        if self._answer is not None:
-            await self._answer.stop()
-        if self._tool_tasks:  # a booking that was begun is made, also when the caller has gone; each has a time limit
-            await asyncio.wait(self._tool_tasks)
-        if self._answer is not None:
-            await self._answer.speech.cancel()
-        if self._speech is not None:
-            await self._speech.cancel()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._agent.close()
         await self._preparation.close()  # its STT too, also when the call was over before that was asked for
         self._call.hangup(0)
-        self._log.end_exchange(self._speech)
         record = await self._log.close()
         if self._ending is None and not self._failed and record.ended_by == "caller":
             self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
@@ -194,9 +157,8 @@ class Session:
         if self._failed:
             self._log.outcome("failed")
         record.vendors = {"stt": dict(getattr(self._stt, "counters", {}))}
-        self._answer = self._crew = self._uplink = (
-            None  # they hold this session, and a cycle keeps memory until the next collection
-        )
+        del self._agent  # it holds this session, as the uplink does: a cycle keeps memory until the next collection
+        self._uplink = None
         return record
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -230,9 +192,6 @@ class Session:
         lost_ms = await record_call(self._call, path)
         if lost_ms:
             self._log.mark("recording_lost", f"{lost_ms} ms")
-
-    async def _await_speech(self, speech: Speech) -> None:
-        self._put(SpeechDone(speech, await speech.finished()))
 
     async def _handle(self, item: Item) -> None:
         now_ms = self._log.now_ms()
@@ -281,10 +240,9 @@ class Session:
                 self._speech_end_ms = event.position * 1000 // self._call.rate
                 await self._do(self._turn.caller_quiet(now_ms, self._speech_end_ms))
             case EventKind.BEGAN:
-                if self._speech is None or event.generation != self._speech.utterance.generation:
+                if not self._agent.says(event.generation):
                     return  # of an answer that was withdrawn as it began: the caller's words are still to be answered
-                self._take_hold()
-                self._log.first_frame(self._speech, event)
+                self._agent.began(event)
                 self._speech_end_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
             case EventKind.HOLD:
@@ -296,7 +254,7 @@ class Session:
                 self._log.mark("resume", at_ns=event.time_ns)
                 await self._do(self._turn.resumed(now_ms))
             case EventKind.FLUSHED:
-                if self._speech is not None and event.generation == self._speech.utterance.generation:
+                if self._agent.says(event.generation):
                     if event.value:  # else the caller has heard nothing of it: a reply that was withdrawn
                         self._log.mark("flush", at_ns=event.time_ns)
                     await self._do(self._turn.flushed(now_ms))
@@ -316,8 +274,8 @@ class Session:
         if digit == "0" and targets and self._turn.state is not State.ENDING:
             await self._last_words(self._phrases.transferring, Verdict("transfer", targets[0], "dtmf"))
         elif digit == "0" and self._turn.state is not State.ENDING:
-            await self._interrupt()
-            await self._say(self._phrases.nobody_free)
+            await self._agent.interrupt()
+            await self._agent.say(self._phrases.nobody_free)
 
     # -- what the turn machine wants ---------------------------------------------------------------------------------
 
@@ -325,21 +283,19 @@ class Session:
         for action in wanted:
             match action:
                 case actions.Think(text):
-                    await self._withdraw()
-                    self._think(text, early=True)
+                    await self._agent.think(text)
                 case actions.Respond(text):
                     self._respond(text)
                 case actions.Retract():
-                    if self._answer is not None:
-                        self._answer.keep_back()
+                    self._agent.keep_back()
                 case actions.Withdraw():
-                    await self._withdraw()
+                    await self._agent.withdraw()
                 case actions.Interrupt():
-                    await self._interrupt()
+                    await self._agent.interrupt()
                 case actions.Resume():
                     self._call.resume()
                 case actions.SayTheRest():
-                    await self._say_the_rest()
+                    await self._agent.say_the_rest()
                 case actions.Listen(preroll_ms):
                     self._listen(preroll_ms)
                 case actions.StopListening():
@@ -350,7 +306,7 @@ class Session:
                     if self._stt is not None:
                         self._stt.finalize()
                 case actions.AskIfThere():
-                    await self._say(self._phrases.still_there)
+                    await self._agent.say(self._phrases.still_there)
                 case actions.GiveUp():
                     self._log.outcome("silent")
                     await self._last_words(self._phrases.silent_goodbye, Verdict("hangup", reason="silence"))
@@ -366,39 +322,13 @@ class Session:
         elif self._listening_since is None:
             self._listening_since = self._log.now_ms() - preroll_ms
 
-    # -- answers -----------------------------------------------------------------------------------------------------
-
-    def _think(self, text: str, *, early: bool) -> Answer:
-        """Begin an answer: to these words, or to what the history holds if they are empty."""
-        assert self._crew is not None
-        apology = (
-            "" if self._unanswered else self._phrases.trouble
-        )  # it apologises once; a second failure in a row is the end
-        answer = self._answer = Answer(self._crew, self._history, text, early=early, apology=apology)
-        self._log.thought(early=early)
-        return answer
-
     def _respond(self, text: str) -> None:
-        """The caller's turn is over: let the answer out that was thought of, or begin one."""
-        self._log.end_exchange(self._speech)
-        answer = self._answer or self._think(text, early=False)
-        times = answer.exchange.times
-        times.turn_end, times.final_transcript = self._log.now_ms(), self._heard_ms
-        times.speech_end = self._speech_end_ms
-        self._log.adopt(answer.exchange)
-        self._speech = answer.speech
-        answer.release(text)
-        self._spawn(self._await_speech(answer.speech), "await speech")
+        self._agent.respond(text, speech_end_ms=self._speech_end_ms, final_ms=self._heard_ms)
 
-    def _take_hold(self) -> None:
-        """Something of the answer is heard, or done: it is part of the conversation from now on."""
-        answer = self._answer
-        if answer is not None and answer.released and self._history is not answer.history:
-            self._history = answer.history
-            self._log.used(answer.exchange, early=answer.early)
+    # -- what the agent's words and tools come to --------------------------------------------------------------------
 
     def _tool_begins(self) -> None:
-        self._take_hold()
+        self._agent.take_hold()
         self._turn.tool_began(self._log.now_ms())
 
     def _tool_has_run(self, name: str, result: ToolResult) -> None:
@@ -412,7 +342,7 @@ class Session:
             verdict = Verdict("transfer", str(result.data.get("extension", "")), "agent")
         else:
             return
-        if self._answer is None or not self._answer.released:
+        if not self._agent.answering:
             self._put(verdict)  # the answer that ran it was interrupted, and nothing is being said
             return
         self._ending = verdict
@@ -420,52 +350,15 @@ class Session:
             self._log.outcome("transferred")
         self._begin_ending()
 
-    async def _withdraw(self) -> None:
-        """The caller went on before anything of the answer was heard."""
-        answer, self._answer = self._answer, None
-        if answer is None:
-            return
-        await answer.drop()
-        self._log.thrown_away(early=answer.early)
-        if self._speech is answer.speech:
-            self._speech = None
-        if self._history is answer.history:
-            self._history.cut("")  # a tool has run: that stays, and the words around it were not heard
-        else:
-            self._log.withdraw_exchange(answer.exchange)
-
-    async def _interrupt(self) -> None:
-        """The caller interrupts: late audio is dropped, and the history holds what was heard."""
-        answer, self._answer = self._answer, None
-        if answer is not None:
-            await answer.drop()
-        speech = self._speech
-        if speech is None or (speech.utterance.done and not (await speech.finished()).flushed):
-            return  # it was heard to its end
-        self._call.flush()
-        await speech.cancel()
-        if not speech.utterance.done:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.2):
-                    await speech.finished()
-        heard = speech.heard_text()
-        if heard != speech.text.strip():
-            self._history.cut(heard)
-            self._log.interrupted()
-
     async def _stalled(self) -> None:
         """No vendor answers, and none says so: what the caller said is answered after an apology, once."""
         self._log.mark("stalled")
         self._services.counters["stalled"] += 1
-        text = self._answer.exchange.caller if self._answer is not None else ""
-        await self._withdraw()
-        if text:
-            self._history.caller_said(text)
-        self._unanswered += 1
-        if self._unanswered > 1:
+        await self._agent.give_up()
+        if self._agent.unanswered > 1:
             await self._trouble("no_llm")
         else:
-            await self._say(self._phrases.trouble)
+            await self._agent.say(self._phrases.trouble)
 
     def _begin_ending(self) -> None:
         """The last words are coming: nothing interrupts them any more."""
@@ -475,66 +368,31 @@ class Session:
                 self._call.resume()
 
     async def _speech_done(self, done: SpeechDone, now_ms: int) -> None:
-        if done.speech is not self._speech:
-            return  # of an answer that was replaced
-        answer = self._answer if self._answer is not None and self._answer.speech is done.speech else None
-        if answer is not None:
-            with contextlib.suppress(TimeoutError):  # the speech ends with the reply; its last steps take no time
-                async with asyncio.timeout(1.0):
-                    await asyncio.shield(answer.task)
-            self._answer = None
-            self._take_note(answer)
+        if not await self._agent.done(done):
+            return
         if self._ending is not None:
             self._hang_up(self._ending)
         elif done.speech.failed:
             await self._trouble("no_tts")
         elif self._failed:
             self._call.hangup(TRAIL_MS)  # the apology has been heard; no verdict: the dialplan's fallback
-        elif self._unanswered > 1:
+        elif self._agent.unanswered > 1:
             await self._trouble("no_llm")
         elif not done.played.flushed:
-            self._log.end_exchange(done.speech)
+            self._agent.end_exchange()
             self._machine.agent_finished()
             await self._do(self._turn.agent_finished(now_ms, done.speech.text))
-            if self._unanswered:  # the caller was asked to bear with us, and has nothing to say again
+            if self._agent.unanswered:  # the caller was asked to bear with us, and has nothing to say again
                 self._turn.thinks_again(now_ms)
                 self._respond("")
 
-    def _take_note(self, answer: Answer) -> None:
-        """An answer has been said to its end: whether it was one."""
-        if self._history is not answer.history:  # not a sound came of it
-            self._history = answer.history
-        self._unanswered = self._unanswered + 1 if answer.reply.unanswered else 0
-        if answer.reply.failed:
-            self._services.counters["replies_failed"] += 1
-
-    # -- words of our own --------------------------------------------------------------------------------------------
-
-    async def _say(self, text: str) -> None:
-        await self._withdraw()
-        self._log.end_exchange(self._speech)
-        self._log.begin_exchange()
-        self._history.agent_began()
-        self._history.agent_said(text)
-        speech = self._speech = Speech(self._call, self._services.tts, self._voice)
-        self._spawn(self._await_speech(speech), "await speech")
-        await speech.say(text)
-        await speech.end()
-
-    async def _say_the_rest(self) -> None:
-        """A noise cut the agent off: it goes on where it was."""
-        rest = self._speech.rest_text() if self._speech is not None else ""
-        if rest:
-            self._log.mark("goes_on")
-            await self._say(rest)
-
     async def _last_words(self, text: str, verdict: Verdict) -> None:
-        await self._interrupt()
+        await self._agent.interrupt()
         self._begin_ending()
         self._ending = verdict
         if verdict.action == "transfer":
             self._log.outcome("transferred")
-        await self._say(text)
+        await self._agent.say(text)
 
     async def _trouble(self, what: str) -> None:
         """A vendor is gone for good: the dialplan's fallback takes the caller, since no verdict is left for it."""
@@ -544,22 +402,16 @@ class Session:
             self._call.hangup(TRAIL_MS)
             return
         if what != "no_stt":  # it cannot be said, or has been
-            if self._answer is not None:
-                await self._answer.stop()
+            await self._agent.stop()
             self._begin_ending()
             self._call.hangup(TRAIL_MS)
             return
-        await self._interrupt()
+        await self._agent.interrupt()
         self._begin_ending()
-        await self._say(self._phrases.trouble)
+        await self._agent.say(self._phrases.trouble)
 
     def _hang_up(self, verdict: Verdict) -> None:
         """The verdict first: the dialplan asks within milliseconds of the hangup."""
         self._ending = verdict
         self._services.registry.decide(self._call.uuid, verdict)
         self._call.hangup(TRAIL_MS)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
