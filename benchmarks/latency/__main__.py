@@ -1,7 +1,7 @@
 """How long does a caller wait, and how often is the caller cut short: the tutorials' two ways, and ours.
 
     python -m benchmarks.latency [--profiles published practice] [--ways sequential streaming nova flux]
-                                 [--calls 20] [--at-once 10] [--texts] [--picture FILE]
+                                 [--calls 20] [--at-once 10] [--redraw SEED] [--texts] [--picture FILE]
 
 Callers say the 120 turns of benchmarks/latency/turns.txt, in calls, to an agent on the emulated vendors. A wait counts
 from the true end of what the caller said, known from the caller's own track, to the first sound of the answer on the
@@ -214,11 +214,13 @@ def main() -> int:
     parser.add_argument("--profiles", nargs="+", default=list(PROFILES), choices=PROFILES)
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     parser.add_argument("--calls", type=int, default=len(corpus.calls()), help="of the corpus (default: all)")
+    parser.add_argument("--redraw", type=int, metavar="SEED", help="draw the lengths of the pauses inside turns anew")
     parser.add_argument("--at-once", type=int, default=10, help="calls at the same time (default %(default)s)")
     parser.add_argument("--texts", action="store_true", help="list the turns answered too early, and the slowest")
     parser.add_argument("--picture", type=Path, help="draw the distributions as a PNG file")
     options = parser.parse_args()
-    calls = corpus.calls()[: options.calls]
+    whole = corpus.calls() if options.redraw is None else corpus.redrawn(options.redraw)
+    calls = whole[: options.calls]
     results: dict[str, dict[str, Any]] = {}
     notes: list[str] = []
     for profile in options.profiles:
@@ -236,7 +238,8 @@ def main() -> int:
     drawing = options.picture or Path("build/bench/latency.png")
     drawing.parent.mkdir(parents=True, exist_ok=True)
     picture.draw(drawing, {profile: {WAYS[w]: c for w, c in cells.items()} for profile, cells in results.items()})
-    write("latency" if len(calls) == len(corpus.calls()) else "latency-part", HOW, profiles=results, notes=notes)
+    name = "latency" if calls == corpus.calls() else "latency-other"
+    write(name, HOW, redraw=options.redraw, profiles=results, notes=notes)
     return 0
 
 

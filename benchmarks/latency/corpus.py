@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import random
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -19,6 +22,8 @@ from agent.sandbox.speech.tones import RATE, ToneVoice
 FILE = Path(__file__).with_name("turns.txt")
 GOODBYE = "Thanks for calling, bye now."
 FRAME = RATE // 50
+MEDIAN_MS, SIGMA = 400, 0.55
+"""Of the log-normal distribution that the lengths of pauses are drawn from."""
 _PAUSE = re.compile(r"\{(\d+)\}")
 
 
@@ -76,6 +81,18 @@ def calls() -> tuple[tuple[Turn, ...], ...]:
             )
         )
     return tuple(found)
+
+
+def redrawn(seed: int) -> tuple[tuple[Turn, ...], ...]:
+    """The same turns with the lengths of their pauses drawn anew, as those in the file were with seed 1."""
+    count = sum(len(turn.pauses_ms) for call in calls() for turn in call)
+    normal = NormalDist(math.log(MEDIAN_MS), SIGMA)
+    lengths = [round(math.exp(normal.inv_cdf((index + 0.5) / count)) / 10) * 10 for index in range(count)]
+    random.Random(seed).shuffle(lengths)
+    left = iter(lengths)
+    return tuple(
+        tuple(replace(turn, pauses_ms=tuple(next(left) for _ in turn.pauses_ms)) for turn in call) for call in calls()
+    )
 
 
 def answer(messages: Sequence[dict[str, Any]], tools: Sequence[dict[str, Any]] = ()) -> Answer:

@@ -34,6 +34,15 @@ def test_the_corpus_is_what_the_documentation_says() -> None:
     assert turns[3].text == "It's M14. {300} 6BT."
 
 
+def test_pauses_are_drawn_anew_from_the_same_distribution() -> None:
+    def lengths(calls: tuple[tuple[Turn, ...], ...]) -> list[int]:
+        return [ms for call in calls for turn in call for ms in turn.pauses_ms]
+
+    assert corpus.redrawn(1) == corpus.calls()
+    assert lengths(corpus.redrawn(2)) != lengths(corpus.calls())
+    assert sorted(lengths(corpus.redrawn(2))) == sorted(lengths(corpus.calls()))
+
+
 def test_a_turn_sounds_as_it_is_written_and_ends_with_a_frame() -> None:
     turn = Turn("", "postcode-pause", ("It's M14.", "6BT."), (300,), "")
     sound = turn.sound(ToneVoice())
