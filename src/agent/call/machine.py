@@ -10,6 +10,8 @@ import enum
 import math
 import re
 
+import fastaudio
+
 LISTENED_MS = 30_000
 """So much of the caller's audio is searched for tones: a machine that rings begins with them."""
 BURST_MS = 320
@@ -109,12 +111,14 @@ def _tone_of(pcm: bytes, rate: int) -> int:
     A sine wave is known by x[n-1] + x[n+1] = 2 cos(w) x[n], wherever one looks: some 70 places of 80 ms are enough, so
     that it costs a hundredth of a filter over all samples.
     """
+    if fastaudio.rms(pcm) < LOUD:
+        return -1
     lag = rate // 8000
     samples = memoryview(pcm).cast("h")
     middles = samples[lag:-lag:9]
     sums = [a + b for a, b in zip(samples[: -2 * lag : 9], samples[2 * lag :: 9], strict=False)]
     power = sum(x * x for x in middles)
-    if not middles or power < LOUD * LOUD * len(middles):
+    if not middles or not power:
         return -1
     cosine = sum(x * s for x, s in zip(middles, sums, strict=False)) / (2 * power)
     if not -1 < cosine < 1:

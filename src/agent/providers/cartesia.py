@@ -106,8 +106,11 @@ class CartesiaSynthesis:
         """Audio and word times, until all is spoken. Raises `ProviderError`, also when what is owed takes over 5 s."""
         while True:
             try:
-                async with asyncio.timeout(SILENT_S):
-                    event = await self._queue.get()
+                if self._queue.empty():
+                    async with asyncio.timeout(SILENT_S):
+                        event = await self._queue.get()
+                else:  # audio comes faster than it is spoken: mostly there is some
+                    event = self._queue.get_nowait()
             except TimeoutError:
                 if not self._begun or (self._spoken() and not self._finishing):
                     continue  # the next words are still thought
