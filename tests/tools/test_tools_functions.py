@@ -124,8 +124,8 @@ def test_what_the_decorator_says() -> None:
     declared = tool_of(book)
     assert (declared.acts, declared.timeout_s, declared.description) == (True, 2.5, "Other words")
     assert book("still callable") == "still callable"
-    with pytest.raises(ValueError, match=r"timeout_s is 61; it must be above 0 and at most 60 s"):
-        tool(timeout_s=61)
+    with pytest.raises(ValueError, match=r"timeout_s is 31; it must be above 0 and at most 30 s"):
+        tool(timeout_s=31)
 
 
 def _no_docstring(x: str) -> None: ...

@@ -35,7 +35,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 MAX_THREADS = 32
 """Functions that are not async and run at once, of all calls; one that hangs keeps its place until it returns."""
 TIMEOUT_S = 10.0
-LONGEST_TIMEOUT_S = 60.0
+LONGEST_TIMEOUT_S = 30.0  # below what the turn machine takes for a tool that hangs
 _MARK = "__agent_tool__"
 _threads = threading.BoundedSemaphore(MAX_THREADS)
 
@@ -62,7 +62,7 @@ def tool(
     """Say of a function what its signature cannot: as `@tool` or `@tool(acts=True, timeout_s=3)`.
 
     `acts` is for what books, sends or changes something: it waits until the caller's turn is certain. `timeout_s` is at
-    most 60. `description` takes the place of the docstring. The function stays as it is.
+    most 30. `description` takes the place of the docstring. The function stays as it is.
 
     Raises `ValueError` for a `timeout_s` out of range.
     """
