@@ -74,6 +74,8 @@ class Bench:
         self.turn = TurnRecord("hello", 0)
         self.results: list[ToolResult] = []
         self.ran: list[str] = []
+        self.looking = self.most_looking = 0
+        self.two_look = asyncio.Event()
         self.tool_tasks: set[asyncio.Task[ToolResult]] = set()
         self.certain = asyncio.Event()
         self.certain.set()
@@ -81,11 +83,17 @@ class Bench:
 
         async def look(arguments: Any, context: ToolContext) -> ToolResult:
             self.ran.append("look")
+            self.looking += 1
+            self.most_looking = max(self.most_looking, self.looking)
+            if self.looking == 2:
+                self.two_look.set()
             await asyncio.sleep(tool_s)
+            self.looking -= 1
             return ToolResult.success({"found": 1})
 
         async def end(arguments: Any, context: ToolContext) -> ToolResult:
             self.ran.append("end")
+            assert self.looking == 0, "what acts waits for its turn"
             return ToolResult.success({}, effect="end")
 
         schema = {"type": "object"}
@@ -140,6 +148,37 @@ async def test_a_tool_runs_and_the_llm_goes_on() -> None:
     assert bench.speech.text == "Let me see. Yes, there is one."
     assert [tool["name"] for tool in bench.turn.tools] == ["look"]
     assert len(bench.llm.asked) == 2
+
+
+async def test_what_only_looks_runs_together_and_what_acts_in_its_order() -> None:
+    calls = [call("look", 1), call("look", 2), call("end", 3), call("look", 4)]
+    bench = Bench(ScriptedLlm([*calls]), tool_s=0.02)
+    await bench.reply.run()
+    assert bench.ran == ["look", "look", "end", "look"]
+    assert bench.most_looking == 2
+    assert list(bench.answers()) == ["c1", "c2", "c3", "c4"]
+    assert bench.acts == 4
+
+
+async def test_not_too_many_look_at_once() -> None:
+    bench = Bench(ScriptedLlm([call("look", number) for number in range(10)], [Text("Yes.")]), tool_s=0.01)
+    await bench.reply.run()
+    assert (len(bench.ran), bench.most_looking) == (10, replies.AT_ONCE)
+
+
+async def test_an_interruption_while_tools_run_together_leaves_them_running() -> None:
+    bench = Bench(ScriptedLlm([call("look", 1), call("look", 2), call("end", 3)]), tool_s=0.4)
+    task = asyncio.create_task(bench.reply.run())
+    await bench.two_look.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    running, not_run = json.loads(replies.RUNNING), json.loads(replies.NOT_RUN)
+    assert bench.answers() == {"c1": running, "c2": running, "c3": not_run}
+    await asyncio.wait(set(bench.tool_tasks))
+    await asyncio.sleep(0)
+    assert bench.answers() == {"c1": {"found": 1}, "c2": {"found": 1}, "c3": not_run}
+    assert bench.ran == ["look", "look"]
 
 
 async def test_the_end_is_never_without_a_goodbye() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from agent.tools.registry import Effect, ToolContext, ToolRegistry, ToolResult
 log = logging.getLogger(__name__)
 
 ROUNDS = 4  # text, tool, text, tool: more is a loop
+AT_ONCE = 4  # tools that only look something up
 FILLER_S = 0.8
 NOT_RUN = '{"error":"not run: the caller went on speaking"}'
 RUNNING = '{"status":"still running"}'
@@ -133,29 +135,42 @@ class Reply:
         await self._speech.say(text)
 
     async def _run_tools(self, calls: list[ToolCall]) -> None:
-        """Run what the LLM asked for, in its order. Each call gets its answer in the history, whatever happens."""
+        """Run what the LLM asked for, in its order; those that only look something up, one behind the other, together.
+
+        Each call gets its answer in the history, whatever happens.
+        """
         left = list(calls)
+        running: list[asyncio.Task[ToolResult]] = []  # of the first calls that are left
         try:
             await self._speech.pause()
             while not self._certain.is_set():
                 await self._certain.wait()
             while left:
-                call = left.pop(0)
                 self._on_act()
-                self._mind(call, await self._run_tool(call))
+                if not running:
+                    looking_up = itertools.takewhile(lambda call: not self._tools.acts(call.name), left[:AT_ONCE])
+                    running = [self._start(call) for call in looking_up] or [self._start(left[0])]
+                call = left.pop(0)
+                self._mind(call, await self._run_tool(call, running.pop(0)))
         except asyncio.CancelledError:
-            for call in left:
-                self._history.tool_answered(call, NOT_RUN)
+            for call, task in itertools.zip_longest(left, running):
+                if task is not None:
+                    self._leave_running(call, task)
+                else:
+                    self._history.tool_answered(call, NOT_RUN)
             raise
 
-    async def _run_tool(self, call: ToolCall) -> ToolResult:
-        """Run a tool; when it takes longer than a moment the caller hears that someone is there."""
-        begun = time.monotonic()
+    def _start(self, call: ToolCall) -> asyncio.Task[ToolResult]:
         running = asyncio.create_task(
             self._tools.run(call.name, call.arguments, self._context), name=f"tool {call.name}"
         )
         self._tool_tasks.add(running)
         running.add_done_callback(self._tool_tasks.discard)
+        return running
+
+    async def _run_tool(self, call: ToolCall, running: asyncio.Task[ToolResult]) -> ToolResult:
+        """Wait for a tool; when it takes longer than a moment the caller hears that someone is there."""
+        begun = time.monotonic()
         try:
             done, _ = await asyncio.wait({running}, timeout=FILLER_S)
             if not done:
