@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+from operator import add, mul
 
 import fastaudio
 
@@ -115,15 +116,16 @@ def _tone_of(pcm: bytes, rate: int) -> int:
         return -1
     lag = rate // 8000
     samples = memoryview(pcm).cast("h")
-    middles = samples[lag:-lag:9]
-    sums = [a + b for a, b in zip(samples[: -2 * lag : 9], samples[2 * lag :: 9], strict=False)]
-    power = sum(x * x for x in middles)
-    if not middles or not power:
+    middles = samples[lag:-lag:9].tolist()
+    sums = list(map(add, samples[: -2 * lag : 9], samples[2 * lag :: 9]))
+    power = sum(map(mul, middles, middles))
+    if not power:
         return -1
-    cosine = sum(x * s for x, s in zip(middles, sums, strict=False)) / (2 * power)
+    both = sum(map(mul, middles, sums))
+    cosine = both / (2 * power)
     if not -1 < cosine < 1:
         return -1
-    rest = sum((s - 2 * cosine * x) ** 2 for x, s in zip(middles, sums, strict=False))
+    rest = sum(map(mul, sums, sums)) - both * both / power  # of the squares of what is left, summed up
     if rest > IMPURE * 4 * power:
         return -1
     hertz = math.acos(cosine) * rate / (2 * math.pi * lag)
