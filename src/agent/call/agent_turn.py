@@ -45,12 +45,18 @@ class AgentTurn:
         self._on_done = on_done
         self._speech: Speech | None = None  # what is said now, or was said last
         self._answer: Answer | None = None  # what is thought of, waits or is said
+        self._greeting: Speech | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
     def answering(self) -> bool:
         """Whether an answer has been let out that is not heard to its end."""
         return self._answer is not None and self._answer.released
+
+    @property
+    def question(self) -> str:
+        """What is being said, or was said last; the greeting asks nothing, whatever its words: it opens a story."""
+        return self._speech.text if self._speech is not None and self._speech is not self._greeting else ""
 
     def says(self, generation: int) -> bool:
         """Whether this generation of the media core is what is being said."""
@@ -141,7 +147,7 @@ class AgentTurn:
 
     def greet(self, greetings: Greetings, text: str) -> None:
         """Speak the greeting, from memory or as it is made."""
-        speech = self._speak(text)
+        speech = self._greeting = self._speak(text)
         self._spawn(self._greet(greetings, speech, text), "greet")
 
     async def say(self, text: str) -> None:

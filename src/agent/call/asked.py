@@ -93,6 +93,8 @@ class Ask(enum.Flag):
     ALL = enum.auto()
     """All of an address, with the town."""
     HOUSE_NUMBER = enum.auto()
+    CODE = enum.auto()
+    """Digits of any kind."""
     TIME = enum.auto()
     """A time, a day, a number of something: a few words."""
     STORY = enum.auto()
@@ -123,6 +125,7 @@ def _topics(words: TurnWords) -> tuple[tuple[Ask, Phrases], ...]:
         (Ask.ADDRESS, words.asks_address),
         (Ask.ALL, words.asks_all),
         (Ask.HOUSE_NUMBER, words.asks_house_number),
+        (Ask.CODE, words.asks_code),
         (Ask.TIME, words.asks_time),
         (Ask.PART, words.asks_part),
         (Ask.STORY, words.asks_story),

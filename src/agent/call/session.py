@@ -14,6 +14,7 @@ from agent.call.answer import Crew
 from agent.call.chronicle import Chronicle
 from agent.call.context import CompanyContext
 from agent.call.history import History
+from agent.call.keypad import Keypad, Pressed
 from agent.call.machine import Machine, MachineWatch
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
@@ -55,6 +56,7 @@ class Session:
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._log = Chronicle(call, info, services.on_turn)
         self._turn = Turn(self._log.now_ms())
+        self._keypad = Keypad()
         self._machine = MachineWatch(call.rate)
         self._uplink: Uplink | None = None
         self._stt: SpeechToText | None = None
@@ -96,6 +98,7 @@ class Session:
         self._conversation = self._services.conversations.of(self._company)
         self._phrases = self._conversation.phrases_for(self._company)
         self._turn = Turn(self._log.now_ms(), self._services.turn_taking, self._conversation.words)
+        self._keypad = Keypad(self._conversation.words)
         self._agent = self._agent_turn()
         self._agent.greet(self._services.greetings, self._conversation.greeting(self._company))
 
@@ -129,7 +132,8 @@ class Session:
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
         while not self._call.ended:
-            wait_s = min(limit - time.monotonic(), (self._turn.deadline_ms - self._log.now_ms()) / 1000)
+            next_ms = min(self._turn.deadline_ms, self._keypad.deadline_ms or self._turn.deadline_ms)
+            wait_s = min(limit - time.monotonic(), (next_ms - self._log.now_ms()) / 1000)
             try:
                 async with asyncio.timeout(max(0.0, wait_s)):
                     item = await self._inbox.get()
@@ -140,6 +144,8 @@ class Session:
                 elif time.monotonic() >= limit:
                     self._hang_up(Verdict("hangup", reason="too_long"))
                     limit += 30
+                if self._keypad.deadline_ms is not None and self._log.now_ms() >= self._keypad.deadline_ms:
+                    await self._typed()
                 await self._do(self._turn.tick(self._log.now_ms()))
                 continue
             await self._handle(item)
@@ -270,12 +276,21 @@ class Session:
 
     async def _dtmf(self, digit: str, at_ns: int) -> None:
         self._log.mark("dtmf", digit, at_ns=at_ns)
-        targets = list(self._company.transfer_targets.values())
-        if digit == "0" and targets and self._turn.state is not State.ENDING:
-            await self._last_words(self._phrases.transferring, Verdict("transfer", targets[0], "dtmf"))
-        elif digit == "0" and self._turn.state is not State.ENDING:
-            await self._agent.interrupt()
-            await self._agent.say(self._phrases.nobody_free)
+        if self._turn.state is State.ENDING:
+            return
+        match self._keypad.press(digit, self._agent.question, self._log.now_ms()):
+            case Pressed.ALL:
+                await self._typed()
+            case Pressed.PERSON if targets := list(self._company.transfer_targets.values()):
+                await self._last_words(self._phrases.transferring, Verdict("transfer", targets[0], "dtmf"))
+            case Pressed.PERSON:
+                await self._agent.interrupt()
+                await self._agent.say(self._phrases.nobody_free)
+
+    async def _typed(self) -> None:
+        """No more keys come: what was typed is the caller's turn."""
+        self._heard_ms = self._speech_end_ms = None
+        await self._do(self._turn.typed(self._keypad.take(), self._log.now_ms()))
 
     # -- what the turn machine wants ---------------------------------------------------------------------------------
 
@@ -381,7 +396,7 @@ class Session:
         elif not done.played.flushed:
             self._agent.end_exchange()
             self._machine.agent_finished()
-            await self._do(self._turn.agent_finished(now_ms, done.speech.text))
+            await self._do(self._turn.agent_finished(now_ms, self._agent.question))
             if self._agent.unanswered:  # the caller was asked to bear with us, and has nothing to say again
                 self._turn.thinks_again(now_ms)
                 self._respond("")

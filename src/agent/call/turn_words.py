@@ -53,6 +53,7 @@ class TurnWords:
     asks_address: Phrases
     asks_all: Phrases
     asks_house_number: Phrases
+    asks_code: Phrases
     asks_time: Phrases
     asks_more: Phrases
     asks_part: Phrases

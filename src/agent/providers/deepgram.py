@@ -57,7 +57,8 @@ class DeepgramOptions(ABC):
 
     def terms(self) -> list[str]:
         """The key terms, each once; those that may not fit into the vendor's limit any more are left out, logged."""
-        room, fitting = TERM_TOKENS, []
+        room = TERM_TOKENS
+        fitting: list[str] = []
         terms = [term for term in dict.fromkeys(map(str.strip, self.keyterms)) if term]
         for term in terms:
             room -= 1 + len(term) // LETTERS_A_TOKEN
