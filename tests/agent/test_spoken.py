@@ -51,6 +51,9 @@ TEXTS = st.lists(st.sampled_from(PLAIN), max_size=12).map(" ".join)
         ("(020) 7946 0123", "oh two oh, seven nine four six, oh one two three"),
         ("+44 (0)20 7946 0123", "plus four four, two oh, seven nine four six, oh one two three"),
         ("+442079460123", "plus four four, two oh, seven nine four six, oh one two three"),
+        ("0161\u202f496\u00a00000", "oh one six one, four nine six, oh oh oh oh"),
+        ("020\u20117946\u20110123", "oh two oh, seven nine four six, oh one two three"),
+        ("M\u20111\u20114\u202f6\u2011B\u2011T", "M for Mike, one four, six, B for Bravo, T for Tango"),
         ("Ring 0800 111 999 or 999 now", "Ring oh eight oh oh, one one one, nine nine nine or nine nine nine now"),
         ("Dial 112, at 112 High Street", "Dial one one two, at 112 High Street"),
     ],
@@ -64,7 +67,7 @@ def test_other_words_stay_as_they_are(text: str) -> None:
     assert spoken(text) == text
 
 
-@given(TEXTS, POSTCODES, st.sampled_from(["", " ", ", ", "-"]), TEXTS)
+@given(TEXTS, POSTCODES, st.sampled_from(["", " ", ", ", "-", "\u00a0", "\u202f", "\u2011"]), TEXTS)
 def test_a_postcode_is_spelled_and_its_neighbours_are_not_touched(
     before: str, postcode: tuple[str, str], between: str, after: str
 ) -> None:

@@ -11,7 +11,7 @@ FIRST_MOST_WORDS = 6
 MOST_WORDS = 14
 _TOKEN = re.compile(r"\s*\S+\s")  # with a space behind it: never inside "9.30" or "£65.50"
 _BREAK = re.compile(r"[,.;:!?…–—]['\")\]]*\s$")
-_PIECE = re.compile(r"\+?\(?\d[\d()-]*|[A-Z]{1,2}\d[A-Z\d]?|[A-Z]", re.IGNORECASE)
+_PIECE = re.compile(r"\+?\(?\d[\d()\u2010\u2011\u2013-]*|[A-Z]{1,2}\d[A-Z\d]?|[A-Z]", re.IGNORECASE)
 """A word that a postcode or a telephone number may begin or go on with: "M14", "0161", "(020)", "M"."""
 
 

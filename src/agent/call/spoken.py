@@ -28,15 +28,20 @@ POSTCODE_AREAS = frozenset(
 """The letters that a UK postcode may begin with."""
 
 _DIGITS = "zero one two three four five six seven eight nine".split()
+# LLMs write typographic spaces and hyphens too: no-break, thin, narrow no-break; hyphen, no-break hyphen, en dash.
+_SPACE = " \u00a0\u2009\u202f"
+_GAP = f"[{_SPACE}\u2010\u2011\u2013-]"
 _NO_PART = r"(?<![\w£$€#@.,:/+-])"  # in front: not the rest of a longer word, sum or code
 _WHOLE = r"(?![\w@/]|[-.,:]\w)"  # behind: nothing that would go on with it
 _INWARD = r"[0-9][ABD-HJLNP-UW-Z]{2}"
-_POSTCODE = re.compile(rf"{_NO_PART}([A-Z]{{1,2}})([0-9][0-9A-Z]?)(?:,? |-)?({_INWARD}){_WHOLE}", re.IGNORECASE)
-_SPELLED = re.compile(rf"{_NO_PART}[A-Z0-9](?:(?:, |[ -])[A-Z0-9]){{4,6}}{_WHOLE}")
+_POSTCODE = re.compile(
+    rf"{_NO_PART}([A-Z]{{1,2}})([0-9][0-9A-Z]?)(?:,[{_SPACE}]|{_GAP})?({_INWARD}){_WHOLE}", re.IGNORECASE
+)
+_SPELLED = re.compile(rf"{_NO_PART}[A-Z0-9](?:(?:,[{_SPACE}]|{_GAP})[A-Z0-9]){{4,6}}{_WHOLE}")
 _ORDINAL = re.compile(r"1st|2nd|3rd|[04-9]th")
 # "0" and an area code, or "+" and a country, with the brackets of "(020) 7946" and "+44 (0)20"; then groups of digits.
 _PHONE = re.compile(
-    rf"{_NO_PART}(?:\+ ?[1-9]|\(?0)[0-9]*+(?:[ -]?(?:\(0\)|\))[ -]?[0-9]++)?(?:[ -][0-9]++){{0,8}}"
+    rf"{_NO_PART}(?:\+ ?[1-9]|\(?0)[0-9]*+(?:{_GAP}?(?:\(0\)|\)){_GAP}?[0-9]++)?(?:{_GAP}[0-9]++){{0,8}}"
     r"(?![\w@/%]|[-.,:][0-9])"
 )
 _EMERGENCY = re.compile(
