@@ -7,6 +7,7 @@ invalid, and the figures are compared with what the server did.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -110,6 +111,49 @@ async def test_load_on_the_media_core(rate: int, packet_ms: int, sent: float) ->
     if report["gap_max_ms"] < 25 and report["lag_max_ms"] < 25:
         assert abs(report["rate_ppm_median"]) < 30_000  # a second is short, and a tick may be 20 ms late
         assert report["slip_worst_ms"] <= 25
+
+
+async def test_callers_converse_with_who_answers_them() -> None:
+    """An agent that greets, and answers each turn for 0.3 s, 0.4 s after the caller has fallen silent."""
+    answers = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal answers
+        await reader.readexactly(19)
+        silent, heard, left = 0, False, 15
+        while True:
+            message = await reader.readexactly(323)
+            loud = fastaudio.rms(message[3:]) > 200
+            silent = 0 if loud else silent + 1
+            heard = heard or loud
+            if heard and silent == 20:
+                heard, left, answers = False, 15, answers + 1
+            writer.write(FRAME[:3] + bytes([1 if left > 0 else 0]) * 320)
+            left -= 1
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            await talk(reader, writer)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        outcome = await run_load(port, "--calls=4", "--seconds=6", "--warmup=0", "--turn-ms=500")
+    report = outcome.report
+    expect_status(outcome, 0)
+    assert (
+        4 * 2 <= report["turns"] <= 4 * 4
+    )  # of 1.9 s, longer on a host that stands still
+    assert answers - 8 <= report["answers"] <= answers
+    assert report["answers"] >= 4
+    assert report["overlaps"] == report["unanswered"] == 0
+    assert 300 <= report["answer_p50_ms"] < 1000
+
+
+@pytest.mark.parametrize("turn_ms", [-1, 99, 4001])
+def test_turns_out_of_range(turn_ms: int) -> None:
+    with pytest.raises(ValueError, match="turn_ms is 0, or 100 to 4000"):
+        load.run("127.0.0.1", 1, calls=1, seconds=1, turn_ms=turn_ms)
 
 
 async def test_load_shows_that_a_server_is_slow() -> None:
