@@ -171,7 +171,9 @@ class Agent:
                 office_key,
                 settings.availability_api_url or f"{office_url}/check_availability",
             ),
-            turn_taking=TurnTaking(drafts=settings.early_answers),
+            turn_taking=TurnTaking(drafts=settings.early_answers, silence_ms=1000 * settings.silence_seconds).times(
+                settings.turn_patience
+            ),
             on_turn=self._turn_is_over,
         )
         self.preparations = Preparations(self.services)

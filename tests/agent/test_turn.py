@@ -809,3 +809,26 @@ def test_no_word_of_the_caller_is_lost_before_it_is_answered(
                 return
     at_hand = machine.words if machine.state is State.LISTENING else ""
     assert max(answered, sum(at_hand.count(word) for word in WORDS)) == told
+
+
+def test_patience_lengthens_every_silence_and_nothing_else() -> None:
+    patient = TAKING.times(1.5)
+    assert (patient.bare_ms, patient.incomplete_ms) == (360, 2250)
+    assert (patient.drafts, patient.silence_ms) == (TAKING.drafts, TAKING.silence_ms)
+
+
+def test_an_interim_that_holds_the_last_word_is_enough_to_think(caller: Caller) -> None:
+    caller.at(100)
+    caller.note(caller.turn.caller_speaks(100))
+    caller.at(940)
+    caller.note(caller.turn.transcript(Transcript("my tap is leaking", False, False, 100, 960, 900), 940))
+    caller.at(1100)
+    caller.note(caller.turn.caller_quiet(1100, 1000))
+    assert caller.decided == [(1100, Think("my tap is leaking"))]
+    other = Caller()
+    other.at(100)
+    other.note(other.turn.caller_speaks(100))
+    other.note(other.turn.transcript(Transcript("my tap is", False, False, 100, 600, 640), 700))
+    other.at(1100)
+    other.note(other.turn.caller_quiet(1100, 1000))
+    assert other.decided == []

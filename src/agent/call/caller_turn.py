@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.call.turn_words import BRITISH, TurnWords
 from agent.call.words import Completeness, completeness
@@ -12,6 +12,8 @@ GOING_ON_MS = 2000
 """A caller who begins to speak again has words by then; a noise has none."""
 COVERED_MS = 100
 """A final that lacks so much of the end of the speech lacks no word."""
+LAST_WORD_MS = 150
+"""An interim whose last word ends so shortly before the speech does holds that word whole."""
 SOFT_MS = 400
 """Words so long after the local detector heard the end: the caller is too soft for it."""
 
@@ -23,7 +25,7 @@ class TurnTaking:
     bare_ms: int = 240
     complete_ms: int = 320
     statement_ms: int = 680
-    unsure_ms: int = 700
+    unsure_ms: int = 780
     incomplete_ms: int = 1500
     drafts: int = 2
     """Answers that are thought of early in one turn of the caller, at most; 0 waits until the turn is certain."""
@@ -31,6 +33,11 @@ class TurnTaking:
     """Nothing heard for so long after the agent has spoken: it asks whether the caller is still there."""
     prompts: int = 2
     """So many times it asks, and then says goodbye."""
+
+    def times(self, patience: float) -> TurnTaking:
+        """The same with silences so many times as long."""
+        names = ("bare_ms", "complete_ms", "statement_ms", "unsure_ms", "incomplete_ms")
+        return replace(self, **{name: round(patience * getattr(self, name)) for name in names})
 
     def needed_ms(self, how: Completeness) -> int:
         """The silence after which words of this kind are answered."""
@@ -87,7 +94,7 @@ class CallerTurn:
             self._covered_ms = max(self._covered_ms, heard.covered_ms)
         else:
             self.interim = heard.text
-            self._interim_covered_ms = heard.covered_ms
+            self._interim_covered_ms = max(heard.covered_ms, heard.end_ms + LAST_WORD_MS)
         self.ended = heard.speech_final or (self.ended and not heard.text)
         if heard.text:
             # A voice too soft for the local detector is known to have spoken by its words alone.

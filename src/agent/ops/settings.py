@@ -124,6 +124,16 @@ class Settings(BaseSettings):
     )
     conversations_dir: Path | None = Field(None, description="directories of conversations that companies may name")
     prompt_file: Path | None = Field(None, description="a system prompt instead of the conversation's `prompt.md`")
+    turn_patience: float = Field(
+        1.0,
+        ge=0.5,
+        le=3.0,
+        description="how long the caller's silence must be before the agent answers, times the standard "
+        "(240 ms after a yes to 1500 ms in mid-phrase)",
+    )
+    silence_seconds: int = Field(
+        7, ge=3, le=60, description="silence after which the agent asks whether the caller is still there, s"
+    )
     early_answers: int = Field(
         2,
         ge=0,
