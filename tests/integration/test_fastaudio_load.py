@@ -141,9 +141,7 @@ async def test_callers_converse_with_who_answers_them() -> None:
         outcome = await run_load(port, "--calls=4", "--seconds=6", "--warmup=0", "--turn-ms=500")
     report = outcome.report
     expect_status(outcome, 0)
-    assert (
-        4 * 2 <= report["turns"] <= 4 * 4
-    )  # of 1.9 s, longer on a host that stands still
+    assert 4 * 2 <= report["turns"] <= 4 * 4  # of 1.9 s, longer on a host that stands still
     assert answers - 8 <= report["answers"] <= answers
     assert report["answers"] >= 4
     assert report["overlaps"] == report["unanswered"] == 0
