@@ -526,6 +526,20 @@ async def test_text_token_by_token_is_gathered_by_the_vendor(
     assert CartesiaTts(options).clauses
 
 
+async def test_one_answer_for_many_tokens_is_an_answer_to_all(options: CartesiaOptions) -> None:
+    """With text in clauses there is one for each; without, none is owed by count."""
+    for buffer_ms in (0, 120):
+        tts = CartesiaTts(replace(options, buffer_ms=buffer_ms))
+        synthesis = await tts.open()
+        for token in ("we ", "can ", "be "):
+            await synthesis.say(token)
+        await asyncio.sleep(0.001)
+        synthesis.answered()
+        assert synthesis._spoken() is (buffer_ms > 0)
+        await synthesis.cancel()
+        await tts.close()
+
+
 async def test_the_delay_is_in_each_message_of_the_context(wire: Wire) -> None:
     wire.answers = [{"type": "done", "done": True}]
     tts = CartesiaTts(CartesiaOptions(wire.url, KEY, buffer_ms=200))

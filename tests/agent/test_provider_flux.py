@@ -213,7 +213,20 @@ async def test_silence_owed_after_the_loop_stood_still_is_bounded_and_what_follo
     assert stt._loop.time() < stt._idle_from() <= stt._loop.time() + 0.08
     assert stt._timeline.call_ms(stt._timeline.sent_ms - 1) == pytest.approx(11_080, abs=120)
     assert set(wire.sent) == {QUIET}
+    stt._silence_at = stt._loop.time() - 5
+    stt._begin()
+    assert stt._idle_from() >= stt._loop.time() - 1, "a new stream owes none of the old one's"
     await stt.close()
+
+
+async def test_words_that_end_where_the_audio_does_end_there() -> None:
+    """And not half a second later, where the silence begins."""
+    stt = FluxStt(FluxOptions("ws://x", KEY))
+    stt._timeline.sent(1000, 500)
+    stt._timeline.sent(2000, 80)
+    assert stt._span_ms([], 0.1, 0.5) == (1100, 1500)
+    assert stt._span_ms([{"start": 0.2}, {"end": 0.5}], 0.0, 0.58) == (1200, 1500)
+    assert stt._span_ms([], 0.5, 0.58) == (2000, 2080)
 
 
 # ---- the connection -------------------------------------------------------------------------------------------------
@@ -356,7 +369,7 @@ async def test_a_guess_does_not_outlive_its_stream() -> None:
         streams += 1
         socket = web.WebSocketResponse()
         await socket.prepare(request)
-        await socket.send_json(info("EagerEndOfTurn", "a") if streams == 1 else info("EndOfTurn", "a b"))
+        await socket.send_json(info("EagerEndOfTurn", "a") if streams == 1 else info("EndOfTurn", "a"))
         if streams == 1:
             await socket.close(code=1011)
         async for _ in socket:
@@ -365,7 +378,7 @@ async def test_a_guess_does_not_outlive_its_stream() -> None:
 
     async with a_server("/v2/listen", serve) as url, line(FluxStt(FluxOptions(url, KEY))) as call:
         await call.until(lambda: turns(call))
-        assert call.events == [EagerEndOfTurn("a", 0), TurnResumed(), EndOfTurn("a b", 0, 0)]
+        assert call.events == [EagerEndOfTurn("a", 0), TurnResumed(), EndOfTurn("a", 0, 0)]
 
 
 async def test_messages_of_any_shape_are_survived_and_counted() -> None:
