@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import gc
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -79,6 +79,14 @@ async def a_socket(url: str, client: ClientName, *, max_message_bytes: int = 1 <
         yield socket
     finally:
         await socket.close()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left_to_asyncio(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Such as an exception that nobody took."""
+    yield
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 async def ended(socket: Socket) -> None:
@@ -275,7 +283,7 @@ async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     ],
 )
 async def test_frames_of_any_kind_end_it_cleanly(
-    client: ClientName, frame: bytes, code: int, set_seconds: Callable[..., None], caplog: pytest.LogCaptureFixture
+    client: ClientName, frame: bytes, code: int, set_seconds: Callable[..., None]
 ) -> None:
     """Also behind a peer that does not hang up."""
     set_seconds(CLOSE_S=0.2)
@@ -288,10 +296,6 @@ async def test_frames_of_any_kind_end_it_cleanly(
     async with a_plain_server(one_frame) as url, a_socket(url, client) as socket:
         await ended(socket)
         assert socket.close_code == code
-    del socket
-    await asyncio.sleep(0)
-    gc.collect()
-    assert "never retrieved" not in caplog.text
 
 
 async def test_closing_a_peer_that_does_not_answer_takes_a_second_at_most(

@@ -150,8 +150,7 @@ class PicowsSocket(WSListener):
         self._gone.set()
         self._writable.set()
         self._wake()
-        if transport.is_close_frame_sent and not self._closing:  # by picows, for a broken rule: it keeps the exception
-            self._retrieval = self._loop.create_task(_retrieve(transport), name="websocket-end")
+        self._retrieval = self._loop.create_task(_retrieve(transport), name="websocket-end")
 
     def pause_writing(self) -> None:
         """The peer does not take what is sent."""
@@ -214,7 +213,7 @@ class PicowsSocket(WSListener):
 
 
 async def _retrieve(transport: WSTransport) -> None:
-    """Take the exception, or asyncio complains that nobody did; it is in picows' log already."""
+    """Take what picows ended it for, if it did, or asyncio complains that nobody took it; it was logged already."""
     with contextlib.suppress(Exception):
         await transport.wait_disconnected()
 
