@@ -119,7 +119,6 @@ class Settings(BaseSettings):
     # Conversation.
     conversation: str = Field(
         "home_services",
-        min_length=1,
         description="what the agent says and does: `home_services`, `dentist`, or a directory of files",
     )
     conversations_dir: Path | None = Field(None, description="directories of conversations that companies may name")
