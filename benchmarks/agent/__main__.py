@@ -149,8 +149,15 @@ def measure_fairly(
 ) -> Point:
     """One point, from a valid try if there is one, else from that in which others had the least of the agent's core."""
     tries: list[Point] = []
-    while len(tries) < most_tries and not any(point.valid for point in tries):
-        tries.append(measure(calls, seconds, tls=tls, accounts=accounts, cores=cores))
+    for left in reversed(range(most_tries)):
+        try:
+            tries.append(measure(calls, seconds, tls=tls, accounts=accounts, cores=cores))
+        except (ChildFailed, load.LoadError):
+            if not left and not tries:
+                raise
+            continue
+        if tries[-1].valid:
+            break
     return min(tries, key=lambda point: (not point.valid, point.others_percent))
 
 

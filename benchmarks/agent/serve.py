@@ -13,7 +13,7 @@ from collections import Counter
 from typing import Any
 
 from agent.call.record import CallRecord, TurnRecord
-from agent.ops import collector
+from agent.ops import collector, files
 from agent.ops.settings import load_settings
 from agent.service import Agent, set_up_logging
 from benchmarks.agent.accounts import Accounts
@@ -150,6 +150,7 @@ async def main() -> None:
 
     settings = load_settings()
     set_up_logging(settings)
+    files.make_room(settings.max_calls)
     async with Agent(settings, on_turn=on_turn, on_record=on_record) as agent:
         collector.settle()
         looks = Looks(agent, accounts)

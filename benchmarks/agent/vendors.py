@@ -12,7 +12,7 @@ from typing import Any
 
 import uvloop
 
-from agent.ops import collector
+from agent.ops import collector, files
 from agent.sandbox import Sandbox, SandboxConfig
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
 from benchmarks.agent.child import serve_questions
@@ -31,6 +31,7 @@ async def main() -> None:
         cartesia=CartesiaConfig(max_contexts=MANY, max_sockets=MANY, first_audio=60.0),
     )
     async with Sandbox(config) as sandbox:
+        files.make_room(1000)
         collector.settle()
         lag = Lag()
 

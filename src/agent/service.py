@@ -30,7 +30,7 @@ from agent.call.session import Session
 from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
-from agent.ops import collector, metrics
+from agent.ops import collector, files, metrics
 from agent.ops.peers import Peers
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
@@ -414,6 +414,7 @@ async def serve(settings: Settings, *, seed: bool, report: Callable[[str], None]
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, on_signal)
+    files.make_room(settings.max_calls)
     async with Agent(settings) as agent:
         if seed and agent.store is not None:
             from agent.office.seed import seed_examples
