@@ -118,7 +118,7 @@ def judge(heard: Sequence[Heard], failed: Sequence[str], records: Sequence[CallR
         "stages_ms": {name: _quantiles(values) for name, values in stages.items()},
         "drafts": sum(answer.drafts for answer in answers),
         "wasted": sum(answer.wasted for answer in answers),
-        "heard": [asdict(turn) | {"latency_ms": turn.latency_ms} for turn in heard],
+        "heard": [asdict(turn) | {"latency_ms": turn.latency_ms, "valid": turn.valid} for turn in heard],
     }
 
 
@@ -200,7 +200,7 @@ def list_turns(way: str, heard: Sequence[dict[str, Any]]) -> None:
     """Print the turns that were answered too early, and those that waited longest."""
 
     def line(turn: dict[str, Any]) -> str:
-        void = "" if turn["late_ms"] <= LATE_MS else f"  (void: the caller was {turn['late_ms']:.0f} ms late)"
+        void = "" if turn["valid"] else f"  (void: the caller was {turn['late_ms']:.0f} ms late)"
         return f"  {turn['answered_ms'] - turn['ended_ms']:7.0f} ms  {turn['kind']:15} {turn['text']}{void}"
 
     answered = sorted((turn for turn in heard if turn["latency_ms"]), key=lambda turn: float(turn["latency_ms"]))

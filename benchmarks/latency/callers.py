@@ -24,6 +24,8 @@ THINK_S = 0.3
 GREETING_S = 10.0
 PATIENCE_S = 6.0
 """A turn that is not answered within this time counts as not answered; the caller goes on to the next."""
+OVERLAP_S = 0.15
+"""Sound of the agent within this time of a turn's beginning is no answer, but the rest of what it was saying."""
 LATE_MS = 20.0
 """A measurement in which the callers' own clock was later than this at any frame is void."""
 
@@ -44,11 +46,13 @@ class Heard:
     early: bool
     late_ms: float
     """How late the caller's own frames were, at most, from the turn's beginning to its answer."""
+    overlap: bool = False
+    """The agent was still speaking, after a gap as long as `QUIET_S`: a stall of this host."""
 
     @property
     def valid(self) -> bool:
         """Whether the measurement is not one of this host's load."""
-        return self.late_ms <= LATE_MS
+        return self.late_ms <= LATE_MS and not self.overlap
 
     @property
     def latency_ms(self) -> float | None:
@@ -91,10 +95,12 @@ class Caller:
         ended_s = self._mouth.ended_s - FRAME_SECONDS  # the last frame is sent when its last sample has been spoken
         await self._until(lambda: len(self._loud) > before and self._loud[-1] > ended_s, PATIENCE_S)
         heard = self._loud[before:]
+        overlap = bool(heard) and heard[0] < self._mouth.began_s + OVERLAP_S
         return Heard(
             str(self.uuid), number, turn.kind, turn.text,
             round((self._mouth.began_s - FRAME_SECONDS) * 1000, 1), round(ended_s * 1000, 1),
             round(heard[0] * 1000, 1) if heard else None, bool(heard) and heard[0] < ended_s, round(self._late_ms, 1),
+            overlap,
         )  # fmt: skip
 
     async def _until(self, condition: Callable[[], bool], seconds: float) -> bool:

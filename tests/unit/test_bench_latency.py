@@ -140,4 +140,6 @@ def test_what_a_cell_comes_to() -> None:
     good[0].early = False
     assert not judge([*good, *[late] * 6], [], [])["valid"]
     assert not judge(good, ["a call failed"], [])["valid"]
+    over = replace(early, answered_ms=20.0, overlap=True)
+    assert (judge([*good, over], [], [])["early"], judge([*good, over], [], [])["void_turns"]) == (0, 1)
     assert not judge([], [], [])["valid"]
