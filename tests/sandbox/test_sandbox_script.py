@@ -63,8 +63,11 @@ async def test_a_line_grows_while_it_is_spoken_and_is_whole_at_its_end() -> None
     assert await words(300, 1.0, ended=False) == "one"  # it was not over
     assert await words(500, 7.0, ended=True) == "four five"
     assert await words(500, 9.0, ended=True) == "one two three"
-    placed = await decoder.later(np.zeros(6000, np.int16), 10.0, ended=True)
-    assert [(word.start, word.end) for word in placed] == [(10.0, 10.375), (10.375, 10.75)]
+    assert await words(300, 11.0, ended=False) == "four"  # and is cut here
+    assert await words(300, 11.3, ended=False) == ""  # the last word is there when the speech is over
+    assert await words(300, 11.3, ended=True) == "five"
+    placed = await decoder.later(np.zeros(6000, np.int16), 20.0, ended=True)
+    assert [(word.start, word.end) for word in placed] == [(20.0, 20.25), (20.25, 20.5), (20.5, 20.75)]
 
 
 async def test_the_answer_is_looked_up_by_the_words(scripted: Sandbox, http: aiohttp.ClientSession) -> None:

@@ -52,7 +52,10 @@ class PoolDecoder:
 
 
 class ScriptDecoder:
-    """Each stretch of speech is the next line of a script: as much as there was time for, and all of it at its end."""
+    """Each stretch of speech is the next line of a script: as much as there was time for, and all of it at its end.
+
+    What was cut in mid-speech (by `Finalize`, or by its length) goes on with the rest of its line.
+    """
 
     def __init__(self, lines: Sequence[str], sample_rate: int) -> None:
         self._lines = [line.split() for line in lines]
@@ -60,15 +63,20 @@ class ScriptDecoder:
         self._stretch = -1.0
         self._next = 0
         self._words: list[str] = []
+        self._heard = 0
+        self._ended = True
 
     def later(self, samples: Samples, start: float, *, ended: bool) -> asyncio.Future[tuple[Word, ...]]:
         """See `Decoder`. A stretch is known by its start."""
         if start != self._stretch:
             self._stretch = start
-            self._words = self._lines[self._next % len(self._lines)]
-            self._next += 1
+            self._words = self._words[self._heard :]
+            if self._ended or not self._words:
+                self._words = self._lines[self._next % len(self._lines)]
+                self._next += 1
         seconds = len(samples) / self._rate
         count = len(self._words) if ended else min(len(self._words) - 1, int(seconds / _WORD_S))
+        self._heard, self._ended = count, ended
         each = seconds / max(1, count)
         future: asyncio.Future[tuple[Word, ...]] = asyncio.get_running_loop().create_future()
         future.set_result(
