@@ -249,7 +249,7 @@ class Session:
                 if not self._agent.says(event.generation):
                     return  # of an answer that was withdrawn as it began: the caller's words are still to be answered
                 self._agent.began(event)
-                self._speech_end_ms = None
+                self._speech_end_ms = self._heard_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
             case EventKind.HOLD:
                 self._log.mark("hold", at_ns=event.time_ns)
