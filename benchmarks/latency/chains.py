@@ -20,8 +20,8 @@ from pathlib import Path
 import aiohttp
 
 import fastaudio
-from agent.call.clauses import ClauseSplitter
 from agent.call.record import CallRecord, TurnRecord, write_record
+from agent.language.clauses import ClauseSplitter
 from agent.ops.settings import Settings, load_settings
 from agent.providers.base import Audio, Message, ProviderError, Synthesis, Text, Transcript, UtteranceEnd
 from agent.providers.cartesia import CartesiaOptions, CartesiaTts

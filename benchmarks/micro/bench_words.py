@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agent.call.words import completeness
+from agent.language.words import completeness
 
 if TYPE_CHECKING:
     from benchmarks.micro.conftest import Compare

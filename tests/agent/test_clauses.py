@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.call.clauses import FIRST_WORDS, MOST_WORDS, NEXT_WORDS, ClauseSplitter
+from agent.language.clauses import FIRST_WORDS, MOST_WORDS, NEXT_WORDS, ClauseSplitter
 
 WORDS = st.sampled_from(
     ["the", "callout", "fee", "is", "£65.50,", "at", "9.30", "1,200", "3:45", "0800.", "postcode", "M14", "yes.", "—",

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from agent.call.context import CompanyContext
-from agent.call.turn_words import BRITISH
 from agent.conversations import Conversation, ConversationError, Conversations, Phrases, load_conversation
 from agent.conversations.conversation import FIELDS, estimated_tokens, fill
 from agent.conversations.files import PACKAGED
+from agent.language.turn_words import BRITISH
 from agent.providers.base import SpeakingVoice
 
 COMPANY = CompanyContext(

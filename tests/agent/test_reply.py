@@ -16,8 +16,8 @@ from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.reply import ROUNDS, Reply
 from agent.call.speech import Speech
-from agent.call.spoken import spoken
 from agent.conversations import Phrases
+from agent.language.spoken import spoken
 from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
 from agent.tools.registry import Endpoints, Tool, ToolContext, ToolRegistry, ToolResult
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.call.clauses import ClauseSplitter
-from agent.call.spoken import ALPHABET, POSTCODE_AREAS, spoken
+from agent.language.clauses import ClauseSplitter
+from agent.language.spoken import ALPHABET, POSTCODE_AREAS, spoken
 from agent.sandbox.heard import digits_in
 from agent.tools.booking import normalise_postcode
 

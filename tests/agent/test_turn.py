@@ -26,7 +26,7 @@ from agent.call.actions import (
 )
 from agent.call.caller_turn import GOING_ON_MS, TurnTaking
 from agent.call.turn import State, Turn
-from agent.call.words import same_words
+from agent.language.words import same_words
 from agent.providers.base import EndOfTurn, Transcript
 
 TAKING = TurnTaking()

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.call.turn_words import BRITISH, turn_words
-from agent.call.words import Completeness, completeness, interrupts_at_once, is_backchannel
+from agent.language.turn_words import BRITISH, turn_words
+from agent.language.words import Completeness, completeness, interrupts_at_once, is_backchannel
 
 DATA = Path(__file__).parent / "data"
 BARE, COMPLETE, STATEMENT, UNSURE, INCOMPLETE = Completeness

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from agent.call.turn_words import BRITISH, TurnWords
-from agent.call.words import Completeness, completeness
+from agent.language.turn_words import BRITISH, TurnWords
+from agent.language.words import Completeness, completeness
 from agent.providers.base import Transcript
 
 GOING_ON_MS = 2000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import enum
 
-from agent.call.asked import Ask, understand
-from agent.call.turn_words import BRITISH, TurnWords
+from agent.language.asked import Ask, understand
+from agent.language.turn_words import BRITISH, TurnWords
 
 PAUSE_MS = 2000
 """No key for so long after a digit: that was all of them."""

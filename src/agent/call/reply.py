@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 
-from agent.call.clauses import ClauseSplitter
 from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.speech import Speech
 from agent.conversations import Phrases
+from agent.language.clauses import ClauseSplitter
 from agent.providers.base import LanguageModel, ProviderError, Text, ToolCall
 from agent.tools.registry import Effect, ToolContext, ToolRegistry, ToolResult
 

@@ -33,8 +33,8 @@ from agent.call.actions import (
     Withdraw,
 )
 from agent.call.caller_turn import CallerTurn, TurnTaking
-from agent.call.turn_words import BRITISH, TurnWords
-from agent.call.words import Completeness, interrupts_at_once, is_backchannel, same_words
+from agent.language.turn_words import BRITISH, TurnWords
+from agent.language.words import Completeness, interrupts_at_once, is_backchannel, same_words
 from agent.providers.base import EndOfTurn, Transcript
 
 NOISE_MS = 20_000

@@ -7,8 +7,8 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from agent.call.context import CompanyContext
-from agent.call.spoken import spoken
-from agent.call.turn_words import BRITISH, TurnWords
+from agent.language.spoken import spoken
+from agent.language.turn_words import BRITISH, TurnWords
 from agent.tools.registry import ToolRegistry
 
 FIELDS = frozenset({"company_name", "trade_label", "trade_type", "callout_fee", "area", "caller_id", "repeat_caller"})

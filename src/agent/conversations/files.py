@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from agent.call.context import CompanyContext
-from agent.call.turn_words import BRITISH, TurnWords, turn_words
 from agent.conversations.conversation import (
     FIELDS,
     PLACEHOLDER,
@@ -24,6 +23,7 @@ from agent.conversations.conversation import (
     fill,
 )
 from agent.conversations.tools import registry_of
+from agent.language.turn_words import BRITISH, TurnWords, turn_words
 from agent.tools.urls import UrlTool
 
 PACKAGED = Path(__file__).parent

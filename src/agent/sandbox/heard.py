@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from agent.call.spoken import ALPHABET, POSTCODE_AREAS
+from agent.language.spoken import ALPHABET, POSTCODE_AREAS
 
 
 def _table(text: str) -> dict[str, str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import re
 
-from agent.call.asked import (
+from agent.language.asked import (
     Ask,
     Asked,
     Tokens,
@@ -23,8 +23,8 @@ from agent.call.asked import (
     without_end,
     without_start,
 )
-from agent.call.spelled import Form, Run, last_run, phone_limits, postcode_form
-from agent.call.turn_words import BRITISH, TurnWords
+from agent.language.spelled import Form, Run, last_run, phone_limits, postcode_form
+from agent.language.turn_words import BRITISH, TurnWords
 
 BACKCHANNEL_PHRASES = 3
 """As many may follow one another and still only mean "go on"; the same one as often as it likes."""

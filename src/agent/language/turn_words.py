@@ -165,7 +165,7 @@ _KINDS = get_type_hints(TurnWords)
 
 
 def _british() -> TurnWords:
-    own = tomllib.loads((files("agent.call") / "turn_words_en_gb.toml").read_text(encoding="utf-8"))
+    own = tomllib.loads((files("agent.language") / "turn_words_en_gb.toml").read_text(encoding="utf-8"))
     return TurnWords(**{one.name: _read(one.name, own[one.name]) for one in fields(TurnWords)})  # type: ignore[arg-type]
 
 

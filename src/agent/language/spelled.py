@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from agent.call.asked import Tokens, ends, starts
-from agent.call.turn_words import TurnWords
+from agent.language.asked import Tokens, ends, starts
+from agent.language.turn_words import TurnWords
 
 _CODE = re.compile(r"(?=\D*\d)[a-z0-9]+|\+")
 _ORDINAL_OR_TIME = re.compile(r"\d+(?:st|nd|rd|th|am|pm|k|s)")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from agent.call.turn_words import PHRASE_WORDS, Phrases, TurnWords
+from agent.language.turn_words import PHRASE_WORDS, Phrases, TurnWords
 
 _TOKEN = re.compile(r"\+|[^\W_]*\d[^\W_]*|[^\W\d_]+(?:'[^\W\d_]+)*")
 _SENTENCE = re.compile(r"(?<=[.!?…])\s+")

@@ -1,0 +1,1 @@
+"""What words tell: whether a turn sounds finished, what was asked, how a code is spelled and said, where clauses end."""
