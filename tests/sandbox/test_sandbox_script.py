@@ -61,6 +61,7 @@ async def test_a_line_grows_while_it_is_spoken_and_is_whole_at_its_end() -> None
     assert await words(3000, 1.0, ended=False) == "one two"  # the last word is there when the speech is over
     assert await words(3000, 1.0, ended=True) == "one two three"
     assert await words(300, 1.0, ended=False) == "one"  # it was not over
+    assert await words(4000, 1.0, ended=True) == "one two three"
     assert await words(500, 7.0, ended=True) == "four five"
     assert await words(500, 9.0, ended=True) == "one two three"
     assert await words(300, 11.0, ended=False) == "four"  # and is cut here
