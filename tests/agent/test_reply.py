@@ -49,6 +49,7 @@ class HeardSpeech:
         self.clauses: list[str] = []
         self.ended = False
         self.stuck = False
+        self.in_clauses = True
 
     async def say(self, text: str) -> None:
         if text:
@@ -274,3 +275,12 @@ async def test_thrown_away_before_it_is_certain_it_runs_no_tool() -> None:
     bench.certain.set()
     await asyncio.sleep(0.02)
     assert (bench.ran, bench.acts, bench.results) == ([], 0, [])
+
+
+async def test_a_vendor_that_gathers_tokens_itself_gets_them_as_they_come() -> None:
+    tokens = [Text("It's "), Text("SW4"), Text(" 7DQ.")]
+    bench = Bench(ScriptedLlm(tokens))
+    bench.speech.in_clauses = False
+    await bench.reply.run()
+    assert bench.speech.clauses == ["It's ", "SW4", " 7DQ."]
+    assert bench.history.messages()[-1]["content"] == "It's SW4 7DQ."

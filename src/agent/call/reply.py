@@ -13,7 +13,7 @@ from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.speech import Speech
 from agent.conversations import Phrases
-from agent.language.clauses import ClauseSplitter
+from agent.language.clauses import AsItComes, ClauseSplitter
 from agent.providers.base import LanguageModel, ProviderError, Text, ToolCall
 from agent.tools.registry import Effect, ToolContext, ToolRegistry, ToolResult
 
@@ -100,7 +100,7 @@ class Reply:
     async def _think(self) -> list[ToolCall]:
         times = self._turn.times
         times.llm_request = times.llm_request or self._clock_ms()
-        splitter = ClauseSplitter()
+        splitter = ClauseSplitter() if self._speech.in_clauses else AsItComes()
         said = ""
         calls: list[ToolCall] = []
         try:
@@ -124,8 +124,11 @@ class Reply:
         return calls
 
     async def _pronounce(self, clause: str) -> str:
-        """Say a clause as a person would; the history holds it so too, word for word as it is heard."""
-        words = self._in_words(clause)
+        """Say a clause as a person would; the history holds it so too, word for word as it is heard.
+
+        A vendor that gathers tokens itself gets them as they are: half a postcode is not known for one.
+        """
+        words = self._in_words(clause) if self._speech.in_clauses else clause
         await self._speech.say(words)
         return words
 

@@ -62,6 +62,11 @@ class Speech:
         self._cancelled = False
         self._pump = asyncio.create_task(self._run(), name="speech")
 
+    @property
+    def in_clauses(self) -> bool:
+        """Whether the vendor wants its text in clauses."""
+        return self._tts.clauses
+
     async def say(self, text: str) -> None:
         """Speak this behind what was said before."""
         if self._cancelled or self.failed or not text:

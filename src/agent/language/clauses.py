@@ -61,6 +61,18 @@ class ClauseSplitter:
         return last_whole or tokens[-1].start() if len(tokens) > MOST_WORDS else 0
 
 
+class AsItComes:
+    """In the place of a splitter: text goes out as it comes in."""
+
+    def feed(self, text: str) -> list[str]:
+        """The text."""
+        return [text]
+
+    def rest(self) -> str:
+        """Nothing is kept."""
+        return ""
+
+
 def _glued(word: str, following: str | None) -> bool | None:
     """Whether two words belong to one postcode or telephone number; None when that is for the next word to say."""
     if not _PIECE.fullmatch(word.removesuffix(",")):

@@ -204,6 +204,10 @@ DEFAULT_VOICE = SpeakingVoice()
 class TextToSpeech(Protocol):
     """Opens syntheses."""
 
+    @property
+    def clauses(self) -> bool:
+        """Whether text is to come in clauses; else as it is thought, token by token, and the vendor gathers it."""
+
     async def warm(self) -> None:
         """Make a connection ready before it is needed. Raises `ProviderError`."""
 
