@@ -42,6 +42,8 @@ class OneSynthesis:
 class CountingTts:
     """Counts what it is asked to say; answers what it is told to."""
 
+    clauses = True
+
     def __init__(self, *answer: TtsEvent | ProviderError) -> None:
         self.answer = answer
         self.said: list[str] = []

@@ -1,1 +1,1 @@
-"""What words tell: whether a turn sounds finished, what was asked, how a code is spelled and said, where clauses end."""
+"""What words tell: how finished a turn sounds, what was asked, how a code is spelled and said, where clauses end."""
