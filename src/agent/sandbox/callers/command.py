@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from agent.ops.settings import SettingsError
 from agent.sandbox.callers.evidence import Evidence
@@ -71,7 +71,11 @@ def line_of(outcome: Outcome) -> str:
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:
     """Return a row a call: what came of it and what it took."""
-    table = Table("caller", "", "outcome", "turns", "cut off", "ms", "s", "asked", "broken off", "tokens", box=None)
+    columns = [Column(name, no_wrap=True) for name in ("caller", "", "outcome")]
+    columns += [
+        Column(name, justify="right") for name in ("turns", "cut off", "ms", "s", "asked", "broken off", "tokens")
+    ]
+    table = Table(*columns, box=None, caption="ms: the middle wait; asked: requests to the LLM; broken off: of these")
     for outcome in outcomes:
         record, asked = outcome.record, outcome.asked
         seen = Evidence(record) if record else None

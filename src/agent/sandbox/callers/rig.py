@@ -249,11 +249,14 @@ def _settings(options: Options, vendors: dict[str, str], booking_url: str) -> Se
     }
     if options.stt == "flux":
         values["deepgram_model"] = FLUX
-    if not options.live:
-        # What the user has set for a real agent must not leak in: everything else has its default.
-        for name in Settings.model_fields:
-            os.environ.pop(name.upper(), None)
-    return load_settings(options.env_file, **values)
+    if options.live:
+        return load_settings(options.env_file, **values)
+    # What the user has set for a real agent must not leak in: everything else has its default.
+    theirs = {name: os.environ.pop(name) for field in Settings.model_fields if (name := field.upper()) in os.environ}
+    try:
+        return load_settings(**values)
+    finally:
+        os.environ.update(theirs)
 
 
 def _save(outcome: Outcome, folder: Path) -> None:
