@@ -214,7 +214,10 @@ def measure(
             )
         except load.LoadError as error:
             said = [*agent.complaints(), *vendors.complaints()] or ["nothing"]
-            raise load.LoadError(f"{error}; the agent and the vendors said, at last: {said[-1]}") from error
+            outcomes = [name for name in _wait_for_the_end(agent)["records"] if name.startswith("outcome")]
+            raise load.LoadError(
+                f"{error}; {', '.join(outcomes)}; the agent and the vendors said, at last: {said[-1]}"
+            ) from error
         over = _wait_for_the_end(agent)
         kept = memory_kib(agent.pid)["rss"] - before["rss"]
         complaints = agent.complaints()

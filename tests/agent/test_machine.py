@@ -42,6 +42,14 @@ def test_other_tones_are_none_of_a_machine(hertz: float) -> None:
     assert heard(4000 * np.sin(2 * np.pi * hertz * time))[0] is None
 
 
+@pytest.mark.parametrize(("low", "high"), [(500, 1500), (700, 1400), (350, 2300), (600, 1700)])
+def test_a_long_vowel_is_no_machine(low: int, high: int) -> None:
+    """Two formants look like one tone between them to the nearest samples: 500 and 1500 Hz like 1100 Hz."""
+    time_s = np.arange(2 * 8000) / 8000
+    vowel = 4000 * (np.sin(2 * np.pi * low * time_s) + np.sin(2 * np.pi * high * time_s))
+    assert heard(vowel)[0] is None
+
+
 def test_keys_are_no_machine() -> None:
     time = np.arange(4 * 8000) / 8000
     assert heard(3000 * np.sin(2 * np.pi * 941 * time) + 3000 * np.sin(2 * np.pi * 1336 * time))[0] is None
