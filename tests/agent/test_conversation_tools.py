@@ -128,6 +128,7 @@ def test_two_conversations_have_functions_of_one_name(tmp_path: Path) -> None:
         (["end_call"], "", URL_TOOL, r"the tool stock_of is there, and tools does not name it"),
         (["x"], "def x(:\n", "", r"tools\.py, line 1: SyntaxError"),
         (["x"], "import os\n\n1 / 0\n", "", r"tools\.py, line 3: ZeroDivisionError"),
+        (["x"], "import sys\nsys.exit(0)\n", "", r"tools\.py, line 2: SystemExit"),
         (["x"], "import nonesuch_module\n", "", r"tools\.py, line 1: ModuleNotFoundError: .*nonesuch_module"),
         (["x"], "def x(a) -> None:\n    'X.'\n", "", r"tools\.py: x: a has no type; write for example a: str"),
         (["x"], "def x(a: int) -> None: ...\n", "", r"tools\.py: x has no docstring"),
