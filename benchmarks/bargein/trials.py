@@ -127,11 +127,17 @@ def _noise(sounds: Sounds, scene: Scene, numbers: np.random.Generator) -> Sound:
     line = numbers.normal(0, LINE_SIGMA, TRACK_S * RATE)
     if scene.noise == "line":
         return line
+    return leveled(sounds, scene) + line
+
+
+def leveled(sounds: Sounds, scene: Scene) -> Sound:
+    """The noise of the scene at its level, which is not `line`."""
     sound = sounds.echo if scene.noise == "echo" else sounds.noises[scene.noise]
-    return sound * 10 ** (-scene.db / 20) + line
+    return sound * 10 ** (-scene.db / 20)
 
 
-def _frames(sound: Sound, played: Sound | None) -> Frames:
+def through_the_wire(sound: Sound, played: Sound | None) -> Frames:
+    """Frames of a caller as A-law brings them, each with what was played in it."""
     wire = decode(encode(np.clip(np.round(sound), -32768, 32767).astype(np.int16), "pcm_alaw"), "alaw")
     near = _cut(wire)
     far = _cut(played.astype(np.int16)) if played is not None else [None] * len(near)
@@ -142,7 +148,7 @@ def _cut(samples: NDArray[np.int16]) -> list[bytes]:
     return [samples[at : at + FRAME].tobytes() for at in range(0, len(samples) - FRAME + 1, FRAME)]
 
 
-def trials(sounds: Sounds, scene: Scene, short: bool, rounds: int) -> Iterator[Frames]:
+def trials(sounds: Sounds, scene: Scene, short: bool, rounds: int, after: int = AFTER) -> Iterator[Frames]:
     """Each utterance `rounds` times, on another piece of the noise each time; the same at each call."""
     numbers = np.random.default_rng(7)
     noise = _noise(sounds, scene, numbers)
@@ -151,12 +157,12 @@ def trials(sounds: Sounds, scene: Scene, short: bool, rounds: int) -> Iterator[F
             if utterance.short != short:
                 continue
             speech = utterance.samples * 10 ** (-scene.quiet_db / 20)
-            frames = BEFORE + -(-len(speech) // FRAME) + AFTER
+            frames = BEFORE + -(-len(speech) // FRAME) + after
             at = int(numbers.integers(len(noise) - frames * FRAME))
             sound = noise[at : at + frames * FRAME].copy()
             sound[BEFORE * FRAME : BEFORE * FRAME + len(speech)] += speech
             played = sounds.agent[at : at + frames * FRAME] if scene.noise == "echo" else None
-            yield _frames(sound, played)
+            yield through_the_wire(sound, played)
 
 
 def interrupt(sounds: Sounds, scene: Scene, make: Make, *, short: bool = False, rounds: int = 3) -> Hits:
@@ -188,7 +194,7 @@ def leave_alone(sounds: Sounds, scene: Scene, make: Make) -> Fooled:
     barge_ins = holds = 0
     armed_at = 0
     before: State = "idle"
-    for n, (caller, agent) in enumerate(_frames(sound, played)):
+    for n, (caller, agent) in enumerate(through_the_wire(sound, played)):
         state = feed(caller, agent)
         if state == "barge_in" and n >= armed_at:
             barge_ins += 1

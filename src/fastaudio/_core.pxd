@@ -91,6 +91,7 @@ cdef extern from "vad.h" nogil:
         uint32_t rms
         bint voiced_loud
         bint voiced
+        bint goes_on
         bint steady
         bint convincing
     ctypedef struct fa_vad_t:
@@ -107,7 +108,7 @@ cdef extern from "vad.h" nogil:
     void fa_vad_played(fa_vad_t *vad, uint32_t rms)
     void fa_vad_interrupted(fa_vad_t *vad)
     void fa_gate_init(fa_gate_t *gate, uint32_t stop_frames)
-    fa_gate_event_t fa_gate_frame(fa_gate_t *gate, bint voiced, uint32_t *frames_back)
+    fa_gate_event_t fa_gate_frame(fa_gate_t *gate, bint voiced, bint goes_on, uint32_t *frames_back)
 
 
 cdef extern from "bargein.h" nogil:

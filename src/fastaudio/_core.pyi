@@ -101,10 +101,13 @@ class Histogram:
 
 @final
 class Gate:
-    """Local speech with hysteresis: starts when 3 of 5 frames are voiced, stops after `stop_frames` without one."""
+    """Local speech with hysteresis: starts when 3 of 5 frames are voiced.
+
+    It stops after `stop_frames` in which neither a voice is nor what goes on after one.
+    """
 
     def __new__(cls, stop_frames: int = 10) -> Self: ...
-    def frame(self, voiced: bool) -> tuple[str, int] | None:
+    def frame(self, voiced: bool, goes_on: bool = False) -> tuple[str, int] | None:
         """("start", how many frames before this one speech began), ("stop", frames of silence behind it), or None."""
 
 @final
@@ -116,12 +119,13 @@ class Vad:
 
         Raises ValueError when an argument is out of range, FastAudioError when webrtcvad-wheels is needed and missing.
         """
-    def frame(self, pcm: _Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool, bool]:
-        """(rms, speech against `loud_rms`, speech against `quiet_rms`, steady, convincing); levels are of 32768.
+    def frame(self, pcm: _Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool, bool, bool]:
+        """(rms, speech against `loud_rms`, against `quiet_rms`, goes_on, steady, convincing); levels are of 32768.
 
-        `steady`: a first sign of speech may be seen in it. `convincing`: with the frames before it, enough to act upon.
-        Both always, but for the adaptive detector, which has thresholds of its own. The WebRTC detector runs only where
-        a level is reached. Raises ValueError when `pcm` is not one frame.
+        `goes_on`: speech that began before goes on in it. `steady`: a first sign of speech may be seen in it.
+        `convincing`: with the frames before it, enough to act upon. The first is the one before it, and the others are
+        always so, but for the adaptive detector, which has thresholds of its own. The WebRTC detector runs only where a
+        level is reached. Raises ValueError when `pcm` is not one frame.
         """
     def played(self, rms: int) -> None:
         """Once a tick: the level of what was played in it, 0 for silence. The adaptive detector learns its echo."""

@@ -151,9 +151,9 @@ cdef class Gate:
     def __cinit__(self, uint32_t stop_frames=10):
         fa_gate_init(&self.gate, stop_frames)
 
-    def frame(self, bint voiced):
+    def frame(self, bint voiced, bint goes_on=False):
         cdef uint32_t back = 0
-        cdef fa_gate_event_t event = fa_gate_frame(&self.gate, voiced, &back)
+        cdef fa_gate_event_t event = fa_gate_frame(&self.gate, voiced, goes_on, &back)
         if event == FA_GATE_NONE:
             return None
         return ("start" if event == FA_GATE_START else "stop"), back
@@ -187,7 +187,8 @@ cdef class Vad:
         memcpy(samples, &pcm[0], self.frame_bytes)
         with nogil:
             frame = fa_vad_frame(&self.vad, samples, loud_rms, quiet_rms)
-        return frame.rms, bool(frame.voiced_loud), bool(frame.voiced), bool(frame.steady), bool(frame.convincing)
+        return (frame.rms, bool(frame.voiced_loud), bool(frame.voiced), bool(frame.goes_on), bool(frame.steady),
+                bool(frame.convincing))
 
     def played(self, uint32_t rms):
         fa_vad_played(&self.vad, rms)

@@ -47,6 +47,20 @@ static void test_a_noise_that_stays_is_learnt_in_seconds(void) {
   CHECK_EQ(after(&noise, 800, 75), 1120);
 }
 
+static void test_the_ceiling_is_just_above_what_the_line_does(void) {
+  fa_noise_t noise;
+  fa_noise_init(&noise);
+  after(&noise, 8, 75);
+  CHECK_EQ(fa_noise_ceiling(&noise), 16); /* the least */
+  after(&noise, 500, 300);
+  CHECK_EQ(fa_noise_ceiling(&noise), 500);
+  for (uint32_t i = 0; i < 75; i++) after(&noise, i % 2 ? 420 : 460, 1);
+  CHECK_EQ(fa_noise_ceiling(&noise), 520); /* 40 between the quartiles: 60 above the upper one */
+  fa_noise_init(&noise);
+  after(&noise, 300, 1);
+  CHECK_EQ(fa_noise_ceiling(&noise), 300);
+}
+
 static void test_levels_keep_their_order(void) {
   fa_noise_t noise;
   fa_noise_init(&noise);
@@ -66,6 +80,7 @@ int main(void) {
   RUN(test_the_gate_is_3_db_above_a_steady_noise);
   RUN(test_speech_hardly_lifts_it_and_is_forgotten);
   RUN(test_a_noise_that_stays_is_learnt_in_seconds);
+  RUN(test_the_ceiling_is_just_above_what_the_line_does);
   RUN(test_levels_keep_their_order);
   return 0;
 }

@@ -54,11 +54,12 @@ static void check_frame(fuzz_t *f, const int16_t *caller, uint32_t played_rms) {
   NEED(f->unplayed <= ECHO_FRAMES || expected == 0);
   fa_adaptive_frame_t frame = fa_adaptive_frame(&f->adaptive, caller, rms);
   fa_adaptive_frame_t again = fa_adaptive_frame(&f->twin, caller, rms);
-  NEED(frame.voiced == again.voiced && frame.speech == again.speech);
+  NEED(frame.voiced == again.voiced && frame.speech == again.speech && frame.goes_on == again.goes_on);
   NEED(frame.convincing == again.convincing && frame.steady == again.steady);
   NEED(!(frame.convincing || frame.steady) || frame.voiced);
   NEED(!frame.voiced || frame.speech);
-  NEED(!frame.speech || rms > expected); /* it is more than the agent's own echo, and never silence */
+  NEED(!frame.speech || frame.goes_on);
+  NEED(!frame.goes_on || (rms > expected && rms > 16)); /* it is more than the agent's own echo, and never silence */
   check_parts(&f->adaptive);
 }
 

@@ -45,6 +45,7 @@ static void check_vad(input_t *input, const int16_t *samples) {
   NEED(frame.rms == rms);
   NEED(frame.voiced_loud == (speech && (any_level || rms >= loud)));
   NEED(frame.voiced == (speech && (any_level || rms >= quiet)));
+  NEED(frame.goes_on == frame.voiced);
   fa_vad_close(&vad);
 }
 
@@ -69,13 +70,13 @@ static void check_run(const fa_run_t *run, const history_t *history, uint32_t wi
   NEED(fa_run_oldest(run, window) == oldest);
 }
 
-static void check_gate(fa_gate_t *gate, bool voiced) {
+static void check_gate(fa_gate_t *gate, bool voiced, bool goes_on) {
   bool speaking = gate->speaking;
   uint32_t back = UINT32_MAX;
-  switch (fa_gate_frame(gate, voiced, &back)) {
+  switch (fa_gate_frame(gate, voiced, goes_on, &back)) {
     case FA_GATE_NONE: NEED(gate->speaking == speaking && back == UINT32_MAX); break;
     case FA_GATE_START: NEED(!speaking && gate->speaking && voiced && back >= 2 && back < 5); break;
-    case FA_GATE_STOP: NEED(speaking && !gate->speaking && !voiced && back == gate->stop_frames); break;
+    case FA_GATE_STOP: NEED(speaking && !gate->speaking && !voiced && !goes_on && back == gate->stop_frames); break;
   }
 }
 
@@ -138,7 +139,7 @@ static void check_rules(input_t *input) {
       bool voiced = bits >> i & 1;
       history.voiced[history.count++] = voiced;
       fa_run_push(&run, voiced);
-      check_gate(&gate, voiced);
+      check_gate(&gate, voiced, bits >> (7 - i) & 1);
       fa_bargein_frame(&bargein, voiced, true, true);
       check_bargein(&bargein, &history, &from, bits != 0x33);
     }

@@ -118,7 +118,7 @@ static void rules(void) {
     uint32_t back;
     bool voiced = i % SCENES >= 15;
     fa_bargein_frame(&call->bargein, voiced, true, true);
-    seen += (uint64_t)fa_bargein_tick(&call->bargein, true) + fa_gate_frame(&call->gate, voiced, &back);
+    seen += (uint64_t)fa_bargein_tick(&call->bargein, true) + fa_gate_frame(&call->gate, voiced, voiced, &back);
   }
 }
 

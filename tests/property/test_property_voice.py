@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import webrtcvad
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastaudio import _core, _reference
@@ -29,13 +29,13 @@ def test_rms_batch(pcm: bytes, frame_samples: int) -> None:
     assert _core.rms_batch(pcm, frame_samples) == _reference.rms_batch(pcm, frame_samples)
 
 
-@given(stop=st.integers(0, 20), voiced=st.lists(st.booleans(), max_size=200))
-def test_gate(stop: int, voiced: list[bool]) -> None:
+@given(stop=st.integers(0, 20), frames=st.lists(st.tuples(st.booleans(), st.booleans()), max_size=200))
+def test_gate(stop: int, frames: list[tuple[bool, bool]]) -> None:
     compiled, reference = _core.Gate(stop), _reference.Gate(stop)
     told = []
-    for frame in voiced:
-        answer = compiled.frame(frame)
-        assert answer == reference.frame(frame)
+    for voiced, goes_on in frames:
+        answer = compiled.frame(voiced, goes_on)
+        assert answer == reference.frame(voiced, goes_on)
         told.append(answer and answer[0])
     # Start and stop alternate.
     changes = [what for what in told if what]
@@ -129,7 +129,7 @@ def test_webrtc_is_the_binding_frame_by_frame(rate: int, mode: int, make: Any) -
         frame = pcm[at : at + size]
         answer = compiled.frame(frame, 32768, 32768)  # levels are of no account to this detector
         speech = bool(binding.is_speech(frame, rate))
-        assert answer == (_core.rms(frame), speech, speech, True, True)
+        assert answer == (_core.rms(frame), speech, speech, speech, True, True)
         assert answer == reference.frame(frame, 32768, 32768)
         heard.append(speech)
     if make is speech_like:  # the comparison is worth something: both answers occur
@@ -147,7 +147,7 @@ def test_both_together_run_the_detector_only_where_a_level_is_reached(rate: int)
         frame = pcm[at : at + size]
         level = _core.rms(frame)
         speech = level >= 300 and bool(binding.is_speech(frame, rate))
-        expected = (level, speech and level >= 800, speech, True, True)
+        expected = (level, speech and level >= 800, speech, speech, True, True)
         assert [vad.frame(frame, 800, 300) for vad in vads] == [expected, expected]
         answers.add(expected[1:3])
     assert answers == {(True, True), (False, True), (False, False)}
@@ -181,7 +181,30 @@ def test_adaptive_is_its_reference_frame_by_frame(rate: int) -> None:
             if n == 300:
                 vad.interrupted()
     assert {answer[0] for answer in answers} == {False, True}
-    assert {answer[3] for answer in answers} == {False, True}
+    assert {answer[4] for answer in answers} == {False, True}
+
+
+@pytest.mark.parametrize("rate", [8000, 16000])
+@given(words=st.lists(st.tuples(st.integers(1, 25), st.sampled_from([0, 60, 120, 400, 3000])), min_size=5, max_size=12))
+@settings(max_examples=20)
+def test_what_goes_on_after_a_voice_is_its_reference(rate: int, words: list[tuple[int, int]]) -> None:
+    """Runs of frames of a voice at one peak after another, in hiss that is now and then audible."""
+    compiled, reference = (module.Vad("adaptive", rate) for module in (_core, _reference))
+    hiss = random.Random(5)
+    n = 0
+    answers = set()
+    for frames, peak in [(80, 0), (10, 4000), (3, 60), *words, (5, 0)]:
+        for _ in range(frames):
+            times = [(n + i) / rate for i in range(rate // 50)]
+            n += len(times)
+            voice = [sum(math.sin(2 * math.pi * 130 * k * t) / k for k in range(1, 9)) for t in times]
+            rough = 100 if peak == 60 else 12
+            frame = array("h", (int(peak * one / 1.6 + hiss.uniform(-rough, rough)) for one in voice)).tobytes()
+            got = compiled.frame(frame, 800, 300)
+            assert got == reference.frame(frame, 800, 300)
+            assert got[3] >= got[2]
+            answers.add(got[2:4])
+    assert answers == {(False, False), (False, True), (True, True)}  # silence, what goes on, and speech
 
 
 @given(st.lists(st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32768), st.integers(0, 32767)), max_size=40))

@@ -1,5 +1,6 @@
 """The caller's side of a call: placement, fill, speech, and readers."""
 
+import random
 import struct
 import tracemalloc
 from typing import Any
@@ -94,6 +95,26 @@ def test_speech_is_dated_back_to_its_first_sample(core: Any) -> None:
         call.tick()
     events = [(EventKind(kind), position) for kind, _, _, _, position, _ in call.events()]
     assert events == [(EventKind.SPEECH, 5 * 160), (EventKind.QUIET, 11 * 160)]
+
+
+def test_speech_ends_behind_its_last_consonant(core: Any) -> None:
+    call = live(core, stop_ms=60, detector="adaptive")
+    hiss = random.Random(2)
+
+    def hear(frames: int, voice: int, rough: int) -> None:
+        for _ in range(frames):
+            buzz = (voice if n % 80 < 40 else -voice for n in range(160))  # 100 Hz
+            samples = (level + hiss.randint(-rough, rough) for level in buzz)
+            call.input(core.message(0x10, struct.pack("<160h", *samples)))
+            call.tick()
+
+    hear(80, 0, 12)
+    hear(16, 3000, 12)
+    hear(10, 0, 100)  # below the level from which anything is a voice
+    hear(10, 0, 12)
+    events = [(EventKind(kind), position // 160) for kind, _, _, _, position, _ in call.events()]
+    assert [kind for kind, _ in events] == [EventKind.SPEECH, EventKind.QUIET]
+    assert events[1][1] == 106
 
 
 def test_a_gap_ends_speech(core: Any) -> None:

@@ -48,6 +48,14 @@ def test_gate_starts_with_three_of_five_and_dates_back(core: Any) -> None:
     assert gate.frame(True) == ("start", 2)
 
 
+def test_gate_stays_open_while_speech_goes_on(core: Any) -> None:
+    gate = core.Gate(stop_frames=2)
+    assert [gate.frame(False, True) for _ in range(5)] == [None] * 5  # which begins nothing
+    assert [gate.frame(True) for _ in range(3)][-1] == ("start", 2)
+    assert [gate.frame(False, goes_on) for goes_on in (False, True, True, False)] == [None] * 4
+    assert gate.frame(False, False) == ("stop", 2)
+
+
 def test_gate_ignores_short_noise(core: Any) -> None:
     gate = core.Gate()
     assert all(gate.frame(n % 10 < 2) is None for n in range(200))
@@ -56,9 +64,9 @@ def test_gate_ignores_short_noise(core: Any) -> None:
 def test_vad_by_level(core: Any) -> None:
     vad = core.Vad("rms")
     level = core.rms(tone(1000))
-    assert vad.frame(tone(1000), level, level) == (level, True, True, True, True)
-    assert vad.frame(tone(1000), level + 1, level) == (level, False, True, True, True)
-    assert vad.frame(bytes(320), 1, 1) == (0, False, False, True, True)
+    assert vad.frame(tone(1000), level, level) == (level, True, True, True, True, True)
+    assert vad.frame(tone(1000), level + 1, level) == (level, False, True, True, True, True)
+    assert vad.frame(bytes(320), 1, 1) == (0, False, False, False, True, True)
 
 
 def test_vad_by_both_hears_no_hiss_as_speech(core: Any) -> None:
@@ -66,7 +74,7 @@ def test_vad_by_both_hears_no_hiss_as_speech(core: Any) -> None:
     assert not any(vad.frame(bytes(320), 0, 0)[2] for _ in range(20))
     vad = core.Vad("rms+webrtc", webrtc_mode=1)
     heard = [vad.frame(tone(8000, hz=200), 800, 300) for _ in range(20)]
-    assert heard[-1][1:] == (True, True, True, True)
+    assert heard[-1][1:] == (True, True, True, True, True)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-LEAST_GATE = 100
-"""RMS below which A-law leaves little of a voice."""
+LEAST_GATE, LEAST_CEILING = 100, 16
+"""RMS below which A-law leaves little of a voice, and twice that of a silent line."""
 
 NOISE_FRAMES, NOISE_KNOWN = 75, 11
 """Levels that are kept (1.5 s), and how many tell something."""
@@ -16,7 +16,8 @@ ECHO_DELAYS, ECHO_WINDOW, ECHO_BLOCKS, ECHO_BLOCK_FRAMES, ECHO_WAITING = 24, 5, 
 ECHO_KNOWN_WIDE, ECHO_KNOWN_DELAY = 40, 60
 ECHO_UNIT, ECHO_GAIN_MAX, ECHO_AUDIBLE = 4096, 0x7FFF, 200
 
-ENERGY_FRAMES, RINGING_FRAMES, SPEECH_FRAMES = 20, 6, 10
+ENERGY_FRAMES, RINGING_FRAMES = 20, 6
+SPEECH_FRAMES, VOICE_FRAMES, SEARCH_FRAMES, UNVOICED_FRAMES = 10, 15, 10, 20
 
 
 class Noise:
@@ -30,9 +31,16 @@ class Noise:
         """Takes a frame's level; returns the gate, above which it is speech or an echo."""
         kept = min(rms, self._gate) if len(self._levels) >= NOISE_KNOWN else rms
         self._levels = [*self._levels, min(kept, 65535)][-NOISE_FRAMES:]
-        usual = sorted(self._levels)[75 * (len(self._levels) - 1) // 100]
-        self._gate = max(LEAST_GATE, usual * 140 // 100)
+        self._gate = max(LEAST_GATE, self._percentile(75) * 140 // 100)
         return max(self._gate, rms) if len(self._levels) < NOISE_KNOWN else self._gate
+
+    def ceiling(self) -> int:
+        """What the line by itself hardly exceeds: Tukey's fence above the quartiles."""
+        upper, lower = self._percentile(75), self._percentile(25)
+        return max(LEAST_CEILING, upper + 3 * (upper - lower) // 2)
+
+    def _percentile(self, percent: int) -> int:
+        return sorted(self._levels)[percent * (len(self._levels) - 1) // 100]
 
 
 class _Block:
@@ -147,12 +155,16 @@ def pitch_strength(window: Sequence[int], rate: int, enough: float = 1.0) -> flo
 
 @dataclass(frozen=True)
 class AdaptiveFrame:
-    """The caller's voice; no quieter than just before; enough to act upon; speech, with the consonants around it."""
+    """The caller's voice; no quieter than just before; enough to act upon; speech, with the consonants around it.
+
+    `goes_on`: speech that began before goes on in it.
+    """
 
     voiced: bool
     steady: bool
     convincing: bool
     speech: bool
+    goes_on: bool
 
 
 class Adaptive:
@@ -164,7 +176,7 @@ class Adaptive:
         self._echo = Echo()
         self._before: Sequence[int] = [0] * (rate // 50)
         self._loud = [(0, False)] * ENERGY_FRAMES  # (level when loud, voiced), the newest first
-        self._since_voiced = SPEECH_FRAMES
+        self._since_voiced, self._since_pitch, self._floor = NOISE_FRAMES, UNVOICED_FRAMES, 0
 
     def gap(self) -> None:
         """A frame that did not come is silence."""
@@ -173,17 +185,25 @@ class Adaptive:
         self._before = [0] * (self._rate // 50)
         self._loud = [(0, False), *self._loud[:-1]]
         self._since_voiced += 1
+        self._since_pitch += 1
 
     def frame(self, samples: array[int], rms: int) -> AdaptiveFrame:
         """Classes a frame of the caller of level `rms`."""
         gate = self._noise.frame(rms)
-        loud = rms > gate and rms > self._echo.predict() * 125 // 100
+        above_echo = rms > self._echo.predict() * 125 // 100
+        loud = rms > gate and above_echo
         self._echo.heard(rms, gate)
+        if self._since_voiced >= NOISE_FRAMES:
+            self._floor = self._noise.ceiling()
+        audible = loud or (rms > self._floor and above_echo)
+        weak = audible and self._since_voiced < VOICE_FRAMES and self._since_pitch >= SEARCH_FRAMES
         rings = any(level > 3 * rms for level, _ in self._loud[:RINGING_FRAMES])
-        voiced = loud and not rings and pitch_strength([*self._before, *samples], self._rate, 0.36) > 0.36
+        pitch = (loud or weak) and not rings and pitch_strength([*self._before, *samples], self._rate, 0.36) > 0.36
+        voiced = loud and pitch
         self._before = samples
         self._loud = [(rms if loud else 0, voiced), *self._loud[:-1]]
         self._since_voiced = 0 if voiced else self._since_voiced + 1
+        self._since_pitch = 0 if pitch else self._since_pitch + 1
         energy = sum(level * level for level, _ in self._loud)
         of_voice = sum(level * level for level, was_voiced in self._loud if was_voiced)
         return AdaptiveFrame(
@@ -191,6 +211,7 @@ class Adaptive:
             steady=voiced and all(2 * level <= 3 * rms for level, _ in self._loud[1:4]),
             convincing=voiced and 2 * of_voice >= energy,
             speech=voiced or (loud and self._since_voiced < SPEECH_FRAMES),
+            goes_on=audible and self._since_pitch < UNVOICED_FRAMES,
         )
 
     def played(self, rms: int) -> None:

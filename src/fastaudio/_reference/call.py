@@ -262,19 +262,19 @@ class Call:
         for back in range(self._capture.filled - self._gaps_seen, 0, -1):
             self._vad.gap()
             self._bargein.frame(False, False, False)
-            self._tell_gate(False, 0, self._capture.caller_at - back, now_ns)
+            self._tell_gate((False, False), 0, self._capture.caller_at - back, now_ns)
         self._gaps_seen = self._capture.filled
 
     def _caller_frame(self, frame: bytes, now_ns: int) -> None:
-        level, loud, voiced, steady, convincing = self._vad.frame(frame, self._bargein.rms, self._listen_rms)
+        level, loud, voiced, goes_on, steady, convincing = self._vad.frame(frame, self._bargein.rms, self._listen_rms)
         self._counters["frames_in"] += 1
         self._bargein.frame(loud, steady, convincing)
-        self._tell_gate(voiced, level, self._capture.caller_at, now_ns)
+        self._tell_gate((voiced, goes_on), level, self._capture.caller_at, now_ns)
         speech = self._gate.speaking or voiced
         self._capture.caller(frame, cap.SPEECH if speech else 0, quiet=not speech)
 
-    def _tell_gate(self, voiced: bool, level: int, position: int, now_ns: int) -> None:
-        change = self._gate.frame(voiced)
+    def _tell_gate(self, heard: tuple[bool, bool], level: int, position: int, now_ns: int) -> None:
+        change = self._gate.frame(*heard)
         if change is None:
             return
         what, back = change

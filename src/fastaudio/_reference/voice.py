@@ -59,11 +59,9 @@ class Run:
 
     def __init__(self) -> None:
         self.frames: list[bool] = []
-        self.unvoiced_run = 0
 
     def push(self, voiced: bool) -> None:
         self.frames = [*self.frames, voiced][-HISTORY:]
-        self.unvoiced_run = 0 if voiced else self.unvoiced_run + 1
 
     def voiced(self, window: int) -> int:
         """Voiced frames among the last `window`."""
@@ -76,23 +74,28 @@ class Run:
 
 
 class Gate:
-    """Local speech with hysteresis: starts when 3 of 5 frames are voiced, stops after `stop_frames` without one."""
+    """Local speech with hysteresis: starts when 3 of 5 frames are voiced.
+
+    Stops after `stop_frames` in which neither a voice is nor what goes on after one.
+    """
 
     def __init__(self, stop_frames: int = 10) -> None:
         self._run = Run()
         self._stop_frames = max(1, stop_frames)
+        self._silent = 0  # frames since speech last went on
         self.speaking = False
 
-    def frame(self, voiced: bool) -> tuple[str, int] | None:
+    def frame(self, voiced: bool, goes_on: bool = False) -> tuple[str, int] | None:
         """("start", how many frames before this one speech began) or ("stop", frames of silence behind its end)."""
         self._run.push(voiced)
+        self._silent = 0 if voiced or goes_on else self._silent + 1
         if not self.speaking and self._run.voiced(START_WINDOW) >= START_NEED:
             self.speaking = True
             return "start", self._run.oldest(START_WINDOW)
-        if self.speaking and self._run.unvoiced_run >= self._stop_frames:
+        if self.speaking and self._silent >= self._stop_frames:
             self.speaking = False
             self._run.frames = []
-            return "stop", self._run.unvoiced_run
+            return "stop", self._silent
         return None
 
 
@@ -117,8 +120,8 @@ class Vad:
         self._webrtc = webrtcvad.Vad(webrtc_mode) if "webrtc" in detector else None
         self._adaptive = Adaptive(rate) if detector == "adaptive" else None
 
-    def frame(self, pcm: Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool, bool]:
-        """(rms, speech against `loud_rms`, speech against `quiet_rms`, steady, convincing with the frames before).
+    def frame(self, pcm: Buffer, loud_rms: int, quiet_rms: int) -> tuple[int, bool, bool, bool, bool, bool]:
+        """(rms, speech against `loud_rms`, against `quiet_rms`, it goes on, steady, convincing with the frames before).
 
         WebRTC's detector adapts to what it is given, so it matters that it runs only where a level is reached.
 
@@ -132,14 +135,14 @@ class Vad:
         level = rms(data)
         if self._adaptive is not None:
             heard = self._adaptive.frame(samples_of(data), level)
-            return level, heard.voiced, heard.speech, heard.steady, heard.convincing
+            return level, heard.voiced, heard.speech, heard.goes_on, heard.steady, heard.convincing
         if self._detector == "webrtc":
             loud_rms = quiet_rms = 0
         loud, quiet = level >= loud_rms, level >= quiet_rms
         if self._webrtc is not None and (loud or quiet):
             speech = bool(self._webrtc.is_speech(data, self._rate))
             loud, quiet = loud and speech, quiet and speech
-        return level, loud, quiet, True, True
+        return level, loud, quiet, quiet, True, True
 
     def gap(self) -> None:
         """A frame of the caller did not come."""

@@ -7,6 +7,12 @@
  * cough or a slammed door is its burst, whatever rings after it. And it is a first sign only while it does not fall:
  * a knock is loudest when it begins.
  *
+ * Speech that has begun goes on through what a voice is not: consonants, weak syllables, the ends of words. Once a voice
+ * is heard the bar is lower, namely what the line did not exceed before the voice (`fa_noise_ceiling`), since the caller's
+ * own speech lifts the gate of noise.h by 3 dB in 0.4 s. Above it, and above the echo, a pitch within 300 ms of a voiced
+ * frame is the voice still, and anything within 400 ms of that is a consonant: noise that begins while the caller speaks
+ * is not taken for speech for longer than that.
+ *
  * The cues of noise, pitch and echo are those of the cheap detectors in the literature of telephony; the constants are
  * physical (periods, decibels, delays) and not fitted. Benchmarks: benchmarks/bargein.
  *
@@ -28,6 +34,8 @@ typedef struct {
   uint32_t loud[FA_ADAPTIVE_ENERGY]; /* levels (RMS) of loud frames, 0 for the others; the newest first */
   uint32_t voiced;                   /* which of them were voiced, the newest in bit 0 */
   uint32_t since_voiced;             /* frames */
+  uint32_t since_pitch;              /* frames since one that was voiced, or voice still */
+  uint32_t floor;                    /* RMS that the line did not exceed before the voice */
 } fa_adaptive_t;
 
 typedef struct {
@@ -35,6 +43,7 @@ typedef struct {
   bool steady;     /* no quieter than just before: a sign of speech */
   bool convincing; /* what is voiced is most of what is loud */
   bool speech;     /* voiced, or loud and within 200 ms of a voiced frame: consonants and the ends of words */
+  bool goes_on;    /* speech that began before goes on in it; so it does in all that is speech */
 } fa_adaptive_frame_t;
 
 /* `rate`: 8000 or 16000. */

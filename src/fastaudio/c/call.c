@@ -72,13 +72,13 @@ void fa_call_guess_rate(fa_call_t *call) {
 /* ---- the caller's side ---- */
 
 /* `position`: the frame's place on the call's time line, in frames. */
-static void tell_gate(fa_call_t *call, bool voiced, uint32_t rms, uint64_t position, int64_t now_ns) {
+static void tell_gate(fa_call_t *call, fa_vad_frame_t heard, uint64_t position, int64_t now_ns) {
   uint32_t back = 0;
-  fa_gate_event_t gate = fa_gate_frame(&call->gate, voiced, &back);
+  fa_gate_event_t gate = fa_gate_frame(&call->gate, heard.voiced, heard.goes_on, &back);
   if (gate == FA_GATE_NONE) return;
   uint64_t frames = gate == FA_GATE_START ? position : position + 1;
   frames = frames > back ? frames - back : 0;
-  (void)fa_call_emit(call, gate == FA_GATE_START ? FA_EVENT_SPEECH : FA_EVENT_QUIET, 0, rms,
+  (void)fa_call_emit(call, gate == FA_GATE_START ? FA_EVENT_SPEECH : FA_EVENT_QUIET, 0, heard.rms,
                      frames * frame_samples(call), now_ns);
 }
 
@@ -89,7 +89,7 @@ static void caller_gaps(fa_call_t *call, int64_t now_ns) {
     uint64_t newer = call->capture.filled - call->gaps_seen;
     fa_vad_gap(&call->vad);
     fa_bargein_frame(&call->bargein, false, false, false);
-    tell_gate(call, false, 0, call->capture.caller_at - newer, now_ns);
+    tell_gate(call, (fa_vad_frame_t){0}, call->capture.caller_at - newer, now_ns);
   }
 }
 
@@ -102,7 +102,7 @@ static void caller_frame(fa_call_t *call, const uint8_t *frame, size_t rest, int
   fa_vad_frame_t heard = fa_vad_frame(&call->vad, samples, call->config.bargein.rms, call->config.listen_rms);
   fa_count(&call->counters.frames_in, 1);
   fa_bargein_frame(&call->bargein, heard.voiced_loud, heard.steady, heard.convincing);
-  tell_gate(call, heard.voiced, heard.rms, call->capture.caller_at, now_ns);
+  tell_gate(call, heard, call->capture.caller_at, now_ns);
   bool speech = call->gate.speaking || heard.voiced;
   (void)fa_capture_caller(&call->capture, samples, speech ? FA_BLOCK_SPEECH : 0, !speech);
 }

@@ -25,5 +25,8 @@ typedef struct {
 void fa_noise_init(fa_noise_t *noise);
 /* Takes the level (RMS, 0..32768) of a frame; returns the gate: speech is louder. */
 uint32_t fa_noise_frame(fa_noise_t *noise, uint32_t rms);
+/* The level (RMS) that the line by itself hardly exceeds: below the gate where its noise is steady. It means something
+ * when nobody spoke in the last 1.5 s, and after the first frame. */
+uint32_t fa_noise_ceiling(const fa_noise_t *noise);
 
 #endif

@@ -36,6 +36,7 @@ static fa_vad_frame_t adaptive_frame(fa_vad_t *vad, const int16_t *samples, uint
   return (fa_vad_frame_t){.rms = rms,
                           .voiced_loud = frame.voiced,
                           .voiced = frame.speech,
+                          .goes_on = frame.goes_on,
                           .steady = frame.steady,
                           .convincing = frame.convincing};
 }
@@ -46,11 +47,11 @@ fa_vad_frame_t fa_vad_frame(fa_vad_t *vad, const int16_t *samples, uint32_t loud
   if (vad->config.detector == FA_DETECT_ADAPTIVE) return adaptive_frame(vad, samples, frame.rms);
   if (vad->config.detector == FA_DETECT_WEBRTC) loud_rms = quiet_rms = 0;
   frame.voiced_loud = frame.rms >= loud_rms;
-  frame.voiced = frame.rms >= quiet_rms;
+  frame.voiced = frame.goes_on = frame.rms >= quiet_rms;
   if (vad->config.detector == FA_DETECT_RMS || !(frame.voiced_loud || frame.voiced)) return frame;
   bool speech = vad->webrtc->process(vad->handle, (int)vad->config.rate, samples, count) == 1;
   frame.voiced_loud = frame.voiced_loud && speech;
-  frame.voiced = frame.voiced && speech;
+  frame.voiced = frame.goes_on = frame.voiced && speech;
   return frame;
 }
 
@@ -68,10 +69,7 @@ void fa_vad_interrupted(fa_vad_t *vad) {
   if (vad->config.detector == FA_DETECT_ADAPTIVE) fa_adaptive_interrupted(&vad->adaptive);
 }
 
-void fa_run_push(fa_run_t *run, bool voiced) {
-  run->history = run->history << 1 | (voiced ? 1u : 0u);
-  run->unvoiced_run = voiced ? 0 : run->unvoiced_run + 1;
-}
+void fa_run_push(fa_run_t *run, bool voiced) { run->history = run->history << 1 | (voiced ? 1u : 0u); }
 
 static uint64_t last(const fa_run_t *run, uint32_t window) {
   return window >= 64 ? run->history : run->history & ((UINT64_C(1) << window) - 1);
@@ -90,17 +88,18 @@ void fa_gate_init(fa_gate_t *gate, uint32_t stop_frames) {
   *gate = (fa_gate_t){.stop_frames = stop_frames == 0 ? 1 : stop_frames};
 }
 
-fa_gate_event_t fa_gate_frame(fa_gate_t *gate, bool voiced, uint32_t *frames_back) {
+fa_gate_event_t fa_gate_frame(fa_gate_t *gate, bool voiced, bool goes_on, uint32_t *frames_back) {
   fa_run_push(&gate->run, voiced);
+  gate->silent_run = voiced || goes_on ? 0 : gate->silent_run + 1;
   if (!gate->speaking && fa_run_voiced(&gate->run, START_WINDOW) >= START_NEED) {
     gate->speaking = true;
     *frames_back = fa_run_oldest(&gate->run, START_WINDOW);
     return FA_GATE_START;
   }
-  if (gate->speaking && gate->run.unvoiced_run >= gate->stop_frames) {
+  if (gate->speaking && gate->silent_run >= gate->stop_frames) {
     gate->speaking = false;
     gate->run.history = 0;
-    *frames_back = gate->run.unvoiced_run;
+    *frames_back = gate->silent_run;
     return FA_GATE_STOP;
   }
   return FA_GATE_NONE;

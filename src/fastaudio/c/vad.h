@@ -47,6 +47,7 @@ typedef struct {
   uint32_t rms;
   bool voiced_loud; /* speech against the first threshold (barge-in) */
   bool voiced;      /* speech against the second threshold (listening) */
+  bool goes_on;     /* speech that began before goes on in it: `voiced`, and for the adaptive detector more than that */
   bool steady;      /* a first sign of speech may be seen in it; always, but for the adaptive detector */
   bool convincing;  /* with the frames before it, enough to act upon; always, but for the adaptive detector */
 } fa_vad_frame_t;
@@ -66,7 +67,6 @@ void fa_vad_interrupted(fa_vad_t *vad);
 /* A run of voiced and unvoiced frames, newest in bit 0: what every windowed rule is made of. */
 typedef struct {
   uint64_t history;
-  uint32_t unvoiced_run; /* frames since the last voiced one */
 } fa_run_t;
 
 void fa_run_push(fa_run_t *run, bool voiced);
@@ -75,9 +75,11 @@ uint32_t fa_run_voiced(const fa_run_t *run, uint32_t window);
 /* How many frames ago the oldest voiced frame of the last `window` was; 0 for the newest. `window` holds one. */
 uint32_t fa_run_oldest(const fa_run_t *run, uint32_t window);
 
-/* Local speech with hysteresis: starts when 3 of 5 frames are voiced, stops after `stop_frames` without one. */
+/* Local speech with hysteresis: starts when 3 of 5 frames are voiced, stops after `stop_frames` in which neither a voice
+ * is nor what goes on after one. */
 typedef struct {
   fa_run_t run;
+  uint32_t silent_run; /* frames since speech last went on */
   uint32_t stop_frames;
   bool speaking;
 } fa_gate_t;
@@ -87,6 +89,6 @@ typedef enum { FA_GATE_NONE = 0, FA_GATE_START, FA_GATE_STOP } fa_gate_event_t;
 void fa_gate_init(fa_gate_t *gate, uint32_t stop_frames);
 /* `*frames_back`: how many frames before this one the speech began (START: 0 is this frame), or how many frames of
  * silence lie behind its end (STOP). */
-fa_gate_event_t fa_gate_frame(fa_gate_t *gate, bool voiced, uint32_t *frames_back);
+fa_gate_event_t fa_gate_frame(fa_gate_t *gate, bool voiced, bool goes_on, uint32_t *frames_back);
 
 #endif
