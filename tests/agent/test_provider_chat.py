@@ -77,6 +77,23 @@ async def test_a_tool_call(chat: ChatModel) -> None:
     assert events[-1].reason == "tool_calls"
 
 
+async def test_a_call_that_the_vendor_refuses_for_us_is_given_on(
+    chat: ChatModel, sandbox: Sandbox
+) -> None:
+    """Arguments that break the schema: HTTP 400 from Groq, and no reason for another model or an apology."""
+    schemas = json.loads(json.dumps(standard_tools().schemas()))
+    for schema in schemas:
+        if schema["function"]["name"] == "transfer_to_human":
+            schema["function"]["parameters"]["required"] = ["branch"]
+            schema["function"]["parameters"]["properties"]["branch"] = {"type": "string"}
+    events = [event async for event in chat.reply(ASKS_FOR_A_PERSON, schemas)]
+    (call,) = (event for event in events if isinstance(event, ToolCall))
+    assert call.name == "transfer_to_human"
+    assert "branch" not in json.loads(call.arguments)
+    assert events[-1] == Finished("tool_calls", 0, 0, FIRST)
+    assert (chat.counters["refused_calls"], chat.counters["fallbacks"]) == (1, 0)
+
+
 async def test_a_wrong_key_is_an_error_that_does_not_show_it(chat: ChatModel, http: aiohttp.ClientSession) -> None:
     wrong = ChatModel(replace(chat._options, api_key="wrong-secret", fallback_model=""), http)
     with pytest.raises(ProviderError) as caught:

@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 VENDOR = "LLM"
 MAX_EVENT_BYTES = 256 * 1024
+MAX_REFUSAL_BYTES = 64 * 1024
 LONGEST_WAIT_S = 1.0  # a caller waits no longer for a limit to pass; then the reply fails
 USER_AGENT = "fastaudio-agent"  # some user agents of HTTP libraries are turned away by the vendor's front
 
@@ -132,7 +133,13 @@ class ChatModel:
                 f"{self._options.url}/chat/completions", data=body, headers=headers, timeout=timeout
             ) as response:
                 if response.status != 200:
-                    raise await _refusal(response)
+                    text = (await response.content.read(MAX_REFUSAL_BYTES)).decode("utf-8", "replace")
+                    if (refused := _refused_call(text)) is None:
+                        raise _refusal(response, text)
+                    self.counters["refused_calls"] += 1
+                    yield refused
+                    yield Finished("tool_calls", 0, 0, model)
+                    return
                 reply = _Reply(model)
                 async with aclosing(_server_sent_events(response.content)) as lines:
                     async for data in lines:
@@ -150,8 +157,26 @@ class ChatModel:
             raise ProviderError(VENDOR, f"no answer from {self._options.url}: {type(error).__name__}") from error
 
 
-async def _refusal(response: aiohttp.ClientResponse) -> ProviderError:
-    text = (await response.content.read(4096)).decode("utf-8", "replace")
+def _refused_call(text: str) -> ToolCall | None:
+    """The tool call that the vendor refused on our behalf, since its arguments break the schema; None for all else.
+
+    Groq answers HTTP 400 `tool_use_failed` then, with what the model wrote as `failed_generation`. Given on, it is
+    judged like any other, and the model is told what is wrong with it.
+    """
+    try:
+        error = orjson.loads(text)["error"]
+        if error["code"] != "tool_use_failed":
+            return None
+        written = orjson.loads(error["failed_generation"])
+        arguments = written["arguments"]
+        if not isinstance(arguments, str):
+            arguments = orjson.dumps(arguments).decode()
+        return ToolCall(uuid.uuid4().hex, str(written["name"]), arguments)
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _refusal(response: aiohttp.ClientResponse, text: str) -> ProviderError:
     try:
         error = orjson.loads(text)["error"]
         said = str(error.get("code") or error.get("type") or "")
