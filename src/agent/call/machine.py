@@ -23,9 +23,13 @@ STEADY_MS = 1500
 LOUD = 200.0
 """Below this level (RMS of 32768) there is nothing to search."""
 IMPURE = 0.08
-"""The share of its power that a tone may lack: noise and G.711 make about 0.01 of it, a voice more than 0.2."""
-TONES_HZ = ((1062.0, 1138.0), (1280.0, 1320.0), (2079.0, 2121.0))
-"""CNG of fax machines (T.30: 1100 Hz, 38 either way), calling tone of modems (V.25: 1300 Hz), answer tone (2100 Hz)."""
+"""How much of a sound may be something else than one tone: noise 20 dB below it makes up to 0.02, two tones 0.3."""
+TONES_HZ = (1100.0, 1300.0, 2100.0)
+"""CNG of fax machines (T.30), calling tone of modems and answer tone (V.25)."""
+TOLERANCE_HZ = 60.0
+"""What T.30 lets a machine be off (38 Hz), and what noise does to the estimate."""
+FAR = 5
+"""So many neighbours away two tones differ from any one tone of `TONES_HZ`, whatever lies between them."""
 
 PHRASES = tuple(
     re.compile(pattern, re.IGNORECASE)
@@ -111,22 +115,23 @@ def _tone_of(pcm: bytes, rate: int) -> int:
 
     A sine wave is known by x[n-k] + x[n+k] = 2 cos(kw) x[n], wherever one looks: some 70 places of 80 ms are enough, so
     that it costs a hundredth of a filter over all samples. At k = 1 two formants of a vowel look much like one wave
-    between them, and at k = 2 they do not.
+    between them, and at k = 5 they do not.
     """
     if fastaudio.rms(pcm) < LOUD:
         return -1
     lag = rate // 8000
     samples = memoryview(pcm).cast("h")
-    middles = samples[2 * lag : -2 * lag : 9].tolist()
+    far, before, after = FAR * lag, (FAR - 1) * lag, (FAR + 1) * lag
+    middles = samples[far:-far:9].tolist()
     power = sum(map(mul, middles, middles))
     if not power:
         return -1
-    cosine, impure = _fit(middles, samples[lag : -3 * lag : 9], samples[3 * lag : -lag : 9], power)
+    cosine, impure = _fit(middles, samples[before:-after:9], samples[after:-before:9], power)
     if impure > IMPURE or not -1 < cosine < 1:
         return -1
     hertz = math.acos(cosine) * rate / (2 * math.pi * lag)
-    tone = next((place for place, (low, high) in enumerate(TONES_HZ) if low <= hertz <= high), -1)
-    if tone >= 0 and _fit(middles, samples[: -4 * lag : 9], samples[4 * lag :: 9], power)[1] > IMPURE:
+    tone = next((place for place, tone in enumerate(TONES_HZ) if abs(hertz - tone) <= TOLERANCE_HZ), -1)
+    if tone >= 0 and _fit(middles, samples[: -2 * far : 9], samples[2 * far :: 9], power)[1] > IMPURE:
         return -1
     return tone
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -104,6 +104,18 @@ class Outcome:
         return latencies[len(latencies) // 2] if latencies else None
 
 
+async def fairly(call: Callable[[], Awaitable[Outcome]]) -> Outcome:
+    """Make a call, and make it again if it failed while this host stood still, at most `AGAIN` times."""
+    outcome = await call()
+    for _ in range(AGAIN):
+        if outcome.passed or not outcome.stalled_ms:
+            break
+        stalls_ms = [*outcome.stalls_before_ms, outcome.stalled_ms]
+        outcome = await call()
+        outcome.stalls_before_ms = stalls_ms
+    return outcome
+
+
 class CallersRig:
     """An agent with everything around it; made by `callers_rig`."""
 
@@ -140,13 +152,7 @@ class CallersRig:
 
         async def one(number: int, caller: Caller) -> Outcome:
             async with room:
-                outcome = await self._call(number, caller)
-                for _ in range(AGAIN):
-                    if outcome.passed or not outcome.stalled_ms:
-                        break
-                    stalls_ms = [*outcome.stalls_before_ms, outcome.stalled_ms]
-                    outcome = await self._call(number, caller)
-                    outcome.stalls_before_ms = stalls_ms
+                outcome = await fairly(lambda: self._call(number, caller))
             if on_outcome is not None:
                 on_outcome(outcome)
             return outcome
