@@ -173,10 +173,13 @@ def _draw_turns(area: Axes, turns: Sequence[PictureTurn], first_s: float, last_s
         if turn.latency_ms is not None:
             _draw_latency(area, turn)
         width = max(24, round((turn.end_s - turn.start_s) / per_char))
-        text = textwrap.fill(turn.text or "(not understood)", width, max_lines=3, placeholder=" …")
+        words = turn.text or "(not understood)"
+        text = textwrap.fill(words, width, max_lines=3, placeholder=" …")
         longest = max(len(line) for line in text.splitlines())
         at = min(turn.start_s, last_s - longest * per_char)
         level = next((n for n in range(_LABEL_ROWS) if taken.get((turn.who, n), -1.0) <= at), _LABEL_ROWS - 1)
+        if level:  # no room for three lines above the next label, or below it
+            text = textwrap.fill(words, width, max_lines=2, placeholder=" …")
         taken[turn.who, level] = at + (longest + 2) * per_char
         height = 1.28 + 0.8 * level
         area.text(
