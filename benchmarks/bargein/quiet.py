@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import cycle, pairwise
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import report
-from benchmarks.bargein.sounds import LEVEL, RATE, Sound, Sounds, made, recorded
+from benchmarks.bargein.sounds import LEVEL, RATE, Sound, Sounds, Utterance, made, recorded
 from benchmarks.bargein.trials import BEFORE, Frames, Scene, leveled, through_the_wire, trials
 from fastaudio import _core
 from fastaudio.options import BargeInOptions, CallOptions
@@ -33,6 +33,7 @@ INTRUSIONS = 6
 """Sentences that it follows."""
 AUDIBLE = LEVEL / 56
 PAUSE_MS = 200
+BREATH_MS = 400
 AFTER = 50
 """Frames behind the utterance: long enough for every QUIET."""
 HOW = (
@@ -119,6 +120,17 @@ def listen(sounds: Sounds, scene: Scene, detector: str, stops_ms: Sequence[int],
     return results
 
 
+def monologues(sounds: Sounds) -> Sounds:
+    """Callers who talk on: the long utterances, five in a row with a breath between them."""
+    long = [one.samples for one in sounds.utterances if not one.short]
+    breath = np.zeros(BREATH_MS * RATE // 1000)
+    in_a_row = [
+        np.concatenate([part for one in long[at : at + 5] for part in (one, breath)][:-1])
+        for at in range(0, len(long) - 4, 5)
+    ]
+    return replace(sounds, utterances=[Utterance(one, False) for one in in_a_row])
+
+
 def open_ms(sounds: Sounds, scene: Scene, detector: str, stop_ms: int) -> float:
     """How long 8 s of a noise keep the gate open, on the average, when they begin where a sentence ends."""
     total = 0
@@ -140,6 +152,7 @@ def open_ms(sounds: Sounds, scene: Scene, detector: str, stop_ms: int) -> float:
 def measure(sounds: Sounds, detector: str, stops_ms: Sequence[int]) -> dict[str, Any]:
     """Everything about one detector."""
     scenes = {scene.name: listen(sounds, scene, detector, stops_ms) for scene in SCENES}
+    scenes["five sentences in a row, line"] = listen(monologues(sounds), SCENES[0], detector, stops_ms)
     by_scene = {name: {str(at): one.as_json() for at, one in heard.items()} for name, heard in scenes.items()}
     return {"scenes": by_scene, "open": {one.name: round(open_ms(sounds, one, detector, 100)) for one in INTRUDING}}
 

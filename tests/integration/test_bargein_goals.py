@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from statistics import median
+
 import pytest
 
+from agent.service import LISTENING_STOP_MS
 from benchmarks.bargein.__main__ import CLASSIC, detectors, verdicts, worse
+from benchmarks.bargein.quiet import listen
 from benchmarks.bargein.sounds import Sounds, made
-from benchmarks.bargein.trials import FALSE, HITS, Make, interrupt, leave_alone
+from benchmarks.bargein.trials import FALSE, HITS, Make, Scene, interrupt, leave_alone
 from fastaudio import BargeInDetector, BargeInOptions, CallOptions
 
 pytestmark = pytest.mark.speech
+BOTH = ("adaptive", "rms")
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +47,13 @@ def test_without_what_is_played_the_echo_fools_it(sounds: Sounds) -> None:
 
     scene = next(scene for scene in FALSE if scene.name == "echo -10 dB")
     assert leave_alone(sounds, scene, deaf).holds > 15  # type: ignore[arg-type]
+
+
+def test_the_caller_is_quiet_where_the_words_end_and_seldom_within_them(sounds: Sounds) -> None:
+    adaptive, rms = (listen(sounds, Scene("line"), name, [LISTENING_STOP_MS])[LISTENING_STOP_MS] for name in BOTH)
+    assert adaptive.false / adaptive.speech_s < 0.25 < rms.false / rms.speech_s
+    assert abs(median(adaptive.end_ms)) <= 40
+    assert median(adaptive.told_ms) <= LISTENING_STOP_MS + 40
 
 
 def test_a_frame_of_another_length_is_refused() -> None:
