@@ -81,11 +81,11 @@ def split_question(text: str) -> tuple[str, str, str]:
     return (match[1], match[2], match[3]) if match else (text, "", "")
 
 
-def mentions(text: str, heading: str, *, whole: bool = False) -> bool:
-    """Whether a turn is about a heading such as "severe swelling, bleeding": any of its words, or all of them."""
+def mentions(text: str, heading: str) -> bool:
+    """Whether a turn has every word of a heading such as "new patients" that means something."""
     said = set(_stems(text))
     words = [word for word in _stems(heading) if word not in _SMALL_WORDS]
-    return bool(words) and (all if whole else any)(word in said for word in words)
+    return bool(words) and all(word in said for word in words)
 
 
 def sounds_urgent(text: str) -> str | None:

@@ -188,7 +188,7 @@ class Receptionist:
         if "?" not in text:
             return None
         for heading, told in self._flow.other_answers.items():
-            if intents.mentions(text, heading, whole=True):
+            if intents.mentions(text, heading):
                 return self.ask(told)
         return None
 

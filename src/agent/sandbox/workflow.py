@@ -141,8 +141,6 @@ class Workflow:
     """A prompt and the tools, understood."""
 
     steps: tuple[Step, ...]
-    answers: Mapping[str, str]
-    """The prompt's stock answers, by their headings in lower case, as it words them."""
     facts: Mapping[str, str]
     """Lines "Company: X", by their names in lower case."""
     tools: Tools
@@ -187,7 +185,6 @@ def read_workflow(prompt: str, tools: Tools) -> Workflow:
     confirm = next((line for line in lines if re.match(r"confirm", line, re.IGNORECASE)), "")
     return Workflow(
         steps=steps,
-        answers=answers,
         facts=facts,
         tools=tools,
         booking=booking,
