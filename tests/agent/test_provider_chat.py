@@ -77,9 +77,7 @@ async def test_a_tool_call(chat: ChatModel) -> None:
     assert events[-1].reason == "tool_calls"
 
 
-async def test_a_call_that_the_vendor_refuses_for_us_is_given_on(
-    chat: ChatModel, sandbox: Sandbox
-) -> None:
+async def test_a_call_that_the_vendor_refuses_for_us_is_given_on(chat: ChatModel, sandbox: Sandbox) -> None:
     """Arguments that break the schema: HTTP 400 from Groq, and no reason for another model or an apology."""
     schemas = json.loads(json.dumps(standard_tools().schemas()))
     for schema in schemas:
@@ -212,6 +210,30 @@ async def test_a_reply_that_nobody_wants_any_more_is_cancelled(chat: ChatModel, 
         assert time.monotonic() < limit, "the vendor goes on generating"
         await asyncio.sleep(0.01)
     assert sandbox.groq.counters["streams_cancelled"] == 1
+
+
+async def test_a_reply_that_nobody_wants_any_more_leaves_its_connection(sandbox: Sandbox) -> None:
+    """A connection made anew would cost the next turn its handshakes."""
+    made: list[object] = []
+    trace = aiohttp.TraceConfig()
+
+    async def note(*about: object) -> None:
+        made.append(about)
+
+    trace.on_connection_create_end.append(note)
+    async with aiohttp.ClientSession(trace_configs=[trace]) as http:
+        model = ChatModel(ChatOptions(sandbox.groq_url, KEY, FIRST, SECOND), http)
+        for _ in range(5):
+            async with aclosing(model.reply(said("My tap is leaking"), [])) as events:
+                async for _ in events:
+                    break
+            limit = time.monotonic() + 2
+            while sandbox.groq.gauges["requests"]:
+                assert time.monotonic() < limit
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(0.02)
+    assert len(made) == 1
+    assert sandbox.groq.counters["streams_cancelled"] == 0
 
 
 # ---- against a server of the test's own -----------------------------------------------------------------------------

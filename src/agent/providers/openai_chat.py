@@ -9,6 +9,7 @@ errors can come inside a 200 stream, as `error` or `x_groq.error`; a stream can 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 import uuid
@@ -28,6 +29,8 @@ log = logging.getLogger(__name__)
 VENDOR = "LLM"
 MAX_EVENT_BYTES = 256 * 1024
 MAX_REFUSAL_BYTES = 64 * 1024
+RUN_OUT_S = 0.4  # a reply that nobody wants any more is closed then; a short one has ended by itself
+RUNNING_OUT = 64
 LONGEST_WAIT_S = 1.0  # a caller waits no longer for a limit to pass; then the reply fails
 USER_AGENT = "fastaudio-agent"  # some user agents of HTTP libraries are turned away by the vendor's front
 
@@ -53,6 +56,7 @@ class ChatModel:
     def __init__(self, options: ChatOptions, session: aiohttp.ClientSession) -> None:
         self._options = options
         self._session = session
+        self._running_out: set[asyncio.Task[None]] = set()
         self.counters: Counter[str] = Counter()
         """`requests`, `fallbacks`, `errors`, `rested` (a model left alone until its limit has passed),
         `prompt_tokens`, `completion_tokens`."""
@@ -129,9 +133,10 @@ class ChatModel:
         }
         body = orjson.dumps(self._body(model, messages, tools))
         try:
-            async with self._session.post(
+            response = await self._session.post(
                 f"{self._options.url}/chat/completions", data=body, headers=headers, timeout=timeout
-            ) as response:
+            )
+            try:
                 if response.status != 200:
                     text = (await response.content.read(MAX_REFUSAL_BYTES)).decode("utf-8", "replace")
                     if (refused := _refused_call(text)) is None:
@@ -153,8 +158,30 @@ class ChatModel:
                 for call in reply.calls():
                     yield call
                 yield finished
+            finally:
+                self._let_go(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ProviderError(VENDOR, f"no answer from {self._options.url}: {type(error).__name__}") from error
+
+    def _let_go(self, response: aiohttp.ClientResponse) -> None:
+        """Give the connection back, behind what is left of the reply: closing it would cost the next turn a new one."""
+        if response.content.at_eof() or len(self._running_out) >= RUNNING_OUT:
+            response.release()
+            return
+        task = asyncio.create_task(_run_out(response), name="llm runs out")
+        self._running_out.add(task)
+        task.add_done_callback(self._running_out.discard)
+
+
+async def _run_out(response: aiohttp.ClientResponse) -> None:
+    try:
+        # A RuntimeError is what aiohttp has for a session that is closed meanwhile.
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, RuntimeError):
+            async with asyncio.timeout(RUN_OUT_S):
+                while await response.content.readany():
+                    pass
+    finally:
+        response.release()
 
 
 def _refused_call(text: str) -> ToolCall | None:
