@@ -44,7 +44,7 @@ from agent.tools.registry import Endpoints
 log = logging.getLogger(__name__)
 
 GRACE_S = 30.0
-LISTENING_STOP_MS = 100
+LISTENING_STOP_MS = 80
 """Local silence after which the caller seems to have finished: time to ask the STT for the words, and to think."""
 KEEP_ALIVE_S = 120.0  # a turn must not pay for a new connection to the LLM
 SWEEP_S = 60.0

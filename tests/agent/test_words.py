@@ -137,7 +137,7 @@ def test_a_code_cut_short_is_never_taken_for_whole() -> None:
         ("Yes", "Could I take your postcode? It tells me who is near.", INCOMPLETE),
         ("Yes", "That's a postcode in Leeds. Is that right?", BARE),
         ("My boiler's", "", INCOMPLETE),
-        ("I just want to know how much whitening is.", "", STATEMENT),
+        ("I just want to know how much whitening is.", "", COMPLETE),
         ("It comes back, isn't it", "", STATEMENT),
         ("There's a leak.", "How can I help?", STATEMENT),
         ("The thermostat doesn't.", "How can I help?", UNSURE),

@@ -58,6 +58,7 @@ class TurnWords:
     asks_more: Phrases
     asks_part: Phrases
     asks_story: Phrases
+    asks_for: Phrases
     asks_digits: Phrases
     requests: Phrases
     confirms: Phrases

@@ -76,12 +76,20 @@ def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Comp
         return _INCOMPLETE
     last = [one for one in tokens_of(_last_sentence(text, words)) if one not in words.hesitations]
     judged = _of_sentence(last or tokens, text.endswith(_STOP_MARKS), len(last) < len(tokens), want, words)
+    if judged is _STATEMENT and _sentences_before(text, words):
+        return _COMPLETE  # a story of two sentences is told
     if judged is None:  # nothing but a greeting or a courtesy
         if not without_end(last, words.courtesies):
             return _COMPLETE
         before = len(last) < len(tokens) and starts(tokens, words.openers) < len(tokens) - len(last)
         return _COMPLETE if before else _UNSURE if want.wants & Ask.YES_NO else _INCOMPLETE
     return judged
+
+
+def _sentences_before(text: str, words: TurnWords) -> int:
+    """How many sentences come before the last one; greetings and the like are none."""
+    before = sentences_of(text)[:-1]
+    return sum(len(without_start(tokens_of(one), words.openers | words.answers)) >= _SENTENCE_WORDS for one in before)
 
 
 def _last_sentence(text: str, words: TurnWords) -> str:
@@ -219,7 +227,7 @@ def _of_sentence(tokens: Tokens, stopped: bool, follows: bool, want: Asked, word
     short = _of_short_answer(core, want, words)
     if short is not None:
         return short
-    whole = _COMPLETE if polite else _whole(tokens, want, words)
+    whole = _COMPLETE if polite or starts(core, words.asks_for) else _whole(tokens, want, words)
     return _of_clause(without_end(core, words.tags) or core, whole, stopped or polite, follows, words)
 
 

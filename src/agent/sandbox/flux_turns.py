@@ -37,6 +37,10 @@ _WORDS = 0.32
 _SENTENCE_S, _FRAGMENT_S = 0.23, 1.2
 """Silence that takes 63 % of the doubt away, after a whole sentence and after a fragment."""
 _WHOLE = re.compile(r"[.!?]['\"”]?$")
+_SHORT_WHOLE = re.compile(
+    r"\b(?:(?:it|that|this|there|he|she) is|(?:think|hope|guess|suppose) so)[.!?]$", re.IGNORECASE
+)
+"""These end on a word that dangles elsewhere: "yes, it is." """
 _DANGLING = re.compile(r"\b(?:and|or|but|so|because|the|a|an|to|of|in|at|my|is|it's|um|uh|er)\W*$", re.IGNORECASE)
 
 TurnKind = Literal["Update", "StartOfTurn", "EagerEndOfTurn", "TurnResumed", "EndOfTurn"]
@@ -173,8 +177,8 @@ class Turns:
         """That the turn is over."""
         if not self._words:
             return 0.0
-        text = self._words[-1].text
-        whole = _WHOLE.search(text) and not _DANGLING.search(text)
+        text = " ".join(word.text for word in self._words[-3:])
+        whole = _WHOLE.search(text) and (_SHORT_WHOLE.search(text) or not _DANGLING.search(text))
         silence = self._ear.silence / self._rate
         doubt, lasts_s = (1.0 - _WORDS, _SENTENCE_S) if whole else (1.0, _FRAGMENT_S)
         return round(1.0 - doubt * math.exp(-silence / lasts_s), 4)
