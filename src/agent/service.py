@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import secrets
 import signal
@@ -13,13 +12,12 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import aiohttp
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 import fastaudio
+from agent import vendors
 from agent.call.caller_turn import TurnTaking
 from agent.call.context import CompanyContext, ContextClient
 from agent.call.current import CALL_UUID
@@ -31,13 +29,9 @@ from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
 from agent.ops import collector, files, metrics
-from agent.ops.peers import Peers
+from agent.ops.http import http_port
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
-from agent.providers.cartesia import CartesiaOptions, CartesiaTts
-from agent.providers.flux import FluxOptions, FluxStt
-from agent.providers.nova import NovaOptions, NovaStt
-from agent.providers.openai_chat import ChatModel, ChatOptions
 from agent.telephony import CallInfo, CallRegistry, FastAgiServer, MetadataDirectory
 from agent.tools.registry import Endpoints
 
@@ -124,19 +118,7 @@ class Agent:
         metadata = MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None
         self.registry = CallRegistry(metadata=metadata, on_dropped=self._dropped)
         self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
-        tts = CartesiaTts(
-            CartesiaOptions(
-                settings.cartesia_url,
-                settings.cartesia_api_key.get_secret_value(),
-                settings.cartesia_model,
-                settings.cartesia_voice_id,
-                conversations.default.language.partition("-")[0],
-                settings.cartesia_version,
-                settings.sample_rate,
-                settings.cartesia_buffer_ms,
-                settings.websocket_client,
-            )
-        )
+        tts = vendors.text_to_speech(settings, conversations.default.language)
         self._stack.push_async_callback(tts.close)
         context_key = settings.context_api_key.get_secret_value() or office_key
         self.services = Services(
@@ -150,18 +132,7 @@ class Agent:
                 timezone=settings.default_timezone,
             ),
             new_stt=self._new_stt,
-            llm=ChatModel(
-                ChatOptions(
-                    settings.groq_url,
-                    settings.groq_api_key.get_secret_value(),
-                    settings.groq_model,
-                    _unless_none(settings.groq_fallback_model),
-                    settings.llm_temperature,
-                    settings.llm_max_tokens,
-                    _unless_none(settings.groq_reasoning_effort),
-                ),
-                self.http,
-            ),
+            llm=vendors.language_model(settings, self.http),
             tts=tts,
             greetings=Greetings(tts),
             conversations=conversations,
@@ -210,18 +181,11 @@ class Agent:
             )
         )
         app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
-        app.middlewares.append(_only(Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host)))))
         app.router.add_get("/health", self._health)
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/metrics", self._page_of_metrics)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        self._stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, settings.listen_host, settings.http_port).start()
-        self.http_port = int(runner.addresses[0][1])
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen_host, settings.listen_host)
-        host = f"[{host}]" if ":" in host else host
-        return f"http://{host}:{self.http_port}", key
+        url, self.http_port = await self._stack.enter_async_context(http_port(app, settings))
+        return url, key
 
     def _call_options(self) -> fastaudio.CallOptions:
         settings = self.settings
@@ -239,33 +203,9 @@ class Agent:
         )
 
     def _new_stt(self, company: CompanyContext) -> SpeechToText:
-        settings, conversations = self.settings, self.services.conversations
-        terms = (*conversations.of(company).boosted_terms, *settings.deepgram_keyterms, *company.keyterms)
-        common: dict[str, Any] = {
-            "url": settings.deepgram_url,
-            "api_key": settings.deepgram_api_key.get_secret_value(),
-            "model": settings.deepgram_model,
-            "language": conversations.language_of(company),
-            "keyterms": terms,
-            "sample_rate": settings.sample_rate,
-            "websocket": settings.websocket_client,
-        }
-        if settings.uses_flux:
-            return FluxStt(
-                FluxOptions(
-                    **common,
-                    eot_threshold=settings.flux_eot_threshold,
-                    eager_eot_threshold=settings.flux_eager_eot_threshold or None,
-                    eot_timeout_ms=settings.flux_eot_timeout_ms,
-                )
-            )
-        return NovaStt(
-            NovaOptions(
-                **common,
-                endpointing_ms=settings.deepgram_endpointing_ms,
-                utterance_end_ms=settings.deepgram_utterance_end_ms,
-            )
-        )
+        conversations = self.services.conversations
+        terms = (*conversations.of(company).boosted_terms, *company.keyterms)
+        return vendors.speech_to_text(self.settings, conversations.language_of(company), terms)
 
     # -- calls -------------------------------------------------------------------------------------------------------
 
@@ -359,33 +299,6 @@ class Agent:
     async def _ready(self, _request: web.Request) -> web.Response:
         full = self.calls >= self.settings.max_calls
         return web.json_response({"ready": not (full or self._stopping)}, status=503 if full or self._stopping else 200)
-
-
-def _only(peers: Peers) -> Middleware:
-    """Let only the peers of the settings in."""
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not peers.allow(request.remote):
-            raise web.HTTPForbidden(text="this address is not among ALLOWED_PEERS")
-        return await handler(request)
-
-    return check
-
-
-def _own_addresses(host: str) -> tuple[str, ...]:
-    """Addresses from which the agent itself asks its back office."""
-    loopback = ("127.0.0.0/8", "::1/128")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:  # a name: it is for the resolver, and the peers of the settings hold
-        return loopback
-    return loopback if address.is_unspecified else (*loopback, host)
-
-
-def _unless_none(setting: str) -> str:
-    """An empty value in an env file means the default, so "none" says that there is to be nothing."""
-    return "" if setting.lower() == "none" else setting
 
 
 async def _sweep(registry: CallRegistry, metadata: MetadataDirectory | None) -> None:
