@@ -8,8 +8,8 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agent import service
 from agent.call.record import STAGES, CallRecord, TurnRecord, TurnTimes
+from agent.ops import http as agent_http
 from agent.ops.metrics import BUCKETS_S, CONTENT_TYPE, Metrics
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ async def test_a_call_is_on_the_agents_page(a_rig: RigMaker, http: aiohttp.Clien
 async def test_the_page_is_for_allowed_peers(
     a_rig: RigMaker, http: aiohttp.ClientSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(service, "_own_addresses", lambda _host: ())
+    monkeypatch.setattr(agent_http, "_own_addresses", lambda _host: ())
     async with (
         a_rig(allowed_peers=("10.0.0.0/8",)) as rig,
         http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as answer,
