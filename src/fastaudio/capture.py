@@ -31,6 +31,12 @@ class Batch(NamedTuple):
     flags: bytes
 
 
+def _blocks(batch_ms: int) -> int:
+    if batch_ms < TICK_MS:
+        raise ValueError(f"batch_ms is {batch_ms}; a batch has at least {TICK_MS} ms")
+    return batch_ms // TICK_MS
+
+
 class CaptureReader:
     """A reader that nobody wakes: who has it looks now and then, in any one thread, and costs the event loop nothing.
 
@@ -63,10 +69,8 @@ class CaptureStream:
     """
 
     def __init__(self, call: Call, *, batch_ms: int, preroll_ms: int, sent: bool) -> None:
-        if batch_ms < TICK_MS:
-            raise ValueError(f"batch_ms is {batch_ms}; a batch has at least {TICK_MS} ms")
         self._call = call
-        self._batch = batch_ms // TICK_MS
+        self._batch = _blocks(batch_ms)
         self._most = max(self._batch, _MOST_BLOCKS)
         self._sent = sent
         self._reader = call.core.reader(preroll_ms // TICK_MS)
@@ -85,6 +89,13 @@ class CaptureStream:
     def position(self) -> int:
         """The next block's number."""
         return self._reader.position
+
+    def resize(self, batch_ms: int) -> None:
+        """Batches of another length from now on; one that is whole by that comes at once. At least 20 ms."""
+        self._batch = _blocks(batch_ms)
+        self._most = max(self._batch, _MOST_BLOCKS)
+        self.wanted_block = self._reader.position + self._batch
+        self.wake()
 
     def wake(self) -> None:
         """Look again: a batch may be there, or the call may be over."""

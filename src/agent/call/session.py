@@ -241,8 +241,10 @@ class Session:
     async def _handle_media(self, event: fastaudio.Event, now_ms: int) -> None:
         match event.kind:
             case EventKind.SPEECH:
+                self._hurry(False)
                 await self._do(self._turn.caller_speaks(now_ms))
             case EventKind.QUIET:
+                self._hurry(True)
                 self._speech_end_ms = event.position * 1000 // self._call.rate
                 await self._do(self._turn.caller_quiet(now_ms, self._speech_end_ms))
             case EventKind.BEGAN:
@@ -291,6 +293,10 @@ class Session:
         """No more keys come: what was typed is the caller's turn."""
         self._heard_ms = self._speech_end_ms = None
         await self._do(self._turn.typed(self._keypad.take(), self._log.now_ms()))
+
+    def _hurry(self, quick: bool) -> None:
+        if self._uplink is not None and self._stt is not None and self._stt.ends_turns:
+            self._uplink.hurry(quick)
 
     # -- what the turn machine wants ---------------------------------------------------------------------------------
 

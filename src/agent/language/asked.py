@@ -157,7 +157,7 @@ def understand(asked: str, words: TurnWords) -> Asked:
 
 def _for_yes_or_no(question: str, words: TurnWords) -> bool:
     clauses = [tokens_of(clause) for clause in question.split(",")]
-    if ends(clauses[-1], words.confirms):
+    if ends(clauses[-1], words.confirms) and clauses[-1][0] not in words.question_words:  # "which house is it?"
         return True
     begun = [without_start(clause, words.acknowledgements) for clause in clauses]
     if any(clause and clause[0] in words.auxiliaries for clause in begun):

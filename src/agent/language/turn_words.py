@@ -57,6 +57,7 @@ class TurnWords:
     asks_time: Phrases
     asks_more: Phrases
     asks_part: Phrases
+    names_house: Phrases
     asks_story: Phrases
     asks_for: Phrases
     asks_digits: Phrases

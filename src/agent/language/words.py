@@ -354,6 +354,8 @@ def _of_short_answer(core: Tokens, want: Asked, words: TurnWords) -> Completenes
             return _BARE
     if wants & Ask.ADDRESS and any(one in words.streets for one in core[-3:]):
         return _UNSURE if wants & (Ask.POSTCODE | Ask.ALL) or len(plain) == 1 else _COMPLETE
+    if wants & Ask.ADDRESS and starts(core, words.names_house):
+        return _UNSURE  # its street is still to come
     if wants & Ask.TIME and len(plain) <= _SHORT_ANSWER_WORDS:
         return _COMPLETE
     return None
