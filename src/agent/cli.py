@@ -227,6 +227,8 @@ def report(
         if not path.is_file():
             path = load_settings(env_file).records / f"{call}.json"
         typer.echo(str(write_report(read_record(path), out or path.with_suffix(".html"), sound=sound)))
+    except ImportError as error:
+        fail(f"a report needs the package {error.name!r}: run pip install '.[local]' in the clone")
     except (RecordError, ReportError, SettingsError) as error:
         fail(str(error))
     except OSError as error:

@@ -73,7 +73,9 @@ def completeness(text: str, asked: str = "", words: TurnWords = BRITISH) -> Comp
     if text.endswith("?"):  # an STT puts it behind what is cut short, too
         return _UNSURE if _hangs(tokens, words) else _COMPLETE
     if text.endswith(_PAUSE_MARKS):
-        return _INCOMPLETE
+        # An STT puts a comma also behind a "yes" that is all there is: it is no more than a doubt.
+        bare = text.endswith(",") and completeness(text.rstrip(" ,"), asked, words) is _BARE
+        return _UNSURE if bare else _INCOMPLETE
     last = [one for one in tokens_of(_last_sentence(text, words)) if one not in words.hesitations]
     judged = _of_sentence(last or tokens, text.endswith(_STOP_MARKS), len(last) < len(tokens), want, words)
     if judged is _STATEMENT and _sentences_before(text, words):
