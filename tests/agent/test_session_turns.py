@@ -86,7 +86,7 @@ async def test_a_backchannel_is_no_interruption(rig: Rig) -> None:
 
 async def test_a_caller_who_goes_on_is_answered_once(rig: Rig, tmp_path: Path) -> None:
     """The first half ends like a whole turn, and is being answered when the second one begins."""
-    rig.vendors.groq.config.queue = 600.0
+    rig.vendors.groq.config.queue = 1500.0
     halves = [ToneVoice().speak(text, 8000).samples for text in ("my tap leaks", "and the sink")]
     with wave.open(str(tmp_path / "said.wav"), "wb") as file:
         file.setnchannels(1)

@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+HOPELESS = frozenset((400, 401, 402, 403, 404, 422))
+
 Message: TypeAlias = dict[str, Any]
 """A message in OpenAI's chat format."""
 
@@ -26,6 +28,11 @@ class ProviderError(Exception):
         self.vendor = vendor
         self.status = status
         self.retry_after_s = retry_after_s
+
+    @property
+    def hopeless(self) -> bool:
+        """A wrong request, key, account or model: it will not be otherwise in a second."""
+        return self.status in HOPELESS
 
 
 # ---- speech to text -------------------------------------------------------------------------------------------------
@@ -77,13 +84,26 @@ class EndOfTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class SttAway:
+    """Nobody hears the caller just now: the audio is kept, and another connection is being made."""
+
+
+@dataclass(frozen=True, slots=True)
+class SttBack:
+    """The caller is heard again, and what was kept is on its way; perhaps by another vendor."""
+
+    ends_turns: bool
+    """As `SpeechToText.ends_turns`, which may be another one now."""
+
+
+@dataclass(frozen=True, slots=True)
 class SttLost:
-    """The vendor is gone for good in this call."""
+    """No vendor is left for this call."""
 
     reason: str
 
 
-SttEvent: TypeAlias = Transcript | UtteranceEnd | EagerEndOfTurn | TurnResumed | EndOfTurn | SttLost
+SttEvent: TypeAlias = Transcript | UtteranceEnd | EagerEndOfTurn | TurnResumed | EndOfTurn | SttAway | SttBack | SttLost
 
 
 class SpeechToText(Protocol):
