@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -18,6 +19,7 @@ from benchmarks.agent.lag import Lag, quantile
 from benchmarks.agent.point import threads_ns
 from benchmarks.agent.profile import REST, read
 
+ROOT = Path(__file__).parents[2]
 SAMPLES = """\
 main (a.py:1);run_forever (base.py:1);_send (agent/providers/deepgram.py:9);send (picows.py:3) 7
 main (a.py:1);run_forever (base.py:1);select (selectors.py:451) 5
@@ -84,10 +86,10 @@ def test_cpu_is_told_by_thread() -> None:
 def test_memory_grows_by_what_is_touched() -> None:
     """In a process of its own: this one may give memory back at the same moment."""
     measure = (
-        "import os; from benchmarks.agent.accounts import memory_kib; before = memory_kib(os.getpid());"
+        "import os; from benchmarks.agent.point import memory_kib; before = memory_kib(os.getpid());"
         "kept = b'x' * (32 << 20); print(memory_kib(os.getpid())['rss'] - before['rss'])"
     )
-    grown = subprocess.run([sys.executable, "-c", measure], check=True, capture_output=True, text=True)
+    grown = subprocess.run([sys.executable, "-c", measure], cwd=ROOT, check=True, capture_output=True, text=True)
     assert int(grown.stdout) == pytest.approx(32 << 10, abs=4096)
 
 

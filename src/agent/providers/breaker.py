@@ -1,7 +1,7 @@
 """Circuit breakers: what one call finds out of an endpoint that fails, no other call of the process finds out anew.
 
-CLOSED --failures in a row, a limit, a wrong key--> OPEN --its rest is over--> TRYING (one call) --it worked--> CLOSED
-                                                    OPEN <--it failed: a longer rest--
+Closed: all may call. Failures in a row, a limit or a wrong key open it: nobody calls, for a rest. Then one call tries:
+if that works it is closed again, and if not the next rest is longer.
 """
 
 from __future__ import annotations
