@@ -220,6 +220,35 @@ async def test_gauges_show_what_runs(sandbox: Sandbox, http: aiohttp.ClientSessi
             assert (await answer.json())["now"] == {"streams": 1}
 
 
+async def test_faults_come_at_their_moments(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    """The second request from now on is the one that a step marks, and what it orders comes so much later."""
+    await chat(sandbox, http)
+    step = {"when": "requests", "count": 2, "after_ms": 50, "do": {"faults": {"refuse_times": 1}}}
+    state = await control(http, sandbox.groq_url, schedule=[step])
+    assert [waiting["count"] for waiting in state["schedule"]] == [2]
+    assert [(await chat(sandbox, http))[0] for _ in range(2)] == [200, 200], "the step comes behind the request"
+    await asyncio.sleep(0.1)
+    assert [(await chat(sandbox, http))[0] for _ in range(2)] == [503, 200]
+    assert not (await control(http, sandbox.groq_url))["schedule"]
+
+
+async def test_a_scheduled_close_meets_the_connections_of_its_moment(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    await control(http, sandbox.deepgram_url, schedule=[{"when": "upgrades", "after_ms": 30, "do": {"close": 1011}}])
+    async with http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM) as socket:
+        assert (await socket.receive(timeout=2)).data == 1011
+
+
+async def test_a_reset_forgets_the_schedule(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    later: dict[str, Any] = {"do": {"faults": {"refuse_times": 1}}}
+    await control(http, sandbox.groq_url, schedule=[later | {"after_ms": 30}, later | {"when": "requests"}])
+    state = await control(http, sandbox.groq_url, reset=True)
+    assert not state["schedule"]
+    await asyncio.sleep(0.06)
+    assert [(await chat(sandbox, http))[0] for _ in range(2)] == [200, 200]
+
+
 @pytest.mark.parametrize(
     ("body", "says"),
     [
@@ -229,6 +258,8 @@ async def test_gauges_show_what_runs(sandbox: Sandbox, http: aiohttp.ClientSessi
         ({"settings": {"idle_s": 0}}, "idle_s"),
         ({"close": "now"}, "close"),
         ({"setting": {}}, "settings"),
+        ({"schedule": [{"do": {"faults": {"refuse": 1}}}]}, "refuse"),
+        ({"schedule": [{"when": "requests"}]}, "do"),
         ([], "object"),
     ],
 )

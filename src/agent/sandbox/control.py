@@ -1,14 +1,16 @@
 """Counters, run-time settings and faults of an emulator, behind `GET /control` and `POST /control`.
 
 `POST /control` takes a JSON object: `settings` (some of the emulator's settings), `faults` (some of `Faults`),
-`reset` (true puts faults and counters back first) and `close` (a code: closes every open WebSocket now; 0 drops them).
-It answers what `GET /control` answers.
+`reset` (true puts faults and counters back first and forgets the schedule), `close` (a code: closes every open
+WebSocket now; 0 drops them) and `schedule` (a list of `Step`: orders of this kind for later). It answers what
+`GET /control` answers.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import orjson
@@ -19,6 +21,7 @@ from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig, des
 from agent.sandbox.latency import Dice
 
 Config = TypeVar("Config", DeepgramConfig, GroqConfig, CartesiaConfig)
+_ORDERS = {"settings", "faults", "reset", "close"}
 
 
 class Faults(BaseModel):
@@ -47,6 +50,17 @@ class Faults(BaseModel):
         if left:
             setattr(self, f"{name}_times", left - 1)
         return bool(left)
+
+
+class Step(BaseModel):
+    """An order for later: what `do` says (as `POST /control` takes it) at a moment that a counter marks."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    when: str = Field(default="", description="the counter that marks the moment; none: the moment is now")
+    count: int = Field(default=1, ge=1, description="how often it goes up from now on until then")
+    after_ms: float = Field(default=0.0, ge=0, le=600_000, description="and this much later")
+    do: dict[str, Any] = Field(description="settings, faults, reset, close")
 
 
 class StreamFaults:
@@ -81,10 +95,69 @@ class Control(Generic[Config]):
         self.counters: Counter[str] = Counter()
         self.gauges: Counter[str] = Counter()
         self.sockets: set[FaultySocket] = set()
+        self._steps: list[Step] = []
+        self._later: set[asyncio.TimerHandle | asyncio.Task[None]] = set()
 
     def count(self, name: str, by: int = 1) -> None:
-        """Add to a counter."""
+        """Add to a counter; what is scheduled for it begins."""
         self.counters[name] += by
+        for step in [step for step in self._steps if step.when == name]:
+            step.count -= by
+            if step.count <= 0:
+                self._steps.remove(step)
+                self._begin(step)
+
+    def schedule(self, steps: Iterable[Step]) -> None:
+        """Do these at their moments, beside what is scheduled already. Raises `ValueError` for a wrong order."""
+        steps = [step.model_copy() for step in steps]
+        for step in steps:
+            self._check(step.do)
+        for step in steps:
+            if step.when:
+                self._steps.append(step)
+            else:
+                self._begin(step)
+
+    def forget(self) -> None:
+        """Do nothing more of what is scheduled."""
+        self._steps.clear()
+        for waiting in self._later:
+            waiting.cancel()
+        self._later.clear()
+
+    async def order(self, order: Mapping[str, Any]) -> None:
+        """Do what `POST /control` takes, at once. Raises `ValueError` (pydantic's too) and then does nothing."""
+        faults, config, close = self._check(order)
+        if order.get("reset"):
+            self.counters.clear()
+            self.forget()
+        self.faults, self.config = faults, config
+        if close is not None:
+            await asyncio.gather(*(socket.close(close) for socket in list(self.sockets)))
+
+    def _check(self, order: Mapping[str, Any]) -> tuple[Faults, Config, int | None]:
+        """The faults, the settings and the close that an order comes to."""
+        if not order.keys() <= _ORDERS:
+            raise ValueError("send a JSON object with settings, faults, reset or close")
+        faults = Faults() if order.get("reset") else self.faults
+        faults = Faults.model_validate(faults.model_dump() | order.get("faults", {}))
+        config = type(self.config).model_validate(self.config.model_dump() | order.get("settings", {}))
+        close = order.get("close")
+        if close is not None and close != 0 and not (isinstance(close, int) and 1000 <= close <= 4999):
+            raise ValueError("close must be 0 or a WebSocket close code")
+        return faults, config, close
+
+    def _begin(self, step: Step) -> None:
+        loop = asyncio.get_running_loop()
+
+        def now() -> None:
+            self._later.discard(timer)
+            task = loop.create_task(self.order(step.do), name="sandbox step")
+            self._later.add(task)
+            task.add_done_callback(self._later.discard)
+
+        timer: asyncio.TimerHandle = loop.call_later(step.after_ms / 1000, now)
+        self._later.add(timer)
 
     def known(self, key: str) -> bool:
         """Whether an API key is accepted."""
@@ -113,23 +186,17 @@ class Control(Generic[Config]):
     async def _post(self, request: web.Request) -> web.Response:
         try:
             body = orjson.loads(await request.read())
-            if not isinstance(body, dict) or not body.keys() <= {"settings", "faults", "reset", "close"}:
-                raise ValueError("send a JSON object with settings, faults, reset or close")
-            faults = Faults() if body.get("reset") else self.faults
-            faults = Faults.model_validate(faults.model_dump() | body.get("faults", {}))
-            config = type(self.config).model_validate(self.config.model_dump() | body.get("settings", {}))
-            code = body.get("close")
-            if code is not None and code != 0 and not (isinstance(code, int) and 1000 <= code <= 4999):
-                raise ValueError("close must be 0 or a WebSocket close code")
+            if not isinstance(body, dict):
+                raise ValueError("send a JSON object with settings, faults, reset, close or schedule")
+            steps = [Step.model_validate(step) for step in body.pop("schedule", ())]
+            for step in steps:
+                self._check(step.do)
+            await self.order(body)
+            self.schedule(steps)
         except ValidationError as error:
             return web.json_response({"error": describe(error)}, status=400)
         except (ValueError, TypeError) as error:
             return web.json_response({"error": str(error)}, status=400)
-        if body.get("reset"):
-            self.counters.clear()
-        self.faults, self.config = faults, config
-        if code is not None:
-            await asyncio.gather(*(socket.close(code) for socket in self.sockets))
         return web.json_response(self._state())
 
     def _state(self) -> dict[str, Any]:
@@ -138,6 +205,7 @@ class Control(Generic[Config]):
             "now": {name: value for name, value in self.gauges.items() if value},
             "settings": self.config.model_dump(mode="json", exclude={"keys"}),
             "faults": self.faults.model_dump(mode="json"),
+            "schedule": [step.model_dump(mode="json") for step in self._steps],
         }
 
 
