@@ -14,8 +14,9 @@ from typing import Any
 
 from agent.call.record import CallRecord, TurnRecord
 from agent.ops import collector, files
+from agent.ops.logs import set_up_logging
 from agent.ops.settings import load_settings
-from agent.service import Agent, set_up_logging
+from agent.service import Agent
 from benchmarks.agent.accounts import Accounts
 from benchmarks.agent.child import serve_questions
 from benchmarks.agent.lag import Lag, quantile

@@ -82,8 +82,9 @@ def serve(
     """Answer calls: AudioSocket, FastAGI and the back office, until SIGINT or SIGTERM."""
     from agent.conversations import ConversationError
     from agent.office.database import DatabaseError
+    from agent.ops.lifecycle import serve
+    from agent.ops.logs import set_up_logging
     from agent.ops.settings import SettingsError, load_settings
-    from agent.service import serve, set_up_logging
     from fastaudio import FastAudioError
 
     try:

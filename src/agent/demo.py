@@ -17,6 +17,7 @@ from rich.table import Table
 
 from agent.call.record import CallRecord, TurnRecord
 from agent.office.seed import LONDON_PLUMBER, seed_examples
+from agent.ops.logs import set_up_logging
 from agent.ops.picture import PictureTurn, draw_call
 from agent.ops.recording import Tracks, read_tracks
 from agent.ops.report import picture_of, write_report
@@ -25,7 +26,7 @@ from agent.ops.waterfall import draw_waterfall
 from agent.sandbox.process import ProcessError, part, sandbox_process
 from agent.sandbox.speech import Recogniser, RecogniserName, load_recogniser
 from agent.sandbox.speech.audio import resample, to_float, to_int16
-from agent.service import Agent, set_up_logging
+from agent.service import Agent
 
 CALLER_ID = "+447700900123"
 CALL_LIMIT_S = 180.0

@@ -6,15 +6,11 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import signal
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from types import TracebackType
 
 import aiohttp
-from aiohttp import web
 
 import fastaudio
 from agent import vendors
@@ -28,7 +24,7 @@ from agent.call.session import Session
 from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
-from agent.ops import collector, files, metrics
+from agent.ops import metrics, status
 from agent.ops.http import http_port
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
@@ -65,8 +61,8 @@ class Agent:
         self._metrics = metrics.Metrics(lambda: self.calls)
         self._stack = AsyncExitStack()
         self._sessions: set[asyncio.Task[None]] = set()
-        self._stopping = False
-        self._started = time.monotonic()
+        self.stopping = False
+        """Whether new calls are turned away, because the agent is to end."""
 
     async def __aenter__(self) -> Agent:
         try:
@@ -181,9 +177,7 @@ class Agent:
             )
         )
         app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
-        app.router.add_get("/health", self._health)
-        app.router.add_get("/ready", self._ready)
-        app.router.add_get("/metrics", self._page_of_metrics)
+        status.add_pages(app, self, self._metrics)
         url, self.http_port = await self._stack.enter_async_context(http_port(app, settings))
         return url, key
 
@@ -212,7 +206,7 @@ class Agent:
     async def _admit(self, info: CallInfo) -> bool:
         """FastAGI's `start`: is there room? Then the call is made ready while it still rings."""
         # The call that asks is among the announced ones already.
-        if self._stopping or len(self._sessions) + self.registry.announced > self.settings.max_calls:
+        if self.stopping or len(self._sessions) + self.registry.announced > self.settings.max_calls:
             return False
         self.preparations.begin(info)
         return True
@@ -266,7 +260,7 @@ class Agent:
 
     async def drain(self, grace_s: float = GRACE_S) -> None:
         """Take no new calls, and let the running ones end by themselves within the grace time."""
-        self._stopping = True
+        self.stopping = True
         self.engine.accepting(False)
         if self._sessions:
             log.info("waiting up to %.0f s for %d calls", grace_s, len(self._sessions))
@@ -279,26 +273,6 @@ class Agent:
             await asyncio.wait(list(self._sessions), timeout=2.0)
         for task in list(self._sessions):
             await _cancel(task)
-
-    # -- HTTP --------------------------------------------------------------------------------------------------------
-
-    async def _health(self, _request: web.Request) -> web.Response:
-        return web.json_response(
-            {
-                "status": "stopping" if self._stopping else "ok",
-                "calls": self.calls,
-                "max_calls": self.settings.max_calls,
-                "uptime_s": round(time.monotonic() - self._started),
-                "media": {key: value for key, value in self.engine.counters().items() if key != "lateness_us"},
-            }
-        )
-
-    async def _page_of_metrics(self, _request: web.Request) -> web.Response:
-        return web.Response(body=self._metrics.page(), headers={"Content-Type": metrics.CONTENT_TYPE})
-
-    async def _ready(self, _request: web.Request) -> web.Response:
-        full = self.calls >= self.settings.max_calls
-        return web.json_response({"ready": not (full or self._stopping)}, status=503 if full or self._stopping else 200)
 
 
 async def _sweep(registry: CallRegistry, metadata: MetadataDirectory | None) -> None:
@@ -314,46 +288,3 @@ async def _cancel(task: asyncio.Task[None]) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-
-
-async def serve(settings: Settings, *, seed: bool, report: Callable[[str], None]) -> None:
-    """Run the agent until SIGINT or SIGTERM, then drain; a second signal ends it at once."""
-    stop = asyncio.Event()
-    now = asyncio.Event()
-
-    def on_signal() -> None:
-        (now if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    files.make_room(settings.max_calls)
-    async with Agent(settings) as agent:
-        if seed and agent.store is not None:
-            from agent.office.seed import seed_examples
-
-            await seed_examples(agent.store)
-        collector.settle()
-        host = settings.listen_host
-        report(
-            f"AudioSocket on {host}:{agent.audio_port}, FastAGI on {host}:{agent.fastagi_port}, "
-            f"HTTP on {host}:{agent.http_port}; at most {settings.max_calls} calls"
-        )
-        await stop.wait()
-        drain = asyncio.create_task(agent.drain(), name="drain")
-        again = asyncio.create_task(now.wait(), name="second signal")
-        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (drain, again):
-            task.cancel()
-
-
-def set_up_logging(settings: Settings, file: Path | None = None) -> None:
-    """Log to standard error in lines that journald takes as they are; no keys, numbers or words."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        filename=file,
-        force=True,
-    )
-    for noisy in ("websockets", "picows", "aiohttp", "alembic", "aiosqlite"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

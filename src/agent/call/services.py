@@ -20,6 +20,7 @@ from agent.call.record import CallRecord, TurnRecord
 from agent.conversations import Conversations
 from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
+from agent.providers.breaker import Breakers
 from agent.telephony import CallInfo, CallRegistry
 from agent.tools.registry import Endpoints
 
@@ -43,6 +44,7 @@ class Services:
     http: aiohttp.ClientSession
     endpoints: Endpoints
     turn_taking: TurnTaking = field(default_factory=TurnTaking)
+    breakers: Breakers = field(default_factory=Breakers)
     counters: Counter[str] = field(default_factory=Counter)
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
     """Told of each exchange that is over."""
