@@ -60,7 +60,7 @@ class AgentTurn:
 
     def says(self, generation: int) -> bool:
         """Whether this generation of the media core is what is being said."""
-        return self._speech is not None and self._speech.utterance.generation == generation
+        return self._speech is not None and self._speech.generation == generation
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
@@ -123,11 +123,11 @@ class AgentTurn:
         if answer is not None:
             await answer.drop()
         speech = self._speech
-        if speech is None or (speech.utterance.done and not (await speech.finished()).flushed):
+        if speech is None or (speech.done and not (await speech.finished()).flushed):
             return  # it was heard to its end
         self._crew.call.flush()
         await speech.cancel()
-        if not speech.utterance.done:
+        if not speech.done:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(0.2):
                     await speech.finished()

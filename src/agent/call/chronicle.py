@@ -93,7 +93,7 @@ class Chronicle:
     def first_frame(self, speech: Speech | None, event: fastaudio.Event) -> None:
         """Audio of a generation has begun to go out."""
         exchange = self._exchange
-        if exchange is not None and speech is not None and event.generation == speech.utterance.generation:
+        if exchange is not None and speech is not None and event.generation == speech.generation:
             exchange.times.first_frame = self.at_ms(event.time_ns)
 
     def end_exchange(self, speech: Speech | None) -> None:
@@ -103,7 +103,7 @@ class Chronicle:
             return
         exchange.agent = speech.text.strip()
         exchange.heard = speech.heard_text()
-        exchange.interrupted = exchange.interrupted or (speech.utterance.done and exchange.heard != exchange.agent)
+        exchange.interrupted = exchange.interrupted or (speech.done and exchange.heard != exchange.agent)
         exchange.end_ms = self.now_ms()
         times = exchange.times
         times.first_tts_text = self.at_ms(speech.first_text_ns) if speech.first_text_ns else None

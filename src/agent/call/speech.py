@@ -44,12 +44,16 @@ class Speech:
         voice: SpeakingVoice = DEFAULT_VOICE,
         certain: asyncio.Event | None = None,
     ) -> None:
+        self._call = call
         self._tts = tts
         self._certain = certain
         self._let_out = False
         self._voice = voice
         self._bytes_a_ms = bytes_a_ms(call.rate)
-        self.utterance = call.begin()
+        self._utterance: fastaudio.Utterance | None = None  # until there is audio: what is at hand sooner plays sooner
+        self._begun = asyncio.Event()
+        self._base_ms = 0  # of the utterance, at which the synthesis begins that is being spoken
+        self._aside_bytes = 0
         self.text = ""
         self.failed = False
         self.first_text_ns = 0
@@ -95,7 +99,17 @@ class Speech:
         self.first_text_ns = self.first_audio_ns = time.monotonic_ns()
         self._note(words)
         self._audio_bytes += len(pcm)
-        await self.utterance.play(pcm)
+        await self._begin().play(pcm)
+
+    async def interject(self, pcm: bytes) -> None:
+        """Let something be heard that is no part of the text, where nothing comes behind what was played."""
+        at_ms, aside_ms = self.audio_ms, len(pcm) // self._bytes_a_ms
+        self._words = [(word, start if start < at_ms else start + aside_ms) for word, start in self._words]
+        self._audio_bytes += len(pcm)
+        self._aside_bytes += len(pcm)
+        self._base_ms += aside_ms
+        with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):
+            await self._begin().play(pcm)
 
     async def pause(self) -> None:
         """No more text for a while: what was said so far is spoken to its end."""
@@ -113,7 +127,27 @@ class Speech:
 
     async def finished(self) -> fastaudio.Played:
         """Wait until the caller has heard it, or it was thrown away."""
-        return await self.utterance.finished()
+        await self._begun.wait()
+        if self._utterance is None:
+            return fastaudio.Played(0, flushed=True)
+        return await self._utterance.finished()
+
+    @property
+    def generation(self) -> int:
+        """The media core's number for it; 0 while there is no audio."""
+        return self._utterance.generation if self._utterance is not None else 0
+
+    @property
+    def done(self) -> bool:
+        """Whether the caller has heard it, or it was thrown away."""
+        return self._cancelled if self._utterance is None else self._utterance.done
+
+    @property
+    def unheard_ms(self) -> int | None:
+        """How much audio is there that the caller has yet to hear; None before the first of it, and when it is over."""
+        if self._utterance is None or self._utterance.done:
+            return None
+        return max(0, self.audio_ms - self._utterance.heard_ms)
 
     async def cancel(self) -> None:
         """Make no more of it. What the caller hears is up to the media core."""
@@ -129,6 +163,7 @@ class Speech:
         for item in pending:
             if item is not None:
                 await item[0].cancel()
+        self._begun.set()
 
     def keep_back(self) -> bool:
         """Let nothing out until `certain` is set again; False when some of it is out already."""
@@ -146,12 +181,12 @@ class Speech:
 
     def heard_text(self) -> str:
         """What the caller heard of it: by the vendor's word times, else by the share of the audio."""
-        if self.utterance.done and self._complete():
+        if self.done and self._complete():
             return self.text.strip()
-        heard_ms = self.utterance.heard_ms
+        heard_ms = self._heard_ms
         if self._words:
             return " ".join(word for word, start_ms in self._words if start_ms < heard_ms)
-        total_ms = self._audio_bytes / self._bytes_a_ms
+        total_ms = (self._audio_bytes - self._aside_bytes) / self._bytes_a_ms
         share = min(1.0, heard_ms / total_ms) if total_ms else 0.0
         cut = self.text[: round(len(self.text) * share)]
         return cut.rsplit(" ", 1)[0].strip() if share < 1.0 else cut.strip()
@@ -162,7 +197,17 @@ class Speech:
         return self._audio_bytes // self._bytes_a_ms
 
     def _complete(self) -> bool:
-        return not self._cancelled and self.utterance.heard_ms >= self.audio_ms - 1
+        return not self._cancelled and self._heard_ms >= self.audio_ms - 1
+
+    @property
+    def _heard_ms(self) -> int:
+        return self._utterance.heard_ms if self._utterance is not None else 0
+
+    def _begin(self) -> fastaudio.Utterance:
+        if self._utterance is None:
+            self._utterance = self._call.begin()
+            self._begun.set()
+        return self._utterance
 
     def _note(self, words: Words | None) -> None:
         if words is not None:
@@ -175,9 +220,9 @@ class Speech:
         try:
             while (item := await self._syntheses.get()) is not None:
                 await self._speak(*item)
-            await self.utterance.end()
+            await self._begin().end()
         except (fastaudio.StaleGeneration, fastaudio.EngineClosed):
-            pass  # flushed, or the call is over
+            self._begun.set()  # flushed, or the call is over
 
     async def _speak(self, synthesis: Synthesis, said: list[str]) -> None:
         base_bytes, base_words = self._audio_bytes, len(self._words)
@@ -216,17 +261,17 @@ class Speech:
             self.failed = True
 
     async def _forward(self, synthesis: Synthesis) -> None:
-        base_ms = self.audio_ms
+        self._base_ms = self.audio_ms
         try:
             async for event in synthesis.events():
                 if isinstance(event, Audio):
                     self.first_audio_ns = self.first_audio_ns or time.monotonic_ns()
                     self._audio_bytes += len(event.pcm)
                     await self._may_be_heard()
-                    await self.utterance.play(event.pcm)
+                    await self._begin().play(event.pcm)
                 else:
                     pairs = zip(event.words, event.start_ms, strict=False)
-                    self._words.extend((word, base_ms + start) for word, start in pairs)
+                    self._words.extend((word, self._base_ms + start) for word, start in pairs)
         except BaseException:
             await synthesis.cancel()
             raise
