@@ -18,6 +18,7 @@ from agent.call.caller_turn import TurnTaking
 from agent.call.context import CompanyContext, ContextClient
 from agent.call.current import CALL_UUID
 from agent.call.greeting import Greetings
+from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
 from agent.call.session import Session
@@ -116,6 +117,8 @@ class Agent:
         self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
         tts = vendors.text_to_speech(settings, conversations.default.language)
         self._stack.push_async_callback(tts.close)
+        prompts = Prompts(default_voice_id=settings.cartesia_voice_id)
+        prompts.warm(settings.sample_rate)
         context_key = settings.context_api_key.get_secret_value() or office_key
         self.services = Services(
             settings=settings,
@@ -131,6 +134,7 @@ class Agent:
             llm=vendors.language_model(settings, self.http),
             tts=tts,
             greetings=Greetings(tts),
+            prompts=prompts,
             conversations=conversations,
             http=self.http,
             endpoints=Endpoints(

@@ -16,6 +16,7 @@ import aiohttp
 from agent.call.caller_turn import TurnTaking
 from agent.call.context import CompanyContext, ContextClient, default_context
 from agent.call.greeting import Greetings
+from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord
 from agent.conversations import Conversations
 from agent.ops.settings import Settings
@@ -45,6 +46,7 @@ class Services:
     endpoints: Endpoints
     turn_taking: TurnTaking = field(default_factory=TurnTaking)
     breakers: Breakers = field(default_factory=Breakers)
+    prompts: Prompts = field(default_factory=Prompts)
     counters: Counter[str] = field(default_factory=Counter)
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
     """Told of each exchange that is over."""
