@@ -16,6 +16,7 @@ from typing import Any, Literal
 from agent.office.models import Booking
 from agent.office.seed import seed_examples
 from agent.office.store import OfficeStore
+from agent.ops.settings import UNLIMITED
 
 from .root import RigError
 
@@ -108,7 +109,8 @@ class AgentStack:
             "METADATA_DIR": str(self._metadata),
             "DATABASE_URL": self.database_url,
         }
-        await self._spawn("serve", [], vendors | settings | self._settings)
+        unlimited = {name.upper(): str(value) for name, value in UNLIMITED.items()}
+        await self._spawn("serve", [], vendors | settings | unlimited | self._settings)
         await self._until("serve", lambda: _LISTENS.search(self.output("serve")) is not None)
         ports = _LISTENS.search(self.output("serve"))
         assert ports is not None

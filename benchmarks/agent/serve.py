@@ -15,7 +15,7 @@ from typing import Any
 from agent.call.record import CallRecord, TurnRecord
 from agent.ops import collector, files
 from agent.ops.logs import set_up_logging
-from agent.ops.settings import load_settings
+from agent.ops.settings import UNLIMITED, load_settings
 from agent.service import Agent
 from benchmarks.agent.accounts import Accounts
 from benchmarks.agent.child import serve_questions
@@ -149,7 +149,7 @@ async def main() -> None:
         if accounts is not None:
             accounts.call_is_over(record)
 
-    settings = load_settings()
+    settings = load_settings(**UNLIMITED)
     set_up_logging(settings)
     files.make_room(settings.max_calls)
     async with Agent(settings, on_turn=on_turn, on_record=on_record) as agent:

@@ -21,7 +21,7 @@ from agent.ops.logs import set_up_logging
 from agent.ops.picture import PictureTurn, draw_call
 from agent.ops.recording import Tracks, read_tracks
 from agent.ops.report import picture_of, write_report
-from agent.ops.settings import Settings, load_settings
+from agent.ops.settings import UNLIMITED, Settings, load_settings
 from agent.ops.waterfall import draw_waterfall
 from agent.sandbox.process import ProcessError, part, sandbox_process
 from agent.sandbox.speech import Recogniser, RecogniserName, load_recogniser
@@ -111,7 +111,7 @@ async def _run(demo: Demo, console: Console) -> None:
 def _settings(demo: Demo, vendors: dict[str, str]) -> Settings:
     values: dict[str, Any] = {name.lower(): value for name, value in vendors.items()}
     values |= {"data_dir": demo.out / "data", "listen_port": 0, "fastagi_port": 0, "http_port": 0}
-    values["sample_rate"] = demo.rate
+    values |= {"sample_rate": demo.rate, **UNLIMITED}
     # What the user has set for a real agent must not leak in: everything else has its default.
     for name in Settings.model_fields:
         os.environ.pop(name.upper(), None)

@@ -19,7 +19,7 @@ import pytest
 from agent.call.record import CallRecord
 from agent.office.seed import LONDON_PLUMBER, seed_examples
 from agent.office.store import OfficeStore
-from agent.ops.settings import Settings, load_settings
+from agent.ops.settings import UNLIMITED, Settings, load_settings
 from agent.providers.base import LanguageModel, LlmEvent, Message
 from agent.providers.cartesia import CartesiaTts
 from agent.sandbox import Sandbox, SandboxConfig
@@ -234,7 +234,7 @@ def agent_settings(tmp_path: Path, vendors: Sandbox, monkeypatch: pytest.MonkeyP
             "groq_url": vendors.groq_url, "groq_api_key": "groq-secret-key",
             "cartesia_url": vendors.cartesia_url, "cartesia_api_key": "car-secret-key",
             "data_dir": tmp_path, "listen_port": 0, "fastagi_port": 0, "http_port": 0, "max_calls": 20,
-            "deepgram_endpointing_ms": 200,
+            "deepgram_endpointing_ms": 200, **UNLIMITED,
         }  # fmt: skip
         return load_settings(**values | changes)
 

@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from agent.ops.settings import load_settings
+from agent.ops.settings import UNLIMITED, load_settings
 from agent.sandbox import Sandbox, SandboxConfig
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig
 from agent.service import Agent
@@ -65,6 +65,7 @@ async def test_calls_that_have_ended_leave_nothing_behind(tmp_path: Path) -> Non
             http_port=0,
             data_dir=tmp_path,
             max_calls=2 * CALLS,
+            **UNLIMITED,
         )
         async with Agent(settings) as agent:
             rounds, answers = [], 0

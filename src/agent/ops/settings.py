@@ -20,6 +20,9 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list in the environment, a tuple in the program."""
 
+UNLIMITED: Mapping[str, int] = {"max_loop_lag_ms": 0, "max_media_lateness_ms": 0, "calls_per_caller_hour": 0}
+"""For an agent that is tried out: one caller rings it again and again, on a host that has more to do."""
+
 
 class SettingsError(ValueError):
     """A setting is missing or wrong; the text names each, with what would be right."""
@@ -107,13 +110,47 @@ class Settings(BaseSettings):
     # Limits.
     max_calls: int = Field(100, ge=1, le=5000, description="calls at once")
     max_call_seconds: int = Field(1800, ge=10, description="the longest call, s")
+    max_loop_lag_ms: int = Field(
+        100, ge=0, description="new calls wait while the event loop is later than this (P95 over 5 s), ms; 0: no limit"
+    )
+    max_media_lateness_ms: int = Field(
+        60, ge=0, description="new calls wait while frames are later than this (P99 over 5 s), ms; 0: no limit"
+    )
+    deepgram_max_streams: int = Field(
+        0, ge=0, description="streams at once that your Deepgram plan has (pay as you go: 150); 0: not known, no limit"
+    )
+    cartesia_max_contexts: int = Field(
+        0,
+        ge=0,
+        description="contexts at once that your Cartesia plan has (Pro 3, Startup 5, Scale 15): one serves 4 calls; "
+        "0: not known, no limit",
+    )
+    groq_max_rpm: int = Field(
+        0, ge=0, description="requests a minute that your LLM plan has: at 90 % no new calls; 0: not known, no limit"
+    )
+    calls_per_caller_hour: int = Field(
+        20, ge=0, description="calls of one number within an hour, the next one hears a goodbye; 0: no limit"
+    )
+    max_minutes_per_day: int = Field(
+        0, ge=0, description="minutes of all calls of a day, after which callers hear a goodbye; 0: no limit"
+    )
+    max_spending_per_day: float = Field(
+        0.0, ge=0.0, description="the same by the vendors' estimated cost, in the currency of the prices; 0: no limit"
+    )
+    price_stt_minute: float = Field(0.0077, ge=0.0, description="price of a minute of STT: put your own")
+    price_llm_input: float = Field(0.15, ge=0.0, description="price of a million tokens that the LLM reads")
+    price_llm_output: float = Field(0.6, ge=0.0, description="price of a million tokens that the LLM writes")
+    price_tts_characters: float = Field(0.035, ge=0.0, description="price of a thousand characters that are spoken")
+    stop_grace_seconds: int = Field(
+        30, ge=0, le=3600, description="how long running calls may go on when the agent is to stop, s"
+    )
 
     # Data.
     data_dir: Path = Field(default_factory=default_data_dir, description="where everything is kept")
     recordings_dir: Path | None = Field(None, description="stereo recordings; DATA_DIR/recordings")
     records_dir: Path | None = Field(None, description="one JSON document a call; DATA_DIR/calls")
     metadata_dir: Path | None = Field(None, description="call metadata of the AGI script; DATA_DIR/metadata")
-    database_url: str = Field("", description="SQLAlchemy URL; DATA_DIR/office.sqlite3")
+    database_url: str = Field("", repr=False, description="SQLAlchemy URL; DATA_DIR/office.sqlite3")
     record_calls: bool = Field(True, description="whether calls are recorded")
 
     # Conversation.

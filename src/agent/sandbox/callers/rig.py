@@ -17,7 +17,7 @@ from agent.office.models import utc_now
 from agent.office.seed import LONDON_PLUMBER, seed_examples
 from agent.office.store import NewCompany, add_companies
 from agent.ops.report import write_report
-from agent.ops.settings import Settings, load_settings
+from agent.ops.settings import UNLIMITED, Settings, load_settings
 from agent.sandbox.caller import CallPlan, CallResult, ScriptError, SimulatedCaller
 from agent.sandbox.callers.desk import BookingDesk
 from agent.sandbox.callers.evidence import Evidence
@@ -252,6 +252,7 @@ def _settings(options: Options, vendors: dict[str, str], booking_url: str) -> Se
         "context_api_url": "",
         "booking_api_url": booking_url,
         "record_calls": options.save is not None,
+        **UNLIMITED,
     }
     if options.stt == "flux":
         values["deepgram_model"] = FLUX
