@@ -9,7 +9,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 import phonenumbers
@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list in the environment, a tuple in the program."""
 
-UNLIMITED: Mapping[str, int] = {"max_loop_lag_ms": 0, "max_media_lateness_ms": 0, "calls_per_caller_hour": 0}
+UNLIMITED: Mapping[str, Any] = {"max_loop_lag_ms": 0, "max_media_lateness_ms": 0, "calls_per_caller_hour": 0}
 """For an agent that is tried out: one caller rings it again and again, on a host that has more to do."""
 
 
