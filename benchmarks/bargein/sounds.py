@@ -16,8 +16,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sandbox.speech import Voice, VoiceName, load_voice
-from agent.sandbox.speech.audio import active_rms, to_float
+from agent.speech_engines import Voice, VoiceName, load_voice
+from agent.speech_engines.audio import active_rms, to_float
 
 RATE = 8000
 LEVEL = 2600.0

@@ -14,7 +14,7 @@ from statistics import median
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sandbox.speech.audio import decode, encode
+from agent.speech_engines.audio import decode, encode
 from benchmarks.bargein.sounds import RATE, TRACK_S, Sound, Sounds
 from fastaudio.detector import State
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from agent.sandbox.caller.listen import LOUD_RMS, rms
 from agent.sandbox.caller.speak import Mouth
 from agent.sandbox.caller.wire import FRAME_SECONDS, AudioSocketCaller
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 from benchmarks.latency.corpus import Turn
 
 QUIET_S = 0.6

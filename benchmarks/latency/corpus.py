@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from agent.sandbox.brain import Answer
-from agent.sandbox.speech import Samples
-from agent.sandbox.speech.tones import RATE, ToneVoice
+from agent.speech_engines import Samples
+from agent.speech_engines.tones import RATE, ToneVoice
 
 FILE = Path(__file__).with_name("turns.txt")
 GOODBYE = "Thanks for calling, bye now."

@@ -24,9 +24,9 @@ from agent.ops.report import picture_of, write_report
 from agent.ops.settings import UNLIMITED, Settings, load_settings
 from agent.ops.waterfall import draw_waterfall
 from agent.sandbox.process import ProcessError, part, sandbox_process
-from agent.sandbox.speech import Recogniser, RecogniserName, load_recogniser
-from agent.sandbox.speech.audio import resample, to_float, to_int16
 from agent.service import Agent
+from agent.speech_engines import Recogniser, RecogniserName, load_recogniser
+from agent.speech_engines.audio import resample, to_float, to_int16
 
 CALLER_ID = "+447700900123"
 CALL_LIMIT_S = 180.0

@@ -25,9 +25,9 @@ from agent.providers.cartesia import CartesiaTts
 from agent.sandbox import Sandbox, SandboxConfig
 from agent.sandbox.caller import CallPlan, CallResult, SimulatedCaller, parse_script
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
-from agent.sandbox.speech import Speech, Word
-from agent.sandbox.speech.tones import ToneVoice
 from agent.service import Agent
+from agent.speech_engines import Speech, Word
+from agent.speech_engines.tones import ToneVoice
 
 
 @pytest.fixture

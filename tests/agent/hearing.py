@@ -10,7 +10,7 @@ from aiohttp import web
 
 from agent.providers.base import SttEvent, SttLost, Transcript, bytes_a_ms
 from agent.providers.deepgram import DeepgramStream
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 
 KEY = "dg-secret-key"
 BYTES_A_MS = bytes_a_ms(8000)

@@ -7,7 +7,7 @@ import pytest
 
 from agent.call.machine import KINDS, MONOLOGUE_MS, PHRASES, Machine, MachineWatch
 from agent.sandbox.caller.sounds import make_sound
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 
 CHUNK_MS = 80
 

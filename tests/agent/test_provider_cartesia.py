@@ -17,7 +17,7 @@ from agent.providers import cartesia, websocket
 from agent.providers.base import Audio, ProviderError, SpeakingVoice, Words
 from agent.providers.cartesia import CartesiaOptions, CartesiaSynthesis, CartesiaTts
 from agent.sandbox import Sandbox
-from agent.sandbox.speech.tones import ToneRecogniser
+from agent.speech_engines.tones import ToneRecogniser
 
 KEY = "car-secret-key"
 EARS = ToneRecogniser()

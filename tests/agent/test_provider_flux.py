@@ -16,7 +16,7 @@ from agent.providers import deepgram, flux, websocket, websocket_picows, websock
 from agent.providers.base import EagerEndOfTurn, EndOfTurn, Transcript, TurnResumed
 from agent.providers.flux import FluxOptions, FluxStt
 from agent.sandbox import Sandbox
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 from tests.agent.hearing import BYTES_A_MS, KEY, QUIET, Line, a_server, line, tones
 
 TAP = "My tap is leaking."

@@ -13,7 +13,7 @@ from agent.providers import deepgram, nova, websocket
 from agent.providers.base import ProviderError, Transcript, UtteranceEnd
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.sandbox import Sandbox
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 from tests.agent.hearing import BYTES_A_MS, KEY, QUIET, a_server, line, tones, until
 
 

@@ -15,7 +15,7 @@ from agent.sandbox.caller import parse_script
 from agent.sandbox.caller.agi import Dialplan
 from agent.sandbox.caller.listen import rms
 from agent.sandbox.caller.speak import Mouth, prepare
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Rig

@@ -15,8 +15,8 @@ from agent.call import turn
 from agent.conversations import Phrases
 from agent.providers.base import LlmEvent, Message
 from agent.sandbox.caller import SimulatedCaller, parse_script
-from agent.sandbox.speech import Speech
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines import Speech
+from agent.speech_engines.tones import ToneVoice
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Rig, RigMaker

@@ -12,7 +12,7 @@ import pytest
 from agent.call.caller_turn import TurnTaking
 from agent.call.history import CUT
 from agent.conversations import Phrases
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Rig, RigMaker

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from agent.call.speech import Speech
-from agent.sandbox.speech import Speech as Spoken
+from agent.speech_engines import Speech as Spoken
 
 if TYPE_CHECKING:
     from tests.agent.conftest import QuickVoice, RigMaker

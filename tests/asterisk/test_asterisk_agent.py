@@ -20,8 +20,8 @@ from rig.sipcaller import SipCall
 
 from agent.sandbox.caller import CallPlan, CallResult, Script, SimulatedCaller, parse_script
 from agent.sandbox.caller.command import line_of, packaged_script
-from agent.sandbox.speech import Recogniser, Voice, load_recogniser, load_voice
-from agent.sandbox.speech.tones import ToneRecogniser, ToneVoice
+from agent.speech_engines import Recogniser, Voice, load_recogniser, load_voice
+from agent.speech_engines.tones import ToneRecogniser, ToneVoice
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 

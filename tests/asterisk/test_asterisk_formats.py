@@ -14,7 +14,7 @@ from rig.line import Line, hears_message, hears_tone
 from rig.sounds import chirp
 
 import fastaudio
-from agent.sandbox.speech.audio import resample, to_float, to_int16
+from agent.speech_engines.audio import resample, to_float, to_int16
 from agent.telephony import Verdict
 from fastaudio import EventKind
 

@@ -12,8 +12,8 @@ from rig.gateway import SipGateway
 from rig.line import Line
 
 from agent.sandbox.caller import CallPlan, SimulatedCaller, parse_script
-from agent.sandbox.speech import Recogniser, Voice
-from agent.sandbox.speech.tones import ToneRecogniser, ToneVoice
+from agent.speech_engines import Recogniser, Voice
+from agent.speech_engines.tones import ToneRecogniser, ToneVoice
 from agent.telephony import Verdict
 
 pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="session")]

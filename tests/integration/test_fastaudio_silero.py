@@ -15,7 +15,7 @@ from contextlib import ExitStack, asynccontextmanager
 import pytest
 
 import fastaudio
-from agent.sandbox.speech import EngineMissing, load_voice
+from agent.speech_engines import EngineMissing, load_voice
 from benchmarks.stalls.caller import Caller
 from fastaudio import BargeInOptions, EventKind
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.sandbox.speech import audio, words
-from agent.sandbox.speech.endpoint import EnergyEndpointer
+from agent.speech_engines import audio, words
+from agent.speech_engines.endpoint import EnergyEndpointer
 
 EVERY_SAMPLE = np.arange(-32768, 32768).astype(np.int16)
 

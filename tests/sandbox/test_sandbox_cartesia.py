@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from agent.sandbox import Sandbox
-from agent.sandbox.speech import audio, load_recogniser
+from agent.speech_engines import audio, load_recogniser
 
 HEADERS = {"Authorization": "Bearer car-key", "cartesia-version": "2026-08-14"}
 FIELDS: dict[str, Any] = {

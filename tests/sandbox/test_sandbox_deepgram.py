@@ -13,7 +13,7 @@ import orjson
 import pytest
 
 from agent.sandbox import Sandbox
-from agent.sandbox.speech import Samples, audio, load_voice
+from agent.speech_engines import Samples, audio, load_voice
 
 AUTH = {"Authorization": "Token dg-key"}
 QUERY = {

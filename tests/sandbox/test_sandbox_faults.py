@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from agent.sandbox import Sandbox
-from agent.sandbox.speech import load_voice
+from agent.speech_engines import load_voice
 
 DEEPGRAM = {"Authorization": "Token dg-key"}
 CARTESIA = {"Authorization": "Bearer car-key", "cartesia-version": "2026-08-14"}

@@ -18,7 +18,7 @@ from agent.sandbox.deepgram_query import Thresholds
 from agent.sandbox.flux_turns import Turns
 from agent.sandbox.latency import Dice
 from agent.sandbox.profiles import FLUX
-from agent.sandbox.speech import Samples, load_recogniser, load_voice
+from agent.speech_engines import Samples, load_recogniser, load_voice
 
 AUTH = {"Authorization": "Token dg-key"}
 QUERY = {"model": "flux-general-en", "encoding": "linear16", "sample_rate": "8000"}

@@ -19,7 +19,7 @@ from agent.sandbox.config import SandboxConfig
 from agent.sandbox.latency import Dice, Latency, Percentiles
 from agent.sandbox.outbox import Outbox
 from agent.sandbox.profiles import PROFILES, Profile, profiled
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 
 DRAWS = 24
 LEAST_MS = -1.5  # the clocks of the two sides are one, and the loop's timers are a millisecond coarse

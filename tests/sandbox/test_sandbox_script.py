@@ -13,8 +13,8 @@ import pytest
 from agent.providers.base import Transcript
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.sandbox import Sandbox, SandboxConfig, rehearsed
-from agent.sandbox.decoder import ScriptDecoder
-from agent.sandbox.speech import load_recogniser, load_voice
+from agent.speech_engines import load_recogniser, load_voice
+from agent.speech_engines.decoder import ScriptDecoder
 from benchmarks.agent.certificate import make_certificate
 
 LOUD = (3000 * np.sin(np.arange(8000) / 8)).astype("<i2").tobytes()
@@ -88,7 +88,7 @@ async def test_the_answer_is_looked_up_by_the_words(scripted: Sandbox, http: aio
 def test_engines_by_name() -> None:
     voice = load_voice("script")
     assert voice.speak("Hello there.", 8000) is voice.speak("Hello there.", 8000)
-    words = load_recogniser("script").transcribe(np.zeros(8000, np.int16))
+    words = load_recogniser("script", rehearsed.LINES).transcribe(np.zeros(8000, np.int16))
     assert " ".join(word.text for word in words) == rehearsed.LINES[0]
     assert words[-1].end == pytest.approx(1.0)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from agent.sandbox import Sandbox
-from agent.sandbox.speech import load_recogniser
+from agent.speech_engines import load_recogniser
 
 cartesia = pytest.importorskip("cartesia", reason="the extra [cartesia] is not installed")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from functools import cache
@@ -14,7 +15,7 @@ import orjson
 import pytest
 
 from agent.sandbox import Sandbox, SandboxConfig, heard
-from agent.sandbox.speech import Recogniser, Samples, Voice, VoiceName, audio, load_recogniser, load_voice
+from agent.speech_engines import Recogniser, Samples, Voice, VoiceName, audio, load_recogniser, load_voice
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]
 
@@ -181,9 +182,9 @@ async def test_a_caller_is_heard_by_the_emulated_deepgram() -> None:
 
 
 def test_two_processes_fold_the_weights_once(tmp_path: Path) -> None:
-    code = "from agent.sandbox.speech.moonshine_weights import weights; print(weights())"
+    code = "from agent.speech_engines.moonshine_weights import weights; print(weights())"
     command = [sys.executable, "-c", code]
-    environment = {"XDG_CACHE_HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
     one, other = (
         subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)

@@ -8,7 +8,7 @@ import webrtcvad
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.sandbox.speech import Samples, audio, load_recogniser, load_voice
+from agent.speech_engines import Samples, audio, load_recogniser, load_voice
 
 VOICE, EAR = load_voice("tones"), load_recogniser("tones")
 SENTENCE = "Hello, it's M1 4BT; the bookkeeper's tap – £89.50! – (naïve) is leaking, ok?"

@@ -19,7 +19,7 @@ from agent.sandbox.caller import CallPlan, CallResult, Heard, SimulatedCaller, U
 from agent.sandbox.caller.command import Engines, call_command, line_of
 from agent.sandbox.caller.listen import LOUD_RMS, Ear, rms, stopped_after_ms
 from agent.sandbox.caller.speak import read_wav
-from agent.sandbox.speech.tones import ToneRecogniser, ToneVoice
+from agent.speech_engines.tones import ToneRecogniser, ToneVoice
 from agent.telephony import CallInfo, CallRegistry, FastAgiServer, Verdict
 
 VOICE, EARS = ToneVoice(), ToneRecogniser()

@@ -22,7 +22,7 @@ from agent.sandbox.caller.script import (
 )
 from agent.sandbox.caller.sounds import make_sound
 from agent.sandbox.caller.speak import prepare
-from agent.sandbox.speech.tones import ToneVoice
+from agent.speech_engines.tones import ToneVoice
 
 EVERYTHING = """
 # a comment

@@ -11,7 +11,7 @@ from agent.sandbox import brain
 from agent.sandbox.caller.call import _transcribe
 from agent.sandbox.caller.command import packaged_script
 from agent.sandbox.caller.script import Progress
-from agent.sandbox.speech import EngineMissing, Voice, load_recogniser, load_voice
+from agent.speech_engines import EngineMissing, Voice, load_recogniser, load_voice
 from agent.tools.call_control import standard_tools
 
 pytestmark = [pytest.mark.speech, pytest.mark.timeout(300)]

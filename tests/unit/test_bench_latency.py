@@ -10,7 +10,7 @@ import pytest
 
 from agent.call.record import CallRecord, TurnRecord, TurnTimes
 from agent.sandbox.caller.listen import LOUD_RMS, rms
-from agent.sandbox.speech.tones import ToneRecogniser, ToneVoice
+from agent.speech_engines.tones import ToneRecogniser, ToneVoice
 from benchmarks.latency import corpus
 from benchmarks.latency.__main__ import judge
 from benchmarks.latency.callers import Caller, Heard

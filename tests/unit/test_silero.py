@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.sandbox.speech import EngineMissing, VoiceName, load_voice
+from agent.speech_engines import EngineMissing, VoiceName, load_voice
 from fastaudio import BargeInDetector
 from fastaudio.detector import State
 from fastaudio.options import Detector

@@ -17,7 +17,7 @@ from agent.sandbox.cartesia_context import Context
 from agent.sandbox.cartesia_request import Cancel, Generation, RequestError, parse
 from agent.sandbox.config import CartesiaConfig
 from agent.sandbox.control import Control, FaultySocket
-from agent.sandbox.speech import Voice
+from agent.speech_engines import Voice
 
 VERSIONS = ("2024-06-10", "2024-11-13", "2025-04-16", "2026-03-01", "2026-08-14")
 

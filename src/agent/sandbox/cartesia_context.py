@@ -16,7 +16,7 @@ from typing import Any
 from agent.sandbox.cartesia_request import Generation, RequestError
 from agent.sandbox.config import CartesiaConfig
 from agent.sandbox.control import Control, FaultySocket
-from agent.sandbox.speech import Speech, Voice, audio
+from agent.speech_engines import Speech, Voice, audio
 
 _ENOUGH = re.compile(r"[.!?…]['\"”’)]*\s*$")
 """Text that is enough for good prosody: it ends a sentence. Managed buffering then waits no longer."""

@@ -17,7 +17,7 @@ from agent.sandbox.deepgram_query import QueryError, parse, parse_flux
 from agent.sandbox.deepgram_stream import Connection, Stream
 from agent.sandbox.flux import FluxStream
 from agent.sandbox.nova import NovaStream
-from agent.sandbox.speech import Recogniser
+from agent.speech_engines import Recogniser
 
 
 class DeepgramEmulator:

@@ -16,7 +16,7 @@ from agent.sandbox.config import DeepgramConfig
 from agent.sandbox.control import Control, FaultySocket
 from agent.sandbox.latency import Latency
 from agent.sandbox.outbox import Outbox
-from agent.sandbox.speech import Samples, audio
+from agent.speech_engines import Samples, audio
 
 NET_0001 = (
     b"Deepgram did not receive audio data or a text message within the timeout window. See https://dpgr.am/net0001"

@@ -16,7 +16,7 @@ from agent.sandbox.deepgram_query import KEYTERM_TOKENS, FluxQuery, QueryError, 
 from agent.sandbox.deepgram_stream import Connection, Stream
 from agent.sandbox.flux_turns import TurnEvent, Turns
 from agent.sandbox.latency import Latency
-from agent.sandbox.speech import Recogniser, Samples
+from agent.speech_engines import Recogniser, Samples
 
 _SETTABLE = ("eot_threshold", "eager_eot_threshold", "eot_timeout_ms")
 

@@ -20,10 +20,10 @@ from typing import Literal
 
 import numpy as np
 
-from agent.sandbox.decoder import decoder
 from agent.sandbox.deepgram_query import Thresholds
-from agent.sandbox.speech import Recogniser, Samples, Word
-from agent.sandbox.speech.endpoint import EnergyEndpointer
+from agent.speech_engines import Recogniser, Samples, Word
+from agent.speech_engines.decoder import decoder
+from agent.speech_engines.endpoint import EnergyEndpointer
 
 _UPDATE_S = 0.25
 _STEP_MS = 40

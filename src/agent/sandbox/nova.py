@@ -16,8 +16,8 @@ from typing import Any
 
 from agent.sandbox.deepgram_query import KEYTERM_TOKENS, ListenQuery, keyterm_tokens
 from agent.sandbox.deepgram_stream import NET_0000, Connection, Stream
-from agent.sandbox.listener import Event, Listener, Listening, Result, SpeechStarted
-from agent.sandbox.speech import Recogniser, Samples
+from agent.speech_engines import Recogniser, Samples
+from agent.speech_engines.listener import Event, Listener, Listening, Result, SpeechStarted
 
 _NOTICEABLE_S = 0.1
 """Audio that must be buffered for Finalize to be answered."""

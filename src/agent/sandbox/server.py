@@ -17,7 +17,7 @@ from agent.sandbox.control import Control
 from agent.sandbox.deepgram import DeepgramEmulator
 from agent.sandbox.groq import Brain, GroqEmulator
 from agent.sandbox.latency import Dice
-from agent.sandbox.speech import Recogniser, RecogniserName, Voice, VoiceName, load_recogniser, load_voice
+from agent.speech_engines import Recogniser, RecogniserName, Voice, VoiceName, load_recogniser, load_voice
 
 
 class Sandbox:
@@ -57,7 +57,7 @@ class Sandbox:
         mouth: VoiceName = self.config.voice if engines == "real" else engines
         try:
             if self._recogniser is None:
-                self._recogniser = await loop.run_in_executor(self._pool, load_recogniser, ears)
+                self._recogniser = await loop.run_in_executor(self._pool, load_recogniser, ears, rehearsed.LINES)
             if self._voice is None:
                 self._voice = await loop.run_in_executor(self._pool, load_voice, mouth)
                 # An engine's first words take a second more; a vendor's do not.

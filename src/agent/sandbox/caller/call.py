@@ -18,8 +18,8 @@ from agent.sandbox.caller.result import CallResult, Interruption
 from agent.sandbox.caller.script import Line, Progress, Script, without_pauses
 from agent.sandbox.caller.speak import NOISE_RMS, Mouth, prepare
 from agent.sandbox.caller.wire import AudioSocketCaller, ConnectError
-from agent.sandbox.speech import Recogniser, Samples, Voice
-from agent.sandbox.speech.audio import resample, to_float, to_int16
+from agent.speech_engines import Recogniser, Samples, Voice
+from agent.speech_engines.audio import resample, to_float, to_int16
 
 POLL_SECONDS = 0.01
 """How often the caller looks up; nothing is measured by it."""

@@ -13,7 +13,7 @@ from agent.ops.picture import CallPicture, PictureError, PictureMark, PictureTur
 from agent.sandbox.caller.call import CallPlan, Heard, SimulatedCaller
 from agent.sandbox.caller.result import CallResult, Interruption
 from agent.sandbox.caller.script import Script, ScriptError, parse_script, read_script, script_of
-from agent.sandbox.speech import (
+from agent.speech_engines import (
     EngineMissing,
     Recogniser,
     RecogniserName,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.sandbox.speech.audio import resample, to_float, to_int16
+from agent.speech_engines.audio import resample, to_float, to_int16
 
 LOUD_RMS = 60.0
 """A frame above this level (of 32768) is sound: well above a telephone line's noise, well below quiet speech."""

@@ -8,8 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sandbox.speech import Samples
-from agent.sandbox.speech.audio import to_int16
+from agent.speech_engines import Samples
+from agent.speech_engines.audio import to_int16
 
 _LEVEL = 0.12
 """Of full scale, as loud as speech on a telephone."""

@@ -11,8 +11,8 @@ from agent.sandbox.caller.listen import LOUD_RMS, rms
 from agent.sandbox.caller.script import Script, ScriptError, made_sound, with_pauses
 from agent.sandbox.caller.sounds import make_sound
 from agent.sandbox.caller.wire import FRAME_SECONDS, frame_bytes
-from agent.sandbox.speech import Samples, Voice
-from agent.sandbox.speech.audio import resample, to_float, to_int16, trim_silence
+from agent.speech_engines import Samples, Voice
+from agent.speech_engines.audio import resample, to_float, to_int16, trim_silence
 
 NOISE_RMS = 8.0
 """A quiet telephone line: -72 dBFS."""

@@ -18,7 +18,7 @@ from agent.sandbox.callers.expect import interruptions_of, turns_of
 from agent.sandbox.callers.reading import Caller, CallerError, packaged_callers, read_caller
 from agent.sandbox.callers.rig import Options, Outcome, callers_rig
 from agent.sandbox.process import ProcessError
-from agent.sandbox.speech import EngineMissing
+from agent.speech_engines import EngineMissing
 
 
 def choose_callers(conversation: str, only: Sequence[str]) -> list[Caller]:

@@ -24,8 +24,8 @@ from agent.sandbox.callers.evidence import Evidence
 from agent.sandbox.callers.listening import Asked, NotedModel
 from agent.sandbox.callers.reading import Caller
 from agent.sandbox.process import sandbox_process
-from agent.sandbox.speech import Recogniser, Voice, load_recogniser, load_voice
 from agent.service import Agent
+from agent.speech_engines import Recogniser, Voice, load_recogniser, load_voice
 
 RECORD_SECONDS = 10.0
 """How long a call's record may take after the call."""

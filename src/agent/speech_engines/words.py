@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agent.sandbox.speech.types import Samples, Word
+from agent.speech_engines.types import Samples, Word
 
 _FRAME_MS = 10
 _ACTIVE = 0.03

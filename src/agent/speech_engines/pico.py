@@ -9,8 +9,8 @@ import threading
 
 import numpy as np
 
-from agent.sandbox.speech import audio, words
-from agent.sandbox.speech.types import EngineMissing, Speech
+from agent.speech_engines import audio, words
+from agent.speech_engines.types import EngineMissing, Speech
 
 _RATE = 16000
 

@@ -17,8 +17,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sandbox.speech import audio
-from agent.sandbox.speech.types import Samples, Speech, Word
+from agent.speech_engines import audio
+from agent.speech_engines.types import Samples, Speech, Word
 
 RATE = 8000
 CHARACTER = 400

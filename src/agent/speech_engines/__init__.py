@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agent.sandbox.speech.script import KeptVoice, ScriptRecogniser
-from agent.sandbox.speech.types import EngineMissing, Recogniser, Samples, Speech, Voice, Word
+from agent.speech_engines.script import KeptVoice, ScriptRecogniser
+from agent.speech_engines.types import EngineMissing, Recogniser, Samples, Speech, Voice, Word
 
 VoiceName = Literal["hibari", "hibari-low", "pico", "tones", "script"]
 RecogniserName = Literal["moonshine", "tones", "script"]
@@ -34,40 +34,39 @@ def load_voice(name: VoiceName) -> Voice:
     """Load a voice; takes up to a second. Raises `EngineMissing` when its package is not installed."""
     match name:
         case "hibari":
-            from agent.sandbox.speech.hibari import HibariVoice
+            from agent.speech_engines.hibari import HibariVoice
 
             return HibariVoice()
         case "hibari-low":
-            from agent.sandbox.speech.hibari import LOW, HibariVoice
+            from agent.speech_engines.hibari import LOW, HibariVoice
 
             return HibariVoice(LOW)
         case "pico":
-            from agent.sandbox.speech.pico import PicoVoice
+            from agent.speech_engines.pico import PicoVoice
 
             return PicoVoice()
         case "tones":
-            from agent.sandbox.speech.tones import ToneVoice
+            from agent.speech_engines.tones import ToneVoice
 
             return ToneVoice()
         case "script":
             return KeptVoice()
 
 
-def load_recogniser(name: RecogniserName) -> Recogniser:
+def load_recogniser(name: RecogniserName, lines: tuple[str, ...] = ()) -> Recogniser:
     """Load a recogniser; Moonshine's first load on a machine folds its weights (about 20 s, then cached).
 
+    `lines` is what the `script` hears, one for each stretch of speech.
     Raises `EngineMissing` when its package is not installed.
     """
     match name:
         case "moonshine":
-            from agent.sandbox.speech.moonshine import MoonshineRecogniser
+            from agent.speech_engines.moonshine import MoonshineRecogniser
 
             return MoonshineRecogniser()
         case "tones":
-            from agent.sandbox.speech.tones import ToneRecogniser
+            from agent.speech_engines.tones import ToneRecogniser
 
             return ToneRecogniser()
         case "script":
-            from agent.sandbox.rehearsed import LINES
-
-            return ScriptRecogniser(LINES)
+            return ScriptRecogniser(lines)

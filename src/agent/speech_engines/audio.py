@@ -8,7 +8,7 @@ from math import gcd
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sandbox.speech.types import Samples
+from agent.speech_engines.types import Samples
 
 SPEECH_DBFS = -20.0
 """Level of speech that `level` brings a voice to: the RMS of its active frames, of full scale."""

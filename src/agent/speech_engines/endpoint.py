@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import fastaudio
-from agent.sandbox.speech.types import Samples
+from agent.speech_engines.types import Samples
 
 FRAME_MS = 10
 _FLOOR_FRAMES = 500

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from agent.sandbox.speech.tones import ToneVoice
-from agent.sandbox.speech.types import Samples, Speech, Word
+from agent.speech_engines.tones import ToneVoice
+from agent.speech_engines.types import Samples, Speech, Word
 
 
 class ScriptRecogniser:
-    """Hears nothing; what streams have it for is `lines`, one for each stretch of speech (`agent.sandbox.decoder`)."""
+    """Hears nothing; what streams have it for is `lines`, one for each stretch of speech (`ScriptDecoder`)."""
 
     name = "script"
     sample_rate = 8000

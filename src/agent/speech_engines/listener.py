@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.sandbox.decoder import decoder
-from agent.sandbox.speech import Recogniser, Samples, Word
-from agent.sandbox.speech.endpoint import EnergyEndpointer
+from agent.speech_engines import Recogniser, Samples, Word
+from agent.speech_engines.decoder import decoder
+from agent.speech_engines.endpoint import EnergyEndpointer
 
 _LEAD_S = 0.15
 """Audio before the detected start, and after the detected end, that is decoded too."""

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from agent.sandbox.speech.types import EngineMissing
+from agent.speech_engines.types import EngineMissing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def _build(source: Path, target: Path) -> None:
     try:
         import onnx
 
-        from agent.sandbox.speech import ort_graph
+        from agent.speech_engines import ort_graph
     except ImportError as error:
         raise EngineMissing("moonshine", error.name or "onnx") from error
 
@@ -125,7 +125,7 @@ def _branch_model(model: Any, branch: str) -> Any:
     """One branch of the decoder's `If` as a model of its own, whose outputs have the names of the `If`."""
     from onnx import helper
 
-    from agent.sandbox.speech import ort_graph
+    from agent.speech_engines import ort_graph
 
     choice = next(node for node in model.graph.node if node.op_type == "If")
     graph = next(attribute.g for attribute in choice.attribute if attribute.name == branch)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.sandbox.speech import audio, words
-from agent.sandbox.speech.moonshine_weights import ENCODER, FIRST, STEP, package_dir, weights
-from agent.sandbox.speech.types import EngineMissing, Samples, Word
+from agent.speech_engines import audio, words
+from agent.speech_engines.moonshine_weights import ENCODER, FIRST, STEP, package_dir, weights
+from agent.speech_engines.types import EngineMissing, Samples, Word
 
 _BEGIN, _END = 1, 2
 _NOISE = 0.9

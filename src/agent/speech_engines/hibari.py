@@ -10,8 +10,8 @@ import threading
 
 import numpy as np
 
-from agent.sandbox.speech import audio, words
-from agent.sandbox.speech.types import EngineMissing, Speech
+from agent.speech_engines import audio, words
+from agent.speech_engines.types import EngineMissing, Speech
 
 _SEED = 1
 """Of the voice's noise: the same text always sounds the same."""
