@@ -11,7 +11,7 @@ from pathlib import Path
 
 import agent.call
 from agent.call.prompts import Prompt
-from agent.sandbox.speech import Voice, audio, load_voice
+from agent.speech_engines import Voice, audio, load_voice
 
 FOLDER = Path(agent.call.__file__).parent / "embedded_prompts"
 RATE = 8000
