@@ -29,7 +29,7 @@ from agent.ops import metrics, status
 from agent.ops.http import http_port
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
-from agent.telephony import CallInfo, CallRegistry, FastAgiServer, MetadataDirectory
+from agent.telephony import CallInfo, CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
 from agent.tools.registry import Endpoints
 
 log = logging.getLogger(__name__)
@@ -111,9 +111,9 @@ class Agent:
         jar = aiohttp.DummyCookieJar()
         session = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
         self.http = await self._stack.enter_async_context(session)
-        office_url, office_key = await self._start_http()
         metadata = MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None
         self.registry = CallRegistry(metadata=metadata, on_dropped=self._dropped)
+        office_url, office_key = await self._start_http()
         self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
         tts = vendors.text_to_speech(settings, conversations.default.language)
         self._stack.push_async_callback(tts.close)
@@ -182,6 +182,7 @@ class Agent:
         )
         app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
         status.add_pages(app, self, self._metrics)
+        DialplanHttp(Desk(self.registry, self._admit)).add_pages(app)
         url, self.http_port = await self._stack.enter_async_context(http_port(app, settings))
         return url, key
 

@@ -1,12 +1,16 @@
 """What the dialplan and the agent tell each other: FastAGI, call metadata, what comes next."""
 
+from agent.telephony.desk import Desk
 from agent.telephony.fastagi import FastAgiLimits, FastAgiServer
+from agent.telephony.http import DialplanHttp
 from agent.telephony.metadata import MetadataDirectory
 from agent.telephony.registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError, Verdict
 
 __all__ = [
     "CallInfo",
     "CallRegistry",
+    "Desk",
+    "DialplanHttp",
     "DuplicateCallError",
     "FastAgiLimits",
     "FastAgiServer",

@@ -10,13 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import time
-import uuid
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
+from uuid import UUID, uuid4
 
 from agent.ops.peers import Peers
 from agent.telephony.agi import (
@@ -29,19 +28,11 @@ from agent.telephony.agi import (
     parse_request,
     set_variable,
 )
-from agent.telephony.registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError
-from agent.telephony.texts import caller_name, caller_number, clean
+from agent.telephony.desk import Desk, OnStart, uuid_of
+from agent.telephony.registry import CallInfo, CallRegistry
+from agent.telephony.texts import call_info, clean
 
 log = logging.getLogger(__name__)
-
-OnStart = Callable[[CallInfo], Awaitable[bool]]
-"""Asked at `start`: is there room for this call? True makes it expected; what it needs may be made ready.
-
-The call is among `CallRegistry.announced` already, so that calls which ask at once cannot all get the last place.
-"""
-
-_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
-"""What Asterisk's `AudioSocket()` accepts: libuuid's form, any version bits."""
 
 SWEEP_S = 5.0
 """How often expired announcements are dropped when nobody calls, s."""
@@ -81,11 +72,16 @@ class FastAgiServer:
     ) -> None:
         self.counters: Counter[str] = Counter()
         self._registry = registry
-        self._on_start = on_start
         self._host = host
         self._port = port
         self._peers = Peers(allowed_peers)
         self._limits = limits or FastAgiLimits()
+        self._desk = Desk(
+            registry,
+            on_start,
+            start_timeout_s=self._limits.start_timeout_s,
+            verdict_wait_s=self._limits.verdict_wait_s,
+        )
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sweeper: asyncio.Task[None] | None = None
@@ -170,47 +166,24 @@ class FastAgiServer:
 
     async def _start(self, session: _AgiSession, request: AgiRequest) -> None:
         call = request.argument(0)
-        if call and _UUID.fullmatch(call) is None:
+        uuid = uuid_of(call) if call else uuid4()
+        if uuid is None:
             await session.set(VOICE_AGENT_STATUS="ERROR")
             self.counters["start_error"] += 1
             raise AgiError("bad_uuid", "the first argument of start is not a UUID of 36 characters")
         linked_id = await session.evaluate("${CHANNEL(linkedid)}")
-        info = _call_info(uuid.UUID(call) if call else uuid.uuid4(), request, linked_id)
-        status = await self._admit(info)
+        info = _call_info(uuid, request, linked_id)
+        status = await self._desk.start(info)
         self.counters[f"start_{status.lower()}"] += 1
         try:
             # The status comes last: with it the dialplan has all of it.
             await session.set(VOICE_AGENT_UUID=str(info.uuid), VOICE_AGENT_STATUS=status)
         except AgiError:
-            self._registry.withdraw(info.uuid)
+            self._desk.withdraw(info.uuid)
             raise
 
-    async def _admit(self, info: CallInfo) -> str:
-        """Expect the call if there is room: OK, FULL or ERROR."""
-        try:
-            self._registry.announce(info)
-        except RegistryFullError:
-            return "FULL"
-        except DuplicateCallError:
-            return "ERROR"
-        status = "ERROR"
-        try:
-            async with asyncio.timeout(self._limits.start_timeout_s):
-                status = "OK" if await self._on_start(info) else "FULL"
-        except TimeoutError:
-            log.warning("call %s: whether there is room was not known within its time", info.uuid)
-        except Exception:
-            log.exception("call %s: asking for room failed", info.uuid)
-        finally:
-            if status != "OK":
-                self._registry.withdraw(info.uuid)
-        return status
-
     async def _next(self, session: _AgiSession, request: AgiRequest) -> None:
-        call = request.argument(0)
-        verdict = None
-        if _UUID.fullmatch(call) is not None:
-            verdict = await self._registry.verdict(uuid.UUID(call), self._limits.verdict_wait_s)
+        verdict = await self._desk.next(request.argument(0))
         action = verdict.action if verdict else "UNKNOWN"
         self.counters[f"next_{action.lower()}"] += 1
         await session.set(VOICE_AGENT_TARGET=verdict.target if verdict else "", VOICE_AGENT_NEXT=action)
@@ -276,17 +249,16 @@ class _AgiSession:
         return line.rstrip(b"\r\n").decode("utf-8", "replace")
 
 
-def _call_info(call: uuid.UUID, request: AgiRequest, linked_id: str) -> CallInfo:
+def _call_info(call: UUID, request: AgiRequest, linked_id: str) -> CallInfo:
     """The announcement in a `start` request. The dialled number: second argument, else DNID, else extension."""
-    did = clean(request.argument(1)) or clean(request.header("dnid")) or clean(request.header("extension"))
-    return CallInfo(
-        uuid=call,
-        did=did,
-        caller_id=caller_number(request.header("callerid"), request.header("callingpres")),
-        caller_name=caller_name(request.header("calleridname")),
-        unique_id=clean(request.header("uniqueid")),
-        linked_id=linked_id,
-        channel=clean(request.header("channel")),
-        source="fastagi",
-        announced_ns=time.monotonic_ns(),
-    )
+    numbers = (request.argument(1), request.header("dnid"), request.header("extension"))
+    texts = {
+        "did": next(filter(clean, numbers), ""),
+        "caller_id": request.header("callerid"),
+        "caller_name": request.header("calleridname"),
+        "presentation": request.header("callingpres"),
+        "unique_id": request.header("uniqueid"),
+        "linked_id": linked_id,
+        "channel": request.header("channel"),
+    }
+    return call_info(call, texts, "fastagi")

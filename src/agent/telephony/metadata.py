@@ -19,7 +19,7 @@ from typing import Any
 from uuid import UUID
 
 from agent.telephony.registry import CallInfo
-from agent.telephony.texts import caller_name, caller_number, clean
+from agent.telephony.texts import call_info
 
 log = logging.getLogger(__name__)
 
@@ -68,17 +68,7 @@ class MetadataDirectory:
         self._remove(path)
         self.counters["read"] += 1
         texts = {key: value for key, value in document.items() if isinstance(value, str)}
-        return CallInfo(
-            uuid=uuid,
-            did=clean(texts.get("did", "")),
-            caller_id=caller_number(texts.get("caller_id", ""), texts.get("presentation", "")),
-            caller_name=caller_name(texts.get("caller_name", "")),
-            unique_id=clean(texts.get("unique_id", "")),
-            linked_id=clean(texts.get("linked_id", "")),
-            channel=clean(texts.get("channel", "")),
-            source="file",
-            announced_ns=time.monotonic_ns(),
-        )
+        return call_info(uuid, texts, "file")
 
     def sweep(self) -> int:
         """Remove files that no call has come for; their number. Only the script's own names are touched."""

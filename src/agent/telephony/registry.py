@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 from uuid import UUID
 
 Action = Literal["hangup", "transfer", "menu"]
-Source = Literal["fastagi", "file", "none"]
+Source = Literal["fastagi", "http", "file", "none"]
 
 TARGET = re.compile(r"[0-9A-Za-z+*#_-]{1,64}")
 """What a transfer target may be: it becomes an extension of the dialplan, so nothing that the dialplan reads."""

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from uuid import UUID
+
+from agent.telephony.registry import CallInfo, Source
 
 MAX_TEXT = 128
 """Longest text kept, characters: longer than any number, name or channel of a real call."""
@@ -40,3 +44,20 @@ def caller_number(text: str, presentation: str = "") -> str:
         withheld = presentation.startswith("prohib") or presentation == "unavailable"
     number = clean(text)
     return "" if withheld or number.lower() in _WITHHELD else number
+
+
+def call_info(uuid: UUID, texts: Mapping[str, str], source: Source) -> CallInfo:
+    """The announcement of a call, made safe, from its raw texts by name; what is missing is empty.
+
+    The names are those of `CallInfo`, and `presentation`, which says whether the number is withheld.
+    """
+    return CallInfo(
+        uuid=uuid,
+        did=clean(texts.get("did", "")),
+        caller_id=caller_number(texts.get("caller_id", ""), texts.get("presentation", "")),
+        caller_name=caller_name(texts.get("caller_name", "")),
+        unique_id=clean(texts.get("unique_id", "")),
+        linked_id=clean(texts.get("linked_id", "")),
+        channel=clean(texts.get("channel", "")),
+        source=source,
+    )
