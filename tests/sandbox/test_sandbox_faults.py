@@ -267,3 +267,43 @@ async def test_wrong_controls_are_named(sandbox: Sandbox, http: aiohttp.ClientSe
     async with http.post(sandbox.deepgram_url.replace("ws:", "http:") + "/control", json=body) as answer:
         assert answer.status == 400
         assert says in (await answer.json())["error"]
+
+
+async def test_a_connection_is_closed_after_so_much_audio(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    sandbox.cartesia.config.chunk_ms = 20
+    await control(http, sandbox.cartesia_url, faults={"close_times": 1, "close_after_ms": 410, "close_code": 1008})
+    events, end = await speak(sandbox, http)
+    assert [event["type"] for event in events].count("chunk") == 21
+    assert end is not None
+    assert end.data == 1008
+
+
+async def test_one_context_goes_silent_and_others_on_its_connection_do_not(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    sandbox.cartesia.config.chunk_ms = 20
+    await control(http, sandbox.cartesia_url, faults={"mute_times": 1, "mute_after_ms": 100})
+    async with http.ws_connect(f"{sandbox.cartesia_url}/tts/websocket", headers=CARTESIA) as socket:
+        for context in ("a", "b"):
+            await socket.send_json({**SPEAK, "context_id": context})
+        events: list[Any] = []
+        while not events or events[-1]["type"] != "done":
+            events.append(await socket.receive_json(timeout=3))
+    assert events[-1]["context_id"] == "b"
+    assert len([event for event in events if event["type"] == "chunk" and event["context_id"] == "a"]) == 5
+
+
+async def test_a_context_ends_with_an_error_that_names_it(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    faults = {"context_error_times": 1, "context_error_status": 503, "context_error_code": "unavailable"}
+    await control(http, sandbox.cartesia_url, faults=faults)
+    events, _ = await speak(sandbox, http)
+    assert [(e["type"], e["context_id"], e["status_code"], e["error_code"]) for e in events] == [
+        ("error", "c", 503, "unavailable")
+    ]
+    assert (await speak(sandbox, http))[0][-1]["type"] == "done"
+
+
+async def test_a_message_of_a_type_that_nobody_knows(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.cartesia_url, faults={"unknown_times": 1})
+    events, _ = await speak(sandbox, http)
+    assert (events[0]["type"], events[-1]["type"]) == ("from_tomorrow", "done")

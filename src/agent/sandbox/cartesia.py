@@ -6,15 +6,13 @@ Source: Cartesia's AsyncAPI, its pages on concurrency, contexts and versions (20
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections import OrderedDict
 from concurrent.futures import Executor
-from typing import Any
 
 from aiohttp import WSMsgType, web
 
 from agent.sandbox.cartesia_context import Context
-from agent.sandbox.cartesia_request import Cancel, Generation, RequestError, parse
+from agent.sandbox.cartesia_request import Cancel, Generation, RequestError, error_event, parse
 from agent.sandbox.config import CartesiaConfig
 from agent.sandbox.control import Control, FaultySocket
 from agent.speech_engines import Voice
@@ -53,7 +51,7 @@ class CartesiaEmulator:
         socket = web.WebSocketResponse(compress=False, timeout=2.0)
         await socket.prepare(request)
         control.gauges["sockets"] += 1
-        error = _error(500, "internal_error", "Internal server error.", None)
+        error = error_event(500, "internal_error", "Internal server error.", None)
         try:
             with FaultySocket(socket, request, control, error) as out:
                 await self._serve(socket, out)
@@ -84,7 +82,7 @@ class CartesiaEmulator:
                     if await self._take(message.data, contexts, over, out):
                         last_generation = loop.time()
                 elif message.type == WSMsgType.BINARY:
-                    await out.send(_error(400, "invalid_request", "Binary messages are not understood.", None))
+                    await out.send(error_event(400, "invalid_request", "Binary messages are not understood.", None))
                 else:
                     return
         finally:
@@ -108,7 +106,7 @@ class CartesiaEmulator:
         except RequestError as error:
             control.count("refused_messages")
             code = "concurrency_limited" if error.status == 429 else "invalid_request"
-            await out.send(_error(error.status, code, str(error), error.context_id))
+            await out.send(error_event(error.status, code, str(error), error.context_id))
             return False
         return True
 
@@ -145,7 +143,7 @@ class CartesiaEmulator:
 
     def _refuse(self, status: int, code: str, message: str) -> web.Response:
         self.control.count(f"refused_{status}")
-        return web.json_response(_error(status, code, message, None), status=status)
+        return web.json_response(error_event(status, code, message, None), status=status)
 
 
 def _key(request: web.Request) -> str:
@@ -154,18 +152,3 @@ def _key(request: web.Request) -> str:
     if scheme.lower() == "bearer" and key:
         return key.strip()
     return request.headers.get("X-API-Key") or request.query.get("access_token", "") or request.query.get("api_key", "")
-
-
-def _error(status: int, code: str, message: str, context_id: str | None) -> dict[str, Any]:
-    event: dict[str, Any] = {
-        "type": "error",
-        "done": True,
-        "status_code": status,
-        "error_code": code,
-        "title": code.replace("_", " ").capitalize(),
-        "message": message,
-        "request_id": str(uuid.uuid4()),
-    }
-    if context_id is not None:
-        event["context_id"] = context_id
-    return event

@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any
 
-from agent.sandbox.cartesia_request import Generation, RequestError
+from agent.sandbox.cartesia_request import Generation, RequestError, error_event
 from agent.sandbox.config import CartesiaConfig
 from agent.sandbox.control import Control, FaultySocket
 from agent.speech_engines import Speech, Voice, audio
@@ -32,11 +32,15 @@ class _Job:
     done: bool
 
 
+class _Broken(Exception):
+    """The context has ended with an error, as the faults ask for."""
+
+
 class Context:
     """Text comes in by `submit`; a task speaks it and sends the events.
 
-    `on_end(context, how)` is called once, with how it ended when its id must not be used again: "expired" or
-    "been cancelled"; otherwise with an empty text.
+    `on_end(context, how)` is called once, with how it ended when its id must not be used again: "expired",
+    "been cancelled" or "been ended by an error"; otherwise with an empty text.
     """
 
     def __init__(
@@ -65,6 +69,10 @@ class Context:
         self._jobs: asyncio.Queue[_Job | None] = asyncio.Queue(_WAITING_JOBS)
         self._flush_id = 1
         self._spoken_s = 0.0
+        self._sent_ms = 0.0
+        faults = control.faults
+        self._mute_at_ms = faults.mute_after_ms if faults.take("mute") else None
+        self._error_at_ms = faults.context_error_after_ms if faults.take("context_error") else None
         self._task = asyncio.create_task(self._run(), name=f"cartesia-context-{self.id}")
 
     def check(self, message: Generation) -> None:
@@ -150,8 +158,10 @@ class Context:
                 expiry = self._control.config.context_expiry_s
                 self.active = not self._jobs.empty() or self._waiting()
                 if job.done:
-                    await self._out.send(self._event("done", done=True), end_marker=True)
+                    await self._send(self._event("done", done=True), end_marker=True)
                     return
+        except _Broken:
+            how = "been ended by an error"
         finally:
             self.active = False
             self._on_end(self, how)
@@ -171,7 +181,7 @@ class Context:
             await asyncio.sleep(ready - loop.time())
             await self._stream(speech)
         if job.flush_done:
-            await self._out.send(self._event("flush_done", flush_done=True, flush_id=self._flush_id))
+            await self._send(self._event("flush_done", flush_done=True, flush_id=self._flush_id))
             self._flush_id += 1
 
     async def _stream(self, speech: Speech) -> None:
@@ -183,7 +193,7 @@ class Context:
                 "start": [round(self._spoken_s + word.start, 3) for word in speech.words],
                 "end": [round(self._spoken_s + word.end, 3) for word in speech.words],
             }
-            await self._out.send(self._event("timestamps", word_timestamps=times))
+            await self._send(self._event("timestamps", word_timestamps=times))
         size = speech.sample_rate * config.chunk_ms // 1000
         begun = loop.time()
         for start in range(0, len(speech.samples), size):
@@ -192,10 +202,27 @@ class Context:
                 await asyncio.sleep(pause)
             data = audio.encode(speech.samples[start : start + size], self._first.encoding)
             step_ms = round((loop.time() - begun) * 1000, 3)
-            await self._out.send(
-                self._event("chunk", data=base64.b64encode(data).decode(), step_time=step_ms, flush_id=self._flush_id)
+            await self._send(
+                self._event("chunk", data=base64.b64encode(data).decode(), step_time=step_ms, flush_id=self._flush_id),
+                audio_ms=1000 * len(speech.samples[start : start + size]) / speech.sample_rate,
             )
         self._spoken_s += speech.seconds
+
+    async def _send(self, event: dict[str, Any], *, end_marker: bool = False, audio_ms: float = 0.0) -> None:
+        """Send an event, or do what the faults ask of this context. Raises `_Broken` when that is its end."""
+        if self._error_at_ms is not None and self._sent_ms >= self._error_at_ms:
+            faults = self._control.faults
+            self._control.count("contexts_broken")
+            error = error_event(
+                faults.context_error_status, faults.context_error_code, "By the sandbox's faults.", self.id
+            )
+            await self._out.send(error)
+            raise _Broken
+        if self._mute_at_ms is not None and self._sent_ms >= self._mute_at_ms:
+            self._control.count("messages_withheld")
+            return
+        await self._out.send(event, end_marker=end_marker, audio_ms=audio_ms)
+        self._sent_ms += audio_ms
 
     def _event(self, kind: str, *, done: bool = False, **fields: Any) -> dict[str, Any]:
         return {"type": kind, "context_id": self.id, "done": done, "status_code": 206, **fields}

@@ -5,6 +5,7 @@ Source: Cartesia's AsyncAPI of `/tts/websocket`, its pages on contexts and buffe
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,3 +121,19 @@ def _typed(message: dict[str, Any], name: str, kind: type, default: Any = None) 
     if not isinstance(value, kind):
         raise ValueError(f"{name} must be a {'string' if kind is str else 'boolean'}.")
     return value
+
+
+def error_event(status: int, code: str, message: str, context_id: str | None) -> dict[str, Any]:
+    """The vendor's error message (API of 2026)."""
+    event: dict[str, Any] = {
+        "type": "error",
+        "done": True,
+        "status_code": status,
+        "error_code": code,
+        "title": code.replace("_", " ").capitalize(),
+        "message": message,
+        "request_id": str(uuid.uuid4()),
+    }
+    if context_id is not None:
+        event["context_id"] = context_id
+    return event

@@ -37,12 +37,20 @@ class Faults(BaseModel):
     close_times: int = Field(default=0, ge=0, description="connections to close in mid-stream")
     close_after: int = Field(default=0, ge=0, description="messages sent before the close")
     close_code: int = Field(default=1011, description="WebSocket close code; 0 drops the TCP connection")
+    close_after_ms: float = Field(default=0.0, ge=0, description="and this much audio sent (Cartesia), ms")
     silent_times: int = Field(default=0, ge=0, description="connections that go silent while they stay open")
     silent_after: int = Field(default=0, ge=0, description="messages sent before the silence")
     garbage_times: int = Field(default=0, ge=0, description="messages to replace with text that is not JSON")
     error_times: int = Field(default=0, ge=0, description="streams to break with the vendor's error message")
     error_after: int = Field(default=1, ge=0, description="messages sent before the error")
     omit_done_times: int = Field(default=0, ge=0, description="streams to end without their end marker")
+    unknown_times: int = Field(default=0, ge=0, description="messages to send behind one of a type that nobody knows")
+    mute_times: int = Field(default=0, ge=0, description="contexts (Cartesia) that go silent while others go on")
+    mute_after_ms: float = Field(default=0.0, ge=0, description="audio of the context sent before that, ms")
+    context_error_times: int = Field(default=0, ge=0, description="contexts (Cartesia) to end with an error of theirs")
+    context_error_after_ms: float = Field(default=0.0, ge=0, description="audio of the context sent before that, ms")
+    context_error_status: int = Field(default=500, ge=400, le=599, description="its status_code")
+    context_error_code: str = Field(default="internal_error", description="its error_code")
 
     def take(self, name: str) -> bool:
         """Use up one of `<name>_times`; false when there is none."""
@@ -69,14 +77,16 @@ class StreamFaults:
     def __init__(self) -> None:
         self.close_at: int | None = None
         self.close_code = 1011
+        self.close_at_ms = 0.0
         self.silent_at: int | None = None
         self.error_at: int | None = None
         self.omit_done = False
 
-    def draw(self, faults: Faults, sent: int) -> None:
-        """Take what is asked for and not yet taken, `sent` messages having been sent."""
+    def draw(self, faults: Faults, sent: int, sent_ms: float = 0.0) -> None:
+        """Take what is asked for and not yet taken, `sent` messages and `sent_ms` of audio having been sent."""
         if self.close_at is None and faults.take("close"):
             self.close_at, self.close_code = sent + faults.close_after, faults.close_code
+            self.close_at_ms = sent_ms + faults.close_after_ms
         if self.silent_at is None and faults.take("silent"):
             self.silent_at = sent + faults.silent_after
         if self.error_at is None and faults.take("error"):
@@ -226,17 +236,19 @@ class FaultySocket:
         self._faults = StreamFaults()
         self._lock = asyncio.Lock()
         self.sent = 0
+        self.sent_ms = 0.0
 
-    async def send(self, message: dict[str, Any], *, end_marker: bool = False) -> None:
+    async def send(self, message: dict[str, Any], *, end_marker: bool = False, audio_ms: float = 0.0) -> None:
         """Send one message, or do what the faults ask for. A closed socket takes it in silence.
 
-        `end_marker` tells that this message ends a stream (for the fault `omit_done_times`).
+        `end_marker` tells that this message ends a stream (for the fault `omit_done_times`), `audio_ms` how much
+        audio is in it.
         """
         async with self._lock:
             faults = self._faults
             if self._socket.closed:
                 return
-            faults.draw(self._control.faults, self.sent)
+            faults.draw(self._control.faults, self.sent, self.sent_ms)
             if faults.silent_at is not None and self.sent >= faults.silent_at:
                 self._control.count("messages_withheld")
                 return
@@ -244,19 +256,25 @@ class FaultySocket:
                 faults.omit_done = False
                 self._control.count("end_markers_omitted")
                 return
-            if faults.close_at is not None and self.sent >= faults.close_at:
+            if faults.close_at is not None and self.sent >= faults.close_at and self.sent_ms >= faults.close_at_ms:
                 await self.close(faults.close_code)
                 return
             if faults.error_at is not None and self.sent >= faults.error_at:
                 faults.error_at = None
                 message = self._error
+            if self._control.faults.take("unknown"):
+                await self._put('{"type":"from_tomorrow","context_id":"nobody","status_code":206}')
             self.sent += 1
+            self.sent_ms += audio_ms
             self._control.count(f"sent_{message.get('type', 'message')}")
             text = "{garbage" if self._control.faults.take("garbage") else orjson.dumps(message).decode()
-            try:
-                await self._socket.send_str(text)
-            except ConnectionError:
-                self._control.count("sends_to_closed_sockets")
+            await self._put(text)
+
+    async def _put(self, text: str) -> None:
+        try:
+            await self._socket.send_str(text)
+        except ConnectionError:
+            self._control.count("sends_to_closed_sockets")
 
     def __enter__(self) -> FaultySocket:
         self._control.sockets.add(self)
