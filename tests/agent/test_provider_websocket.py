@@ -381,7 +381,8 @@ async def refusal(url: str, client: ClientName) -> ProviderError:
     [
         (400, {"dg-error": "Keywords are not supported."}, b"{}", "HTTP 400: Keywords are not supported."),
         (402, {}, b"no \xc2\xa3 left", "HTTP 402: no £ left"),
-        (429, {}, b"", "HTTP 429"),
+        (429, {"Retry-After": "7.5"}, b"", "HTTP 429"),
+        (503, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b"", "HTTP 503"),
         (301, {"Location": "ws://127.0.0.1:1/"}, b"", "HTTP 301"),
         (520, {}, b"x" * 5000, "HTTP 520: " + "x" * websocket.SAID_CHARS),
     ],
@@ -400,6 +401,7 @@ async def test_a_refusal_is_told_in_the_vendors_words(
         error = await refusal(url, client)
         assert error.status == status
         assert str(error) == f"Vendor: refused the connection with {said}"
+        assert error.retry_after_s == (7.5 if status == 429 else 0.0)
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH_9.2\r\n\r\n", HELLO + b"wrong\r\n\r\n"])

@@ -120,10 +120,15 @@ def tls() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-def refused(vendor: str, status: int, dg_error: str, body: bytes | bytearray) -> ProviderError:
-    """What a handshake that was answered with something else than 101 amounts to."""
-    said = dg_error or body.decode("utf-8", "replace")[:SAID_CHARS]
-    return ProviderError(vendor, f"refused the connection with HTTP {status}: {said}".rstrip(": "), status=status)
+def refused(vendor: str, status: int, headers: Mapping[str, str], body: bytes | bytearray) -> ProviderError:
+    """What a handshake that was answered with something else than 101 amounts to; `headers` are the answer's."""
+    said = headers.get("dg-error", "") or body.decode("utf-8", "replace")[:SAID_CHARS]
+    try:
+        retry_after_s = max(0.0, float(headers.get("retry-after", "0")))
+    except ValueError:  # a date
+        retry_after_s = 0.0
+    text = f"refused the connection with HTTP {status}: {said}".rstrip(": ")
+    return ProviderError(vendor, text, status=status, retry_after_s=retry_after_s)
 
 
 def unreachable(vendor: str, url: str, error: BaseException) -> ProviderError:

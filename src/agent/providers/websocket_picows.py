@@ -240,8 +240,8 @@ async def open_picows(vendor: str, url: str, headers: Mapping[str, str], max_mes
         status = _status(error.raw_header or b"")
         if status in (0, 101):
             raise unreachable(vendor, url, error) from error
-        said = error.response.headers.get("dg-error", "") if error.response is not None else ""
-        raise refused(vendor, status, said, error.raw_body or b"") from error
+        answered = error.response.headers if error.response is not None else {}
+        raise refused(vendor, status, answered, error.raw_body or b"") from error
     except (OSError, TimeoutError, WSError) as error:
         socket.abandon()
         raise unreachable(vendor, url, error) from error

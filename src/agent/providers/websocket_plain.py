@@ -118,8 +118,7 @@ async def open_plain(vendor: str, url: str, headers: Mapping[str, str], max_mess
         )
     except websockets.InvalidStatus as error:
         response = error.response
-        said = response.headers.get("dg-error", "")
-        raise refused(vendor, response.status_code, said, response.body or b"") from error
+        raise refused(vendor, response.status_code, response.headers, response.body or b"") from error
     except (OSError, TimeoutError, websockets.WebSocketException) as error:
         raise unreachable(vendor, url, error) from error
     return PlainSocket(connection)
