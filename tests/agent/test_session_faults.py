@@ -3,28 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
+import itertools
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 
 from agent.call import reply
+from agent.call.prompts import Prompt
 from agent.conversations import Phrases
+from agent.office.seed import LONDON_PLUMBER
+from agent.office.store import add_companies
 
 if TYPE_CHECKING:
+    from agent.sandbox.caller.result import CallResult
     from tests.agent.conftest import Rig, RigMaker
 
 UNKNOWN = "the agent's next has no verdict: the dialplan goes to its fallback"
+APOLOGY = f"{Prompt.SORRY.value} {Prompt.TRANSFERRING.value}"
+
+
+def waits(result: CallResult) -> list[float]:
+    """How long the caller heard nothing, s: after each thing they said, and between two that the agent said."""
+    gaps = []
+    for before, after in itertools.pairwise(result.utterances):
+        if after.who == "agent":
+            gaps.append(after.start_s - before.end_s)
+    return gaps
+
+
+async def nobody_to_transfer_to(rig: Rig) -> None:
+    await add_companies(rig.store, [dataclasses.replace(LONDON_PLUMBER, transfer_targets={})])
 
 
 async def test_the_stt_refuses_its_key(rig: Rig) -> None:
-    """The caller hears that there is trouble; the dialplan gets no verdict and takes its fallback."""
+    """The caller hears that there is trouble, and is put through."""
+    rig.vendors.deepgram.config.keys = ("another",)
+    result, record = await rig.call("wait: 20s")
+    assert (result.ended_by, result.verdict, result.verdict_target) == ("agent", "transfer", "2001")
+    assert record.turns[-1].heard == APOLOGY
+    assert (record.outcome, record.verdict) == ("failed", "transfer 2001")
+    assert "no_stt" in [mark.what for mark in record.marks]
+
+
+async def test_where_there_is_nobody_the_dialplan_takes_its_fallback(rig: Rig) -> None:
+    await nobody_to_transfer_to(rig)
     rig.vendors.deepgram.config.keys = ("another",)
     result, record = await rig.call("wait: 20s")
     assert (result.ended_by, result.failure) == ("agent", UNKNOWN)
-    assert record.turns[-1].heard == Phrases().trouble
+    assert record.turns[-1].heard == Prompt.SORRY.value
     assert (record.outcome, record.verdict) == ("failed", "")
-    assert "no_stt" in [mark.what for mark in record.marks]
 
 
 async def test_the_stt_is_lost_in_the_middle_for_good(rig: Rig) -> None:
@@ -37,8 +66,8 @@ async def test_the_stt_is_lost_in_the_middle_for_good(rig: Rig) -> None:
     revoking = asyncio.create_task(revoke())
     result, record = await rig.call("wait: 20s")
     await revoking
-    assert result.failure == UNKNOWN
-    assert record.turns[-1].heard == Phrases().trouble
+    assert result.verdict == "transfer"
+    assert record.turns[-1].heard == APOLOGY
     assert record.outcome == "failed"
 
 
@@ -63,23 +92,67 @@ async def test_the_llm_is_down_for_a_moment_and_is_asked_again(rig: Rig) -> None
 
 async def test_the_llm_is_down_for_good(rig: Rig) -> None:
     """The caller is told once, and reaches the dialplan's fallback: there is no verdict."""
+    await nobody_to_transfer_to(rig)
     rig.vendors.groq.config.keys = ("another",)
     result, record = await rig.call("say: My tap leaks\nwait: 20s")
     assert (result.ended_by, result.failure) == ("agent", UNKNOWN)
     assert [turn.heard for turn in record.turns].count(Phrases().trouble) == 1
+    assert record.turns[-1].heard == Prompt.SORRY.value
     assert (record.outcome, record.verdict) == ("failed", "")
     assert "no_llm" in [mark.what for mark in record.marks]
 
 
 async def test_the_tts_is_down(rig: Rig) -> None:
-    """Nothing can be said, so nothing is waited for: the dialplan takes its fallback."""
+    """Nothing can be said but what was recorded before."""
     rig.vendors.cartesia.config.keys = ("another",)
     result, record = await rig.call("wait: 20s")
-    assert result.ended_by == "agent"
-    assert result.verdict in ("", "UNKNOWN")
-    assert result.duration_s < 3.0
-    assert (record.outcome, record.verdict) == ("failed", "")
+    assert (result.ended_by, result.verdict) == ("agent", "transfer")
+    assert result.utterances[0].start_s < 2.0
+    assert record.turns[-1].heard == APOLOGY
+    assert (record.outcome, record.verdict) == ("failed", "transfer 2001")
     assert "no_tts" in [mark.what for mark in record.marks]
+
+
+async def test_a_goodbye_that_cannot_be_said_was_recorded_before(a_rig: RigMaker) -> None:
+    async with a_rig(max_call_seconds=10) as rig:
+        object.__setattr__(rig.agent.settings, "max_call_seconds", 2)
+        call = asyncio.create_task(rig.call("wait: 20s"))
+        await rig.until(lambda: rig.vendors.cartesia.counters["sent_chunk"] > 3)
+        rig.vendors.cartesia.config.keys = ("another",)
+        for socket in list(rig.vendors.cartesia.sockets):
+            await socket.close(1011)
+        result, record = await call
+    assert (result.ended_by, result.verdict) == ("agent", "hangup")
+    assert record.turns[-1].heard == Prompt.SORRY_GOODBYE.value
+
+
+async def test_an_answer_that_is_late_is_waited_for_in_company(rig: Rig) -> None:
+    rig.vendors.groq.config.queue = 4000.0
+    result, record = await rig.call("say: My tap leaks\nwait: 8s\nhangup", rig.plan(longest_s=25.0))
+    assert max(waits(result)) < 2.0, result.utterances
+    assert [mark.detail for mark in record.marks if mark.what == "bear_with_me"][:1] == ["bear_with_me"]
+    whole = record.turns[1].times.latency_ms
+    assert whole is None or whole > 2500, "what is said meanwhile is no answer"
+
+
+async def test_a_voice_that_stops_in_the_middle_is_waited_for_in_company(rig: Rig) -> None:
+    """Cartesia goes silent in the middle of a word and says so only late."""
+    rig.speak_slowly(25, until_asked=99)
+    rig.vendors.cartesia.config.chunk_ms = 50
+    result, _ = await rig.call("hangup")
+    assert result.failure == ""
+    rig.vendors.cartesia.faults.silent_times = 1
+    rig.vendors.cartesia.faults.silent_after = 12
+    result, _ = await rig.call("say: My tap leaks\nwait: 6s\nhangup", rig.plan(longest_s=30.0))
+    assert max(waits(result)) < 2.0, result.utterances
+
+
+async def test_a_greeting_that_is_late(rig: Rig) -> None:
+    rig.vendors.cartesia.faults.silent_times = 9
+    result, record = await rig.call("wait: 20s", rig.plan(announced=False, longest_s=30.0))
+    assert result.utterances[0].start_s < 2.0
+    assert max(waits(result), default=0.0) < 2.0, result.utterances
+    assert record.marks[0].detail == "hello" or "no_tts" in [mark.what for mark in record.marks]
 
 
 @pytest.mark.parametrize("after", [-1, 8, 25])

@@ -132,7 +132,7 @@ class AgentTurn:
                 async with asyncio.timeout(0.2):
                     await speech.finished()
         heard = speech.heard_text()
-        if heard != speech.text.strip():
+        if heard != speech.whole_text:
             self.history.cut(heard)
             self._log.interrupted()
 
@@ -156,6 +156,41 @@ class AgentTurn:
         speech = self._speak(text)
         await speech.say(text)
         await speech.end()
+
+    async def recite(self, pcm: bytes, text: str) -> None:
+        """Speak words whose audio is at hand, whatever has become of the voice; an answer in hand is thrown away."""
+        await self.withdraw()
+        speech = self._speak(text)
+        self._spawn(self._recite(speech, pcm, text), "recite")
+
+    async def _recite(self, speech: Speech, pcm: bytes, text: str) -> None:
+        with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):
+            await speech.say_recorded(pcm, None, text)
+            await speech.end()
+
+    def mention(self, pcm: bytes) -> None:
+        """Let something be heard that is no part of the conversation: in the middle of what is being said, or alone."""
+        self._spawn(self._mention(pcm), "mention")
+
+    async def _mention(self, pcm: bytes) -> None:
+        speech = self._speech
+        if speech is not None and speech.unheard_ms is not None:
+            await speech.interject(pcm)
+            return
+        with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):
+            utterance = self._crew.call.begin()
+            await utterance.play(pcm)
+            await utterance.end()
+
+    @property
+    def unheard_ms(self) -> int | None:
+        """Of what is being said: the audio that there is and that the caller has yet to hear; None before the first."""
+        return self._speech.unheard_ms if self._speech is not None else None
+
+    @property
+    def silent(self) -> bool:
+        """Whether something is to be said of which there is no audio yet."""
+        return self._speech is not None and not self._speech.done and not self._speech.generation
 
     async def say_the_rest(self) -> None:
         """A noise cut the agent off: it goes on where it was."""

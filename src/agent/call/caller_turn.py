@@ -68,6 +68,8 @@ class CallerTurn:
         """When the STT was asked for what it has."""
         self.quiet_since_ms = now_ms
         """What the caller's silence counts from."""
+        self.away_until_ms: float | None = None
+        """Nobody hears the caller just now: their words will come, and are waited for no longer than this."""
         self._taking = taking
         self._language = language
         self._spoke_up_ms = now_ms
@@ -129,6 +131,12 @@ class CallerTurn:
         """Whether all that the caller said is in the finals, as far as one can tell."""
         covered = self._audible and self._covered_ms >= self.quiet_since_ms - COVERED_MS
         return not self.interim and (self.ended or (covered and not self.vendor_ends))
+
+    @property
+    def owed(self) -> bool:
+        """Whether the caller has said something, and the STT, which should have told what, has not."""
+        told = self.away_until_ms is None and (self.asked_ms is None or self.settled)
+        return self._audible and not self.speaking and not told
 
     @property
     def interim_covers(self) -> bool:

@@ -101,7 +101,7 @@ class Chronicle:
         exchange = self._exchange
         if exchange is None or exchange.end_ms is not None or speech is None:
             return
-        exchange.agent = speech.text.strip()
+        exchange.agent = speech.whole_text
         exchange.heard = speech.heard_text()
         exchange.interrupted = exchange.interrupted or (speech.done and exchange.heard != exchange.agent)
         exchange.end_ms = self.now_ms()

@@ -27,6 +27,8 @@ _REACH = 8
 class Prompt(enum.Enum):
     """A sentence that is there whatever fails; its value is the package's own wording."""
 
+    HELLO = "Hello, bear with me a moment."
+    """The greeting is late."""
     BEAR_WITH_ME = "Bear with me."
     """An answer is late."""
     TROUBLE = "Bear with me, I'm having a small technical issue."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from typing import TypeAlias
 
@@ -16,21 +17,26 @@ from agent.call.context import CompanyContext
 from agent.call.history import History
 from agent.call.keypad import Keypad, Pressed
 from agent.call.machine import Machine, MachineWatch
+from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
 from agent.call.turn import State, Turn
 from agent.call.uplink import Uplink
+from agent.call.waiting import Waiting
 from agent.ops.recording import record as record_call
 from agent.providers.base import (
     EagerEndOfTurn,
     EndOfTurn,
     ProviderError,
     SpeechToText,
+    SttAway,
+    SttBack,
     SttEvent,
     SttLost,
     Transcript,
     TurnResumed,
     UtteranceEnd,
+    bytes_a_ms,
 )
 from agent.telephony import CallInfo, Verdict
 from agent.tools.registry import ToolContext, ToolResult
@@ -64,6 +70,7 @@ class Session:
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
         self._agent = self._agent_turn()
+        self._waiting = Waiting()
         self._ending: Verdict | None = None
         self._failed = False
         self._speech_end_ms: int | None = None
@@ -132,7 +139,7 @@ class Session:
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
         while not self._call.ended:
-            next_ms = min(self._turn.deadline_ms, self._keypad.deadline_ms or self._turn.deadline_ms)
+            next_ms = min(self._turn.deadline_ms, self._keypad.deadline_ms or self._turn.deadline_ms, self._wait_ends())
             wait_s = min(limit - time.monotonic(), (next_ms - self._log.now_ms()) / 1000)
             try:
                 async with asyncio.timeout(max(0.0, wait_s)):
@@ -146,9 +153,42 @@ class Session:
                     limit += 30
                 if self._keypad.deadline_ms is not None and self._log.now_ms() >= self._keypad.deadline_ms:
                     await self._typed()
+                if self._log.now_ms() >= self._wait_ends():
+                    self._is_there()
                 await self._do(self._turn.tick(self._log.now_ms()))
                 continue
             await self._handle(item)
+
+    def _wait_ends(self) -> float:
+        """When the caller, who hears nothing and should, is told that somebody is there."""
+        now_ms = self._log.now_ms()
+        if self._turn.held:
+            return math.inf
+        if self._turn.state in (State.SPEAKING, State.ENDING):
+            unheard_ms = self._agent.unheard_ms
+            if unheard_ms is not None:
+                return self._waiting.due_in_answer_ms(now_ms, unheard_ms)
+            if not self._agent.silent:
+                return math.inf
+        waits = self._turn.waits_since_ms
+        return self._waiting.due_ms(*waits) if waits is not None else math.inf
+
+    def _is_there(self) -> None:
+        """An answer is late, whatever the reason: nobody is left in silence."""
+        greeting = self._turn.state is State.SPEAKING and len(self._log.record.turns) == 1
+        prompt, pcm = self._waiting.next_words(
+            self._log.now_ms(),
+            Prompt.HELLO if greeting and not self._waiting.count else None,
+            lambda prompt: self._recorded(prompt)[0],
+            bytes_a_ms(self._call.rate),
+        )
+        self._log.mark("bear_with_me", prompt.name.lower())
+        self._services.counters["bear_with_me"] += 1
+        self._agent.mention(pcm)
+
+    def _recorded(self, prompt: Prompt) -> tuple[bytes, str]:
+        voice = self._services.conversations.voice_of(self._company)
+        return self._services.prompts.audio(prompt, voice, self._call.rate)
 
     async def _close(self) -> CallRecord:
         """The call is over: end what is under way and write down what came of it."""
@@ -213,6 +253,12 @@ class Session:
             self._heard_ms = now_ms
             self._beware(self._machine.words(item.text, now_ms))
             await self._do(self._turn.end_of_turn(item, now_ms))
+        elif isinstance(item, SttAway):
+            self._log.mark("stt_away")
+            await self._do(self._turn.stt_away(now_ms))
+        elif isinstance(item, SttBack):
+            self._log.mark("stt_back")
+            await self._do(self._turn.stt_back(now_ms, ends_turns=item.ends_turns))
         elif isinstance(item, SttLost):
             await self._trouble("no_stt")
         elif isinstance(item, SpeechDone):
@@ -251,6 +297,7 @@ class Session:
                 if not self._agent.says(event.generation):
                     return  # of an answer that was withdrawn as it began: the caller's words are still to be answered
                 self._agent.began(event)
+                self._waiting.heard(now_ms)
                 self._speech_end_ms = self._heard_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
             case EventKind.HOLD:
@@ -263,6 +310,7 @@ class Session:
                 await self._do(self._turn.resumed(now_ms))
             case EventKind.FLUSHED:
                 if self._agent.says(event.generation):
+                    self._waiting.heard(now_ms)
                     if event.value:  # else the caller has heard nothing of it: a reply that was withdrawn
                         self._log.mark("flush", at_ns=event.time_ns)
                     await self._do(self._turn.flushed(now_ms))
@@ -391,12 +439,15 @@ class Session:
     async def _speech_done(self, done: SpeechDone, now_ms: int) -> None:
         if not await self._agent.done(done):
             return
-        if self._ending is not None:
-            self._hang_up(self._ending)
+        self._waiting.heard(now_ms)
+        if self._ending is not None and done.speech.failed and not self._failed:
+            self._failed = True  # the last words could not be said: others are, which need no voice
+            transfers = self._ending.action == "transfer"
+            await self._agent.recite(*self._recorded(Prompt.TRANSFERRING if transfers else Prompt.SORRY_GOODBYE))
+        elif self._ending is not None or self._failed:
+            self._end_call()
         elif done.speech.failed:
             await self._trouble("no_tts")
-        elif self._failed:
-            self._call.hangup(TRAIL_MS)  # the apology has been heard; no verdict: the dialplan's fallback
         elif self._agent.unanswered > 1:
             await self._trouble("no_llm")
         elif not done.played.flushed:
@@ -416,20 +467,31 @@ class Session:
         await self._agent.say(text)
 
     async def _trouble(self, what: str) -> None:
-        """A vendor is gone for good: the dialplan's fallback takes the caller, since no verdict is left for it."""
+        """A vendor is gone for good: the company's first transfer target takes the caller, or the dialplan's fallback.
+
+        That is where a call goes without a verdict. What the caller hears of it was recorded before.
+        """
+        if self._failed:
+            return
         self._log.mark(what)
         self._failed = True
         if self._turn.state is State.ENDING:
-            self._call.hangup(TRAIL_MS)
-            return
-        if what != "no_stt":  # it cannot be said, or has been
-            await self._agent.stop()
-            self._begin_ending()
-            self._call.hangup(TRAIL_MS)
+            self._end_call()
             return
         await self._agent.interrupt()
         self._begin_ending()
-        await self._agent.say(self._phrases.trouble)
+        said = [self._recorded(Prompt.SORRY)]
+        if targets := list(self._company.transfer_targets.values()):
+            self._ending = Verdict("transfer", targets[0], what)
+            said.append(self._recorded(Prompt.TRANSFERRING))
+        await self._agent.recite(b"".join(pcm for pcm, _ in said), " ".join(text for _, text in said))
+
+    def _end_call(self) -> None:
+        """The last words are over."""
+        if self._ending is not None:
+            self._hang_up(self._ending)
+        else:
+            self._call.hangup(TRAIL_MS)  # no verdict: the dialplan's fallback
 
     def _hang_up(self, verdict: Verdict) -> None:
         """The verdict first: the dialplan asks within milliseconds of the hangup."""

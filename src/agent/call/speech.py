@@ -64,6 +64,7 @@ class Speech:
         self._words: list[tuple[str, int]] = []  # a word and the ms of the utterance at which it begins
         self._audio_bytes = 0
         self._cancelled = False
+        self._whole = False  # all of its audio was made
         self._pump = asyncio.create_task(self._run(), name="speech")
 
     @property
@@ -179,10 +180,15 @@ class Speech:
             first -= 1
         return " ".join(words[first:])
 
+    @property
+    def whole_text(self) -> str:
+        """All of it, with one space between two words."""
+        return " ".join(self.text.split())
+
     def heard_text(self) -> str:
         """What the caller heard of it: by the vendor's word times, else by the share of the audio."""
         if self.done and self._complete():
-            return self.text.strip()
+            return self.whole_text
         heard_ms = self._heard_ms
         if self._words:
             return " ".join(word for word, start_ms in self._words if start_ms < heard_ms)
@@ -197,7 +203,7 @@ class Speech:
         return self._audio_bytes // self._bytes_a_ms
 
     def _complete(self) -> bool:
-        return not self._cancelled and self._heard_ms >= self.audio_ms - 1
+        return self._whole and not self.failed and self._heard_ms >= self.audio_ms - 1
 
     @property
     def _heard_ms(self) -> int:
@@ -221,6 +227,7 @@ class Speech:
             while (item := await self._syntheses.get()) is not None:
                 await self._speak(*item)
             await self._begin().end()
+            self._whole = True
         except (fastaudio.StaleGeneration, fastaudio.EngineClosed):
             self._begun.set()  # flushed, or the call is over
 

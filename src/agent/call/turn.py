@@ -45,7 +45,7 @@ SOUNDS = 2
 """So many times an answer waits for a sound without words; a noisy line must not keep the agent from answering."""
 REST_MS = 1200
 """The agent was cut off, and no words came in this silence: it goes on with what was not heard."""
-THINKING_MS = 15_000
+THINKING_MS = 8_000
 """No audio of an answer for so long, and no tool that runs: every vendor has given up before, or hangs."""
 TOOLS_MS = 45_000
 """The same while tools run; each has a time limit of its own."""
@@ -57,6 +57,10 @@ ASIDE_MS = 1000
 LATE_WORDS = 2
 """So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
 PREROLL_MS = 500
+AWAY_MS = 12_000
+"""Nobody hears the caller for so long: it goes on with the words that there are."""
+BACK_MS = 1500
+"""What was kept meanwhile takes its time to be heard."""
 
 
 class State(enum.Enum):
@@ -88,6 +92,7 @@ class Turn:
         self._caller.vendor_ends = vendor_ends_turns
         self._now = now_ms
         self._since = now_ms  # when the present state began
+        self._ending_since = now_ms  # since when the caller waits for the last words
         self._draft: str | None = None  # the words that the answer in hand answers
         self._drafts = 0  # answers thought of early in this turn
         self._sounds = 0  # how often an answer waited for a sound without words, in this turn
@@ -103,6 +108,23 @@ class Turn:
         """What the caller has said in this turn so far."""
         return self._caller.words
 
+    @property
+    def waits_since_ms(self) -> tuple[float, float] | None:
+        """Since when the caller hears nothing though it is not their turn, and since when that is certain.
+
+        None while they speak, or are to speak. Whether they hear the agent is not known here.
+        """
+        caller = self._caller
+        if caller.speaking and self.state is not State.ENDING:
+            return None
+        if self.state is State.THINKING:
+            return min(self._since, caller.quiet_since_ms), self._since
+        if self.state is State.LISTENING and self._draft is None and caller.owed:
+            return caller.quiet_since_ms, caller.quiet_since_ms
+        if self.state is State.ENDING:
+            return self._ending_since, self._since
+        return (self._since, self._since) if self.state is State.SPEAKING else None
+
     def vendor_ends_turns(self, whether: bool) -> None:
         """The STT that hears the caller does, or does not, say when a turn is over."""
         self._caller.vendor_ends = whether
@@ -117,6 +139,25 @@ class Turn:
         unchanged = self._caller.hear(heard, now_ms)
         actions = self._heard(heard.text, heard.end_ms, final=heard.final) if heard.text else []
         return [*actions, *self._next(think=unchanged or self._caller.interim_covers)]
+
+    def stt_away(self, now_ms: float) -> list[Action]:
+        """Nobody hears the caller just now; the words that are at hand may not be all."""
+        self._now = now_ms
+        self._caller.away_until_ms = now_ms + AWAY_MS
+        return self._next()
+
+    def stt_back(self, now_ms: float, *, ends_turns: bool) -> list[Action]:
+        """The caller is heard again, and what was kept is on its way."""
+        self._now = now_ms
+        self._caller.away_until_ms = None
+        self._caller.vendor_ends = ends_turns
+        if self.state is not State.LISTENING:
+            return []
+        self._since = now_ms
+        actions = [] if self._caller.speaking else self._ask()
+        if actions:
+            self._caller.asked_ms = now_ms + BACK_MS
+        return [*actions, *self._next()]
 
     def utterance_end(self, now_ms: float) -> list[Action]:
         """The STT heard no word for long: the safety net of `speech_final`."""
@@ -159,6 +200,7 @@ class Turn:
             actions += self._take_back()
         self._caller.settle()
         self._caller.finals.append(keys)
+        self._caller.quiet_since_ms = now_ms
         return [*actions, *self._drop_unless_same(), *self._respond()]
 
     # -- local voice activity ----------------------------------------------------------------------------------------
@@ -266,6 +308,8 @@ class Turn:
     def ending(self, now_ms: float) -> list[Action]:
         """The last words begin, or are under way: nothing interrupts them."""
         self._now = now_ms
+        waits = self.waits_since_ms if self.state is State.THINKING else None
+        self._ending_since = waits[0] if waits is not None else now_ms
         self._enter(State.ENDING)
         held, self.held = self.held, False
         return [*([Resume()] if held else []), *self._next()]
@@ -290,6 +334,7 @@ class Turn:
                 return [HangUp(), *self._next()]
 
     def _listened_long_enough(self) -> list[Action]:
+        self._caller.away_until_ms = None
         if self.words:
             if not self._caller.settled and self._caller.asked_ms is None:
                 self._caller.asked_ms = self._now
@@ -331,6 +376,9 @@ class Turn:
             self.deadline_ms = self._since + limits[self.state]
             return []
         caller = self._caller
+        if caller.away_until_ms is not None:
+            self.deadline_ms = caller.away_until_ms
+            return []
         if not caller.words:
             self.deadline_ms = self._silent_at()
             return []
