@@ -111,7 +111,7 @@ async def test_the_same_key_and_content_is_the_same_booking(client: Client, stor
     assert (first_status, again_status) == (201, 200)
     assert first["booking_id"] == again["booking_id"]
     other = {**BOOKING, "address": "13 Acacia Avenue"}
-    assert (await post(client, "/create_booking", json=other, headers=headers))[0] == 409
+    assert (await post(client, "/create_booking", json=other, headers=headers))[0] == 422
     assert len(await store.list_bookings()) == 1
 
 

@@ -113,13 +113,18 @@ class Chronicle:
 
     def outcome(self, outcome: str) -> None:
         """What came of the call; a booking is never overwritten."""
-        if not self.record.booking_id:
+        if self.record.outcome not in ("booked", "booking_kept"):
             self.record.outcome = outcome
 
     def booked(self, booking_id: str) -> None:
         """A booking was made."""
         self.record.booking_id = booking_id
         self.record.outcome = "booked"
+
+    def kept(self, key: str) -> None:
+        """A booking is kept, to be sent when the API can be had; `voice-agent outbox` knows it by its key."""
+        self.mark("booking_kept", key[:12])
+        self.outcome("booking_kept")
 
     async def close(self) -> CallRecord:
         """The call is over: what can be counted now."""

@@ -137,7 +137,7 @@ class CallRecord:
     ended_by: str = ""
     """Who ended it: one of fastaudio's END_REASONS."""
     outcome: str = "no_booking"
-    """booked, transferred, no_booking, silent, machine or failed."""
+    """booked, booking_kept (to be sent later), transferred, no_booking, silent, machine or failed."""
     verdict: str = ""
     booking_id: str = ""
     turns: list[TurnRecord] = field(default_factory=list)

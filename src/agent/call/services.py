@@ -23,6 +23,7 @@ from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
 from agent.providers.breaker import Breakers
 from agent.telephony import CallInfo, CallRegistry
+from agent.tools.outbox import Outbox
 from agent.tools.registry import Endpoints
 
 log = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Services:
     conversations: Conversations
     http: aiohttp.ClientSession
     endpoints: Endpoints
+    outbox: Outbox
     turn_taking: TurnTaking = field(default_factory=TurnTaking)
     breakers: Breakers = field(default_factory=Breakers)
     prompts: Prompts = field(default_factory=Prompts)

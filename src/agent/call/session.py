@@ -126,6 +126,7 @@ class Session:
                 did_number=self._info.did,
                 region=services.settings.default_region,
                 data_dir=services.settings.data_dir / "conversations" / conversation.name,
+                outbox=services.outbox,
             ),
             self._phrases,
             conversation.spoken,
@@ -404,6 +405,8 @@ class Session:
         """What a tool wants of the call."""
         if result.effect == "booked":
             self._log.booked(str(result.data.get("booking_id", "")))
+        elif result.effect == "kept":
+            self._log.kept(str(result.data.get("idempotency_key", "")))
         self._turn.tool_ended(self._log.now_ms(), acted=result.ok and self._conversation.tools.acts(name))
         if result.effect == "end":
             verdict = Verdict("hangup", reason="agent")

@@ -75,7 +75,8 @@ class _OfficeApi:
         try:
             booking, is_new = await self._store.create_booking(NewBooking(**fields), idempotency_key=key)
         except IdempotencyConflict as error:
-            raise _refuse(web.HTTPConflict, str(error)) from error
+            # 422, as the IETF's draft has it: 409 there means that the first request is still at work.
+            raise _refuse(web.HTTPUnprocessableEntity, str(error)) from error
         answer = {"booking_id": booking.id, "status": "created" if is_new else "exists"}
         return web.json_response(answer, status=201 if is_new else 200)
 

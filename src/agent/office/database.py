@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
-import os
-import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +12,8 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from agent.ops.sqlite_file import make_sqlite_file
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 5.0
@@ -61,10 +59,7 @@ def create_engine(url: str) -> AsyncEngine:
     if parsed.get_backend_name() != "sqlite":
         return create_async_engine(parsed, pool_pre_ping=True)
     if parsed.database and parsed.database != ":memory:":
-        path = Path(parsed.database)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
-        _use_wal(path)
+        make_sqlite_file(Path(parsed.database), BUSY_SECONDS)
     engine = create_async_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
@@ -100,27 +95,12 @@ def _upgrade(connection: Connection) -> None:
     command.upgrade(migration_config(connection), "head")
 
 
-def _use_wal(path: Path) -> None:
-    """Put the file into WAL mode, which it keeps. SQLite's own waiting does not cover this change: two processes that
-    make it at once find the database locked, so it is tried again here, for as long.
-    """
-    deadline = time.monotonic() + BUSY_SECONDS
-    while True:
-        try:
-            with contextlib.closing(sqlite3.connect(path, timeout=BUSY_SECONDS)) as connection:
-                connection.execute("PRAGMA journal_mode=WAL")
-            return
-        except sqlite3.OperationalError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     # The driver's own transactions begin too late and commit before DDL; ours begin where SQLAlchemy says.
     connection.isolation_level = None
     cursor = connection.cursor()
-    cursor.execute("PRAGMA synchronous=NORMAL")
+    # Who was told of a booking may rely on it: NORMAL would let a power cut take back what was answered.
+    cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
     cursor.close()
 

@@ -67,8 +67,12 @@ class NewBooking:
     call_uuid: str = ""
 
     def fingerprint(self) -> str:
-        """Return a digest of the content: equal for the same request sent again."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        """Return a digest of the content: equal for the same request sent again.
+
+        What is empty is left out, so that a field added by a newer version does not make it another request.
+        """
+        content = {name: value for name, value in asdict(self).items() if value}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 class OfficeStore:

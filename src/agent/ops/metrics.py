@@ -20,7 +20,7 @@ BUCKETS_S: Final = (
 )  # fmt: skip
 """Upper bounds of the histograms, s: close where a caller notices the difference."""
 MOMENTS: Final = ("hold", "resume", "barge_in", "flush")
-OUTCOMES: Final = ("booked", "transferred", "no_booking", "silent", "failed")
+OUTCOMES: Final = ("booked", "booking_kept", "transferred", "no_booking", "silent", "failed")
 """An outcome that is not among them counts as `other`."""
 
 

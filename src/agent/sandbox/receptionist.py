@@ -14,6 +14,7 @@ from agent.sandbox.diary import Offer, read_offer
 from agent.sandbox.workflow import BY_NAME, Step, Workflow, fill
 
 Phase = Literal["steps", "booked", "over"]
+TAKEN_DOWN = "I've taken all that down and someone will ring you back to confirm, is there anything else?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +329,8 @@ class Receptionist:
             if failed:
                 return self._mend_booking(content)
             self._phase = "booked"
+            if _object(content).get("status") == "kept":
+                return Answer(TAKEN_DOWN)
             if self._offer is not None:
                 at = when.say_time(self._slots["time"])
                 return Answer(f"That's all booked for {at} on {self._offer.weekday}, is there anything else?")
@@ -359,7 +362,7 @@ class Receptionist:
                 del self._slots[slot]
                 return self.ask("Sorry")
         self._phase = "booked"
-        return Answer("I've taken all that down and someone will ring you back to confirm, is there anything else?")
+        return Answer(TAKEN_DOWN)
 
     def _transfer(self, words: str = "Of course, I'll put you through.") -> Answer:
         tool = self._flow.find_tool("transfer")

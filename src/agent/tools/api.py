@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 from yarl import URL
@@ -19,12 +19,21 @@ async def post_json(
 
     Raises `aiohttp.ClientError` or `OSError` when there is no whole answer of at most 64 KiB.
     """
-    status, raw = await ask(http, "POST", URL(url), headers, json_body=body)
+    status, raw, _ = await ask(http, "POST", URL(url), headers, json_body=body)
     try:
         answer = json.loads(raw)
     except (ValueError, RecursionError):
         answer = {}
     return status, answer if isinstance(answer, dict) else {}
+
+
+class Answer(NamedTuple):
+    """A whole answer."""
+
+    status: int
+    raw: bytes
+    headers: Mapping[str, str]
+    """Names in any case."""
 
 
 async def ask(
@@ -35,16 +44,20 @@ async def ask(
     *,
     json_body: Mapping[str, Any] | None = None,
     limit: int = MAX_ANSWER_BYTES,
-) -> tuple[int, bytes]:
-    """Send one request and return the status and the answer, of at most `limit` bytes. Redirects are not followed: a
-    key in the headers is for the host that the settings name.
+    timeout: aiohttp.ClientTimeout | None = None,
+) -> Answer:
+    """Send one request and return the answer, of at most `limit` bytes. Redirects are not followed: a key in the
+    headers is for the host that the settings name.
 
     Raises `aiohttp.ClientError` or `OSError` when there is no whole answer.
     """
     raw = bytearray()
-    async with http.request(method, url, json=json_body, headers=headers, allow_redirects=False) as response:
+    options: dict[str, Any] = {"json": json_body, "headers": headers, "allow_redirects": False}
+    if timeout is not None:
+        options["timeout"] = timeout
+    async with http.request(method, url, **options) as response:
         async for chunk in response.content.iter_any():
             raw += chunk
             if len(raw) > limit:
                 raise aiohttp.ClientPayloadError("the answer is too long")
-        return response.status, bytes(raw)
+        return Answer(response.status, bytes(raw), response.headers)

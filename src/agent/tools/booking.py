@@ -1,4 +1,4 @@
-"""The tool `create_booking`: checks what the caller gave and books it, once, over the booking API."""
+"""The tool `create_booking`: checks what the caller gave, keeps it on the disk, and has it booked, once."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-import aiohttp
-
 from agent.telephony.numbers import is_phone_number, normalise_number
-from agent.tools.api import post_json
+from agent.tools.outbox import OutboxError
 from agent.tools.registry import Tool, ToolContext, ToolResult
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 2
-ATTEMPT_SECONDS = 4.0
-PAUSE_SECONDS = 0.3
+KEEP_SECONDS = 3.0
+"""For the disk. It takes some milliseconds."""
+WAIT_SECONDS = 6.0
+"""For the API; then the caller is told that the booking is taken and will be confirmed."""
+KEPT = (
+    "tell the caller that it is all taken down and will be confirmed shortly; it is not confirmed yet, so do not say "
+    "that it is booked, and give no booking number"
+)
+CANNOT_BE_KEPT = (
+    "nothing was booked, and the booking cannot be kept: a technical fault; apologise, do not say that it is booked, "
+    "and offer to put the caller through or to ring again later"
+)
 
 # Outward code, then one digit and two letters; C, I, K, M, O and V are never in the inward code. "GIR 0AA" is the
 # one exception that is still valid. (Royal Mail, Programmers' Guide to PAF; BS 7666)
@@ -63,8 +70,8 @@ def idempotency_key(call_uuid: str, booking: Mapping[str, str]) -> str:
 async def create_booking(arguments: Mapping[str, Any], context: ToolContext) -> ToolResult:
     """Book a visit. On success the effect is `booked` and `data` holds the booking with its `booking_id`.
 
-    When the API cannot be reached, `data` holds the whole request as `unsent_booking`, so that it is not lost with
-    the call, and its key as `idempotency_key`.
+    The booking is on the disk before the API is asked. Where the API has not answered in time the effect is `kept`: it
+    is sent until it is accepted, and nothing is confirmed yet. `data` then holds its key as `idempotency_key`.
     """
     postcode = normalise_postcode(arguments["postcode"])
     if postcode is None:
@@ -85,60 +92,36 @@ async def create_booking(arguments: Mapping[str, Any], context: ToolContext) -> 
         "did_number": context.did_number,
         "call_uuid": context.call_uuid,
     }
-    key = idempotency_key(context.call_uuid, booking)
-    if key in context.bookings:
-        return context.bookings[key]
-    result = await _post(booking, key, context)
-    if result.ok:
-        context.bookings[key] = result
-    return result
+    return await _book(booking, idempotency_key(context.call_uuid, booking), context)
 
 
-async def _post(booking: Mapping[str, str], key: str, context: ToolContext) -> ToolResult:
-    reason = ""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            async with asyncio.timeout(ATTEMPT_SECONDS):
-                status, answer = await post_json(
-                    context.http,
-                    context.endpoints.booking_url,
-                    booking,
-                    {"X-API-Key": context.endpoints.booking_api_key, "Idempotency-Key": key},
-                )
-        except TimeoutError:
-            reason = "no answer in time"
-        except (aiohttp.ClientError, OSError) as error:
-            reason = type(error).__name__
-        else:
-            if status in (200, 201):
-                return _booked(booking, answer)
-            if status != 429 and status < 500:
-                return _refused(status, answer, booking, key)
-            reason = f"status {status}"
-        log.warning("booking API, attempt %d of %d: %s", attempt, ATTEMPTS, reason)
-        if attempt < ATTEMPTS:
-            await asyncio.sleep(PAUSE_SECONDS)
-    return ToolResult.error(
-        "the booking system cannot be reached, so nothing is confirmed; apologise and do not say that it is",
-        data={"unsent_booking": dict(booking), "idempotency_key": key, "reason": reason},
-    )
-
-
-def _booked(booking: Mapping[str, str], answer: Mapping[str, Any]) -> ToolResult:
-    # An API may accept without naming an ID: the booking stands all the same.
-    booking_id = str(answer.get("booking_id", ""))[:64]
-    return ToolResult.success(
-        {"status": "booked", "booking_id": booking_id}, effect="booked", data={**booking, "booking_id": booking_id}
-    )
-
-
-def _refused(status: int, answer: Mapping[str, Any], booking: Mapping[str, str], key: str) -> ToolResult:
-    unsent = {"unsent_booking": dict(booking), "idempotency_key": key, "reason": f"status {status}"}
-    if status in (401, 403):
-        log.error("booking API: status %d: check BOOKING_API_KEY", status)
-        return ToolResult.error("the booking system refused; apologise and do not say that it is booked", data=unsent)
-    reason = str(answer.get("error", f"status {status}"))[:300]
-    return ToolResult.error(f"nothing was booked: {reason}", data=unsent)
+async def _book(booking: Mapping[str, str], key: str, context: ToolContext) -> ToolResult:
+    outbox = context.outbox
+    if outbox is None:
+        log.error("booking %s cannot be kept: this call has no outbox", key[:12])
+        return ToolResult.error(CANNOT_BE_KEPT)
+    try:
+        async with asyncio.timeout(KEEP_SECONDS):
+            entry = await outbox.keep(key, booking, did=context.did_number, call_uuid=context.call_uuid)
+    except TimeoutError:
+        # The disk hangs. What was begun may still be written, and is sent then.
+        log.error("booking %s is not on the disk after %g s", key[:12], KEEP_SECONDS)
+        return ToolResult.error(CANNOT_BE_KEPT)
+    except OutboxError as error:
+        log.error("booking %s cannot be kept: %s", key[:12], error)
+        return ToolResult.error(CANNOT_BE_KEPT)
+    try:
+        entry = await outbox.wait(key, WAIT_SECONDS)
+    except OutboxError as error:
+        log.error("what came of booking %s cannot be read: %s", key[:12], error)
+    data = {**booking, "idempotency_key": key}
+    if entry.state == "accepted":
+        told = {"status": "booked", "booking_id": entry.answer}
+        return ToolResult.success(told, effect="booked", data={**data, "booking_id": entry.answer})
+    if entry.state == "refused":
+        await outbox.told(key)
+        return ToolResult.error(f"nothing was booked: {entry.answer}", data={**data, "reason": entry.reason})
+    return ToolResult.success({"status": "kept", "say": KEPT}, effect="kept", data={**data, "reason": entry.reason})
 
 
 CREATE_BOOKING = Tool(
@@ -147,5 +130,5 @@ CREATE_BOOKING = Tool(
     parameters=PARAMETERS,
     handler=create_booking,
     acts=True,
-    timeout_s=ATTEMPTS * ATTEMPT_SECONDS + PAUSE_SECONDS + 1.0,
+    timeout_s=KEEP_SECONDS + WAIT_SECONDS + 1.0,
 )

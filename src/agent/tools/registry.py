@@ -18,10 +18,11 @@ from jsonschema.exceptions import SchemaError, ValidationError
 
 if TYPE_CHECKING:
     from agent.call.context import CompanyContext
+    from agent.tools.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
-Effect: TypeAlias = Literal["booked", "transfer", "end"]
+Effect: TypeAlias = Literal["booked", "kept", "transfer", "end"]
 MAX_ARGUMENT_CHARS = 16 * 1024
 MAX_REPORTED_ERRORS = 4
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -78,8 +79,8 @@ class ToolContext:
     region: str = "GB"
     data_dir: Path = field(default_factory=Path)
     """Where a user's own tools may keep files, `DATA_DIR/conversations/NAME` in a call; it need not exist yet."""
-    bookings: dict[str, ToolResult] = field(default_factory=dict)
-    """What was booked in this call, by idempotency key: asking again answers again, and books nothing."""
+    outbox: Outbox | None = None
+    """Keeps bookings until they are accepted, and knows those that were asked for before. Without it none is made."""
 
 
 Handler: TypeAlias = Callable[[Mapping[str, Any], ToolContext], Awaitable[ToolResult]]

@@ -118,7 +118,9 @@ def url_tool(name: str, declared: UrlTool, environment: Mapping[str, str] | None
             body = {**arguments, "call": _call(context)} if declared.send_call else dict(arguments)
         sent = {**headers, "Idempotency-Key": _key(context, name, arguments)} if acts else headers
         try:
-            status, raw = await ask(context.http, declared.method, target, sent, json_body=body, limit=MAX_ANSWER_BYTES)
+            status, raw, _ = await ask(
+                context.http, declared.method, target, sent, json_body=body, limit=MAX_ANSWER_BYTES
+            )
         except (aiohttp.ClientError, OSError) as error:
             log.warning("tool %s: %s", name, type(error).__name__)
             return ToolResult.error(f"{name} cannot be reached; apologise, and do not say that it is done")

@@ -1,0 +1,35 @@
+"""Bookings that outlive everything: written to the disk first, then sent until somebody has them.
+
+One row of `DATA_DIR/outbox.sqlite3` is one booking, by its idempotency key. Its states:
+
+```
+                  +--- surely not done: refused connection, 429, 503, 401 ... ---+
+                  v                                                              |
+    keep --> waiting --claim--> sending --+--2xx--------------------------> accepted
+                  ^                |      +--4xx, for good----------------> refused ----+
+                  |                |      +--lost answer, API without keys-> uncertain -+--drop--> dropped
+                  +-- lost answer, | API that honours keys; the process died            |
+                  +------------------------------- retry -------------------------------+
+```
+
+The order that makes it so:
+
+1. **keep**: the row is committed (`waiting`) before anybody hears that the booking is taken.
+2. **claim**: `sending`, with who sends it and where to, is committed before the first byte of the request. A crash from
+   here on leaves a row that says so.
+3. The request, always with the row's key as `Idempotency-Key`.
+4. **settle**: what came of it is committed. A crash before that leaves `sending`; whose owner is gone (`owner.py`)
+   becomes `waiting` again, with a **doubt**: that place may have it already.
+5. A row in doubt is sent again only to the same place, and only if that honours the key. Otherwise it is `uncertain`,
+   is shown, and waits for a person.
+
+So where the key is honoured a booking is made exactly once, and where it is not, at most once, and every lost answer
+is seen. Alerts for `ALERT_WEBHOOK_URL` are rows of the same table, written in the transaction that finds the reason,
+and sent at least once.
+"""
+
+from agent.tools.outbox.entry import Entry, OutboxError, Pace, State, Target
+from agent.tools.outbox.outbox import Outbox
+from agent.tools.outbox.store import OutboxStore
+
+__all__ = ["Entry", "Outbox", "OutboxError", "OutboxStore", "Pace", "State", "Target"]

@@ -1,0 +1,277 @@
+"""The outbox of a running agent: keeps bookings, sends them, and tells who waits what came of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Final, TypeVar
+
+import aiohttp
+from yarl import URL
+
+from agent.tools.api import ask
+from agent.tools.outbox.entry import Entry, Kind, OutboxError, Pace, Target, Verdict
+from agent.tools.outbox.store import OutboxStore
+from agent.tools.outbox.verdict import judge, judge_failure, pause_s
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FRESH_AT_ONCE: Final = 64
+"""First attempts: a caller may be waiting."""
+AGAIN_AT_ONCE: Final = 4
+"""Attempts of what has failed before: they must not take an API's last breath, nor a caller's place."""
+LATE_409: Final = 12
+"""Attempts after which an API that says it is still at work on an earlier one is no longer believed."""
+CLOSE_S: Final = 5.0
+HOUSEKEEPING_S: Final = 3600.0
+_TOLD_STATES: Final = ("accepted", "refused", "uncertain", "dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    claimed: list[Entry]
+    alerts: list[tuple[str, Entry]]
+    recovered: int
+    next_due: float | None
+
+
+class Outbox:
+    """`async with Outbox(directory, targets) as outbox:`; one event loop owns it, a thread of its own does the disk.
+
+    Entering and `keep` raise `OutboxError` when the disk fails. Any number of processes may share a directory: each row
+    is sent by one at a time.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        targets: Mapping[Kind, Target],
+        *,
+        pace: Pace | None = None,
+        chance: random.Random | None = None,
+    ) -> None:
+        """`targets` says where bookings go, and alerts where anybody wants them."""
+        self.pace = pace or Pace()
+        self.counters: Counter[str] = Counter()
+        """`kept`, `not_kept`, `attempts`, `accepted`, `refused`, `lost`, `later`, `recovered`, `alerted_refused`,
+        `alerted_uncertain`, `alerted_held_up`, `disk_errors`, `forgotten`."""
+        self._directory = directory
+        self._targets = dict(targets)
+        self._chance = chance or random.Random()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="outbox")
+        self._store: OutboxStore
+        self._http: aiohttp.ClientSession
+        self._loop_task: asyncio.Task[None]
+        self._sending: dict[asyncio.Task[None], bool] = {}
+        """What is under way, and whether it is a first attempt."""
+        self._wake = asyncio.Event()
+        self._settled = asyncio.Event()
+        """Replaced each time a row changes: who waits for one looks again."""
+        self._counts: dict[str, int] = {}
+        self._oldest: float | None = None
+        self._disk_failed = False
+        self._closing = False
+
+    async def __aenter__(self) -> Outbox:
+        self._store = await self._disk(lambda: OutboxStore(self._directory, self.pace))
+        try:
+            await self._disk(self._take_stock)
+        except BaseException:
+            await self._disk(self._store.close)
+            raise
+        # A connection that an API closes just as it is used again would be a lost answer: each request has its own.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        self._http = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+        self._loop_task = asyncio.create_task(self._run(), name="outbox")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Begin nothing new and give what is under way a moment; the rest is for the next process."""
+        self._closing = True
+        self._wake.set()
+        await self._loop_task
+        if self._sending:
+            await asyncio.wait(self._sending, timeout=CLOSE_S)
+        for task in list(self._sending):
+            task.cancel()
+        await asyncio.gather(*self._sending, return_exceptions=True)
+        await self._http.close()
+        await self._disk(self._store.close)
+        self._thread.shutdown()
+
+    # -- for tools -----------------------------------------------------------------------------------------------------
+
+    async def keep(self, key: str, body: Mapping[str, str], *, did: str = "", call_uuid: str = "") -> Entry:
+        """Write a booking to the disk, to be sent at once; return its row. The same key again is the same row.
+
+        It is safe when this returns. Raises `OutboxError` when it cannot be kept.
+        """
+        try:
+            entry, is_new = await self._disk(
+                lambda: self._store.keep(key, body, did=did, call_uuid=call_uuid, now=time.time())
+            )
+        except OutboxError:
+            self.counters["not_kept"] += 1
+            raise
+        self.counters["kept"] += is_new
+        self._wake.set()
+        return entry
+
+    async def wait(self, key: str, seconds: float) -> Entry:
+        """Wait until something came of a row, at most so long; return it as it is then.
+
+        What will not be tried again in time is not waited for. Raises `OutboxError`.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while True:
+            changed = self._settled
+            entry = await self._disk(lambda: self._store.get(key))
+            left = until - loop.time()
+            hopeless = entry.state == "waiting" and entry.attempts > 0 and entry.due_at - time.time() > left
+            if entry.state in _TOLD_STATES or left <= 0 or hopeless:
+                return entry
+            try:
+                # Another process may be sending it, which tells nobody here.
+                async with asyncio.timeout(min(left, self.pace.poll_s / 4)):
+                    await changed.wait()
+            except TimeoutError:
+                pass
+
+    async def told(self, key: str) -> None:
+        """The caller has heard of a refusal, so nobody else must. A disk that fails now makes for an alert too many."""
+        try:
+            await self._disk(lambda: self._store.told(key))
+        except OutboxError as error:
+            log.warning("%s", error)
+
+    # -- for operators -------------------------------------------------------------------------------------------------
+
+    def counts(self) -> dict[str, int]:
+        """Bookings by state, as of the last change or `poll_s` ago; see `OutboxStore.counts`."""
+        return dict(self._counts)
+
+    def oldest_s(self) -> float:
+        """How long the oldest booking has waited that nobody has accepted yet, s; 0 when none waits."""
+        return max(0.0, time.time() - self._oldest) if self._oldest is not None else 0.0
+
+    # -- sending -------------------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        """Send what is due; look again when something is kept, an attempt is over, or some time has passed."""
+        tidied = 0.0
+        while not self._closing:
+            self._wake.clear()
+            due_in = self.pace.poll_s
+            try:
+                fresh = sum(self._sending.values())
+                room = FRESH_AT_ONCE - fresh, AGAIN_AT_ONCE - (len(self._sending) - fresh)
+                turn = await self._disk(partial(self._turn, *room))
+                for entry in turn.claimed:
+                    self._send(entry)
+                self._tell(turn)
+                if turn.next_due is not None and room[1] > 0:
+                    due_in = min(due_in, max(0.01, turn.next_due - time.time()))
+                if not tidied or time.monotonic() - tidied > HOUSEKEEPING_S:
+                    tidied = time.monotonic()
+                    self.counters["forgotten"] += await self._disk(lambda: self._store.forget(now=time.time()))
+                self._disk_failed = False
+            except OutboxError as error:
+                # Once for each time that it begins: it may last for days.
+                log.log(logging.DEBUG if self._disk_failed else logging.ERROR, "bookings cannot be sent: %s", error)
+                self._disk_failed = True
+            try:
+                async with asyncio.timeout(due_in):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+
+    def _turn(self, fresh: int, again: int) -> _Turn:
+        """On the outbox's thread: what was left behind, what is to be sent now, and what somebody must hear of."""
+        now = time.time()
+        recovered = self._store.recover(now=now)
+        claimed = self._store.claim(self._targets, fresh=fresh, again=again, now=now)
+        alerts = self._store.raise_alerts(webhook="alert" in self._targets, now=now)
+        self._take_stock()
+        return _Turn(claimed, alerts, recovered, self._store.next_due(list(self._targets)))
+
+    def _tell(self, turn: _Turn) -> None:
+        self.counters["recovered"] += turn.recovered
+        for event, entry in turn.alerts:
+            self.counters[f"alerted_{event}"] += 1
+            log.error(
+                "booking %s is %s after %d attempts (%s): see voice-agent outbox --show %s",
+                *(
+                    entry.short_key,
+                    event.replace("_", " "),
+                    entry.attempts,
+                    entry.reason or "not tried",
+                    entry.short_key,
+                ),
+            )
+
+    def _take_stock(self) -> None:
+        self._counts, self._oldest = self._store.counts()
+
+    def _send(self, entry: Entry) -> None:
+        task = asyncio.create_task(self._deliver(entry), name=f"outbox {entry.short_key}")
+        self._sending[task] = entry.attempts == 1
+        task.add_done_callback(self._is_over)
+
+    def _is_over(self, task: asyncio.Task[None]) -> None:
+        self._sending.pop(task, None)
+        self._wake.set()
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("the outbox failed inside", exc_info=error)
+
+    async def _deliver(self, entry: Entry) -> None:
+        target = self._targets[entry.kind]
+        verdict = await self._attempt(entry, target)
+        self.counters["attempts"] += 1
+        self.counters[verdict.what] += 1
+        if verdict.what in ("later", "lost"):
+            log.warning("%s %s, attempt %d: %s", entry.kind, entry.short_key, entry.attempts, verdict.reason)
+        due_at = time.time() + pause_s(verdict, entry.attempts, self.pace, self._chance)
+        while True:
+            try:
+                await self._disk(lambda: self._store.settle(entry, verdict, target, due_at=due_at, now=time.time()))
+                break
+            except OutboxError as error:
+                log.error("what came of %s %s cannot be written: %s", entry.kind, entry.short_key, error)
+                if self._closing:
+                    return
+                await asyncio.sleep(self.pace.poll_s)
+        settled, self._settled = self._settled, asyncio.Event()
+        settled.set()
+
+    async def _attempt(self, entry: Entry, target: Target) -> Verdict:
+        limit_s = self.pace.attempt_s if target.honours_keys else self.pace.only_attempt_s
+        headers = {**target.headers, "Idempotency-Key": entry.key}
+        timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=self.pace.connect_s)
+        try:
+            answer = await ask(self._http, "POST", URL(target.url), headers, json_body=entry.body, timeout=timeout)
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            return judge_failure(error)
+        in_doubt = bool(entry.doubt) and entry.attempts < LATE_409
+        return judge(answer.status, answer.raw, answer.headers, in_doubt=in_doubt)
+
+    async def _disk(self, work: Callable[[], T]) -> T:
+        """Do something on the outbox's thread: an fsync takes as long as the disk likes."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except OutboxError:
+            self.counters["disk_errors"] += 1
+            raise
