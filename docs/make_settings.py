@@ -56,7 +56,7 @@ def values_of(field: FieldInfo) -> str:
     """What a setting may be, where that is not plain from its default."""
     if get_origin(field.annotation) is Literal:
         return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
-    if field.annotation is bool:
+    if field.annotation in (bool, bool | None):
         return "`true`, `false`"
     least = next((rule.ge for rule in field.metadata if isinstance(rule, Ge)), None)
     most = next((rule.le for rule in field.metadata if isinstance(rule, Le)), None)

@@ -85,13 +85,14 @@ def serve(
     from agent.ops.lifecycle import serve
     from agent.ops.logs import set_up_logging
     from agent.ops.settings import SettingsError, load_settings
+    from agent.tools.outbox import OutboxError
     from fastaudio import FastAudioError
 
     try:
         settings = load_settings(env_file)
         set_up_logging(settings)
         status = run(serve(settings, seed=seed, report=typer.echo))
-    except (SettingsError, ConversationError, DatabaseError, FastAudioError) as error:
+    except (SettingsError, ConversationError, DatabaseError, OutboxError, FastAudioError) as error:
         fail(str(error))
     except OSError as error:
         fail(f"cannot start: {error.strerror or error}; choose other ports or another DATA_DIR")
@@ -116,6 +117,54 @@ def conversation(
             name = str(copy)
         show_conversation(name or settings.conversation, settings, typer.echo)
     except (SettingsError, ConversationError) as error:
+        fail(str(error))
+
+
+outbox_app = typer.Typer(help="Bookings that are kept until they are accepted: list them, send again, give up.")
+app.add_typer(outbox_app, name="outbox", invoke_without_command=True)
+
+
+@outbox_app.callback()
+def outbox(
+    context: typer.Context,
+    show: Annotated[str, typer.Option(help="everything about one booking, names and addresses included")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="also those that are done with")] = False,
+    env_file: EnvFile = None,
+) -> None:
+    """List bookings that nobody has accepted yet; the key's first letters are enough to name one."""
+    from agent.tools.outbox.command import list_bookings, show_booking
+
+    context.obj = env_file
+    if context.invoked_subcommand is None:
+        if show:
+            _on_outbox(env_file, show_booking, show)
+        else:
+            _on_outbox(env_file, list_bookings, everything=everything)
+
+
+@outbox_app.command()
+def retry(context: typer.Context, key: str) -> None:
+    """Send a booking again. One that is uncertain may then be made twice: look first."""
+    from agent.tools.outbox.command import retry_booking
+
+    _on_outbox(context.obj, retry_booking, key)
+
+
+@outbox_app.command()
+def drop(context: typer.Context, key: str, reason: str) -> None:
+    """Give a booking up, with a reason, and erase what the caller said."""
+    from agent.tools.outbox.command import drop_booking
+
+    _on_outbox(context.obj, drop_booking, key, reason)
+
+
+def _on_outbox(env_file: Path | None, work: Any, *arguments: str, **options: bool) -> None:
+    from agent.ops.settings import SettingsError, load_settings
+    from agent.tools.outbox import OutboxError
+
+    try:
+        work(load_settings(env_file).data_dir, *arguments, **options, say=typer.echo)
+    except (SettingsError, OutboxError) as error:
         fail(str(error))
 
 

@@ -27,6 +27,7 @@ from agent.office.api import office_app
 from agent.office.store import OfficeStore
 from agent.ops import metrics, status
 from agent.ops.http import http_port
+from agent.ops.outbox import OutboxCollector, make_outbox
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
 from agent.telephony import CallInfo, CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
@@ -115,6 +116,8 @@ class Agent:
         self.registry = CallRegistry(metadata=metadata, on_dropped=self._dropped)
         office_url, office_key = await self._start_http()
         self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
+        outbox = await self._stack.enter_async_context(make_outbox(settings, office_url, office_key))
+        self._metrics.include(OutboxCollector(outbox))
         tts = vendors.text_to_speech(settings, conversations.default.language)
         self._stack.push_async_callback(tts.close)
         prompts = Prompts(default_voice_id=settings.cartesia_voice_id)
@@ -142,6 +145,7 @@ class Agent:
                 office_key,
                 settings.availability_api_url or f"{office_url}/check_availability",
             ),
+            outbox=outbox,
             turn_taking=TurnTaking(drafts=settings.early_answers, silence_ms=1000 * settings.silence_seconds).times(
                 settings.turn_patience
             ),

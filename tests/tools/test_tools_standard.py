@@ -22,6 +22,7 @@ from agent.office.store import OfficeStore
 from agent.tools import booking as booking_module
 from agent.tools.booking import normalise_postcode
 from agent.tools.call_control import standard_tools
+from agent.tools.outbox import Outbox, Pace, Target
 from agent.tools.registry import Endpoints, ToolContext
 
 COMPANY = CompanyContext(
@@ -43,8 +44,16 @@ async def serving(app: web.Application) -> AsyncIterator[str]:
         yield str(server.make_url("/create_booking"))
 
 
-def context_for(url: str, http: aiohttp.ClientSession, *, key: str = "right") -> ToolContext:
-    return ToolContext("call-1", COMPANY, http, Endpoints(url, key), did_number="+442079460123")
+HURRY = Pace(first_pause_s=0.05, longest_pause_s=0.05, held_pause_s=0.1, attempt_s=0.2, only_attempt_s=0.2, poll_s=0.1)
+
+
+@asynccontextmanager
+async def context_for(
+    url: str, folder: Path, *, key: str = "right", honours_keys: bool = True
+) -> AsyncIterator[ToolContext]:
+    target = Target("test", url, {"X-API-Key": key}, honours_keys=honours_keys)
+    async with aiohttp.ClientSession() as http, Outbox(folder, {"booking": target}, pace=HURRY) as outbox:
+        yield ToolContext("call-1", COMPANY, http, Endpoints(url, key), did_number="+442079460123", outbox=outbox)
 
 
 @pytest.fixture
@@ -55,15 +64,15 @@ async def store(tmp_path: Path) -> AsyncIterator[OfficeStore]:
 
 
 @pytest.fixture
-async def context(store: OfficeStore) -> AsyncIterator[ToolContext]:
-    async with serving(office_app(store, api_key="right")) as url, aiohttp.ClientSession() as http:
-        yield context_for(url, http)
+async def context(store: OfficeStore, tmp_path: Path) -> AsyncIterator[ToolContext]:
+    async with serving(office_app(store, api_key="right")) as url, context_for(url, tmp_path) as context:
+        yield context
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(booking_module, "PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(booking_module, "ATTEMPT_SECONDS", 0.2)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The caller is told after a moment."""
+    monkeypatch.setattr(booking_module, "WAIT_SECONDS", 0.3)
 
 
 async def test_a_booking_reaches_the_database(context: ToolContext, store: OfficeStore) -> None:
@@ -82,12 +91,12 @@ async def test_asking_twice_books_once(context: ToolContext, store: OfficeStore)
     registry = standard_tools()
     first = await registry.run("create_booking", json.dumps(ARGUMENTS), context)
     again = await registry.run("create_booking", json.dumps(ARGUMENTS), context)
-    fresh = ToolContext("call-1", COMPANY, context.http, context.endpoints, did_number="+442079460123")
+    fresh = replace(context)
     forgotten = await registry.run("create_booking", json.dumps(ARGUMENTS), fresh)
     assert first == again
     assert forgotten.content == first.content
     assert len(await store.list_bookings()) == 1
-    other_call = replace(fresh, call_uuid="call-2", bookings={})
+    other_call = replace(fresh, call_uuid="call-2")
     await registry.run("create_booking", json.dumps(ARGUMENTS), other_call)
     assert len(await store.list_bookings()) == 2
 
@@ -134,7 +143,7 @@ async def test_a_bad_postcode_books_nothing(context: ToolContext, store: OfficeS
 
 async def test_a_withheld_number_is_asked_for(context: ToolContext, store: OfficeStore) -> None:
     registry = standard_tools()
-    withheld = replace(context, company=replace(COMPANY, caller_id=""), bookings={})
+    withheld = replace(context, company=replace(COMPANY, caller_id=""))
     assert "phone" in (await registry.run("create_booking", json.dumps(ARGUMENTS), withheld)).content
     bad = json.dumps({**ARGUMENTS, "phone": "12"})
     assert "phone" in (await registry.run("create_booking", bad, withheld)).content
@@ -175,52 +184,94 @@ async def stall() -> None:
 
 
 @pytest.mark.parametrize("first", [500, 503, 429, 0, stall])
-async def test_a_retry_carries_the_same_key_and_content(quick: None, first: Any) -> None:
+async def test_a_retry_carries_the_same_key_and_content(tmp_path: Path, first: Any) -> None:
     api = Api(first, 201)
-    async with serving(api.app()) as url, aiohttp.ClientSession() as http:
-        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context_for(url, http))
+    async with serving(api.app()) as url, context_for(url, tmp_path) as context:
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
     assert result.ok
     assert len(api.requests) == 2
     assert api.requests[0] == api.requests[1]
 
 
-async def test_what_is_booked_is_not_sent_again_even_to_an_api_that_knows_no_keys(quick: None) -> None:
+async def test_what_is_booked_is_not_sent_again_even_to_an_api_that_knows_no_keys(tmp_path: Path) -> None:
     api = Api(201)
-    async with serving(api.app()) as url, aiohttp.ClientSession() as http:
-        context = context_for(url, http)
+    async with serving(api.app()) as url, context_for(url, tmp_path, honours_keys=False) as context:
         results = [await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context) for _ in range(2)]
     assert results[0].ok
     assert results[0] == results[1]
     assert len(api.requests) == 1
 
 
-async def test_a_refusal_is_told_and_not_repeated(quick: None) -> None:
-    api = Api(400)
-    async with serving(api.app()) as url, aiohttp.ClientSession() as http:
-        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context_for(url, http))
-    assert not result.ok
-    assert "no such street" in result.content
+@pytest.mark.parametrize("first", [500, 502, 0, stall])
+async def test_a_lost_answer_of_an_api_without_keys_is_told_as_kept_and_not_sent_again(
+    tmp_path: Path, impatient: None, first: Any
+) -> None:
+    api = Api(first, 201)
+    async with serving(api.app()) as url, context_for(url, tmp_path, honours_keys=False) as context:
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
+        await asyncio.sleep(0.5)
+        assert context.outbox is not None
+        assert context.outbox.counts()["uncertain"] == 1
+    assert (result.ok, result.effect) == (True, "kept")
     assert len(api.requests) == 1
 
 
-async def test_a_wrong_key_is_no_matter_for_the_caller(store: OfficeStore) -> None:
-    async with serving(office_app(store, api_key="right")) as url, aiohttp.ClientSession() as http:
-        context = context_for(url, http, key="wrong")
+@pytest.mark.parametrize("first", [503, 429, 425, 408])
+async def test_what_surely_was_not_done_is_sent_again_to_an_api_without_keys(tmp_path: Path, first: int) -> None:
+    api = Api(first, 201)
+    async with serving(api.app()) as url, context_for(url, tmp_path, honours_keys=False) as context:
         result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
-    assert not result.ok
+    assert result.effect == "booked"
+    assert len(api.requests) == 2
+
+
+async def test_a_refusal_is_told_and_not_repeated(tmp_path: Path) -> None:
+    api = Api(400)
+    async with serving(api.app()) as url, context_for(url, tmp_path) as context:
+        results = [await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context) for _ in range(2)]
+        assert context.outbox is not None
+        entry = await context.outbox.wait(results[0].data["idempotency_key"], 0)
+        assert entry.told, "nobody else must hear of it"
+    assert not results[0].ok
+    assert "no such street" in results[0].content
+    assert results[0] == results[1]
+    assert len(api.requests) == 1
+
+
+async def test_a_wrong_key_is_no_matter_for_the_caller(store: OfficeStore, tmp_path: Path, impatient: None) -> None:
+    async with serving(office_app(store, api_key="right")) as url, context_for(url, tmp_path, key="wrong") as context:
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
+    assert result.effect == "kept"
     assert "key" not in result.content.lower()
-    assert result.data["unsent_booking"]["postcode"] == "M14 6BT"
+    async with serving(office_app(store, api_key="right")) as url, context_for(url, tmp_path) as context:
+        again = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
+    assert again.effect == "booked", "the key was mended, and the booking had waited"
+    assert len(await store.list_bookings()) == 1
 
 
-async def test_an_unreachable_api_keeps_the_booking_in_the_result(quick: None) -> None:
-    async with aiohttp.ClientSession() as http:
-        context = context_for("http://127.0.0.1:1/create_booking", http)
+async def test_an_unreachable_api_keeps_the_booking(tmp_path: Path, impatient: None) -> None:
+    async with context_for("http://127.0.0.1:1/create_booking", tmp_path) as context:
         result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
-    assert not result.ok
-    assert result.effect is None
-    assert result.data["unsent_booking"]["customer_name"] == "Jo Bloggs"
-    assert result.data["idempotency_key"]
-    assert context.bookings == {}
+        assert context.outbox is not None
+        assert (await context.outbox.wait(result.data["idempotency_key"], 0)).state in ("waiting", "sending")
+    assert (result.ok, result.effect) == (True, "kept")
+    assert "booking_id" not in result.content
+    assert json.loads(result.content)["status"] == "kept"
+
+
+async def test_a_booking_that_cannot_be_kept_is_no_booking(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with context_for("http://127.0.0.1:1/create_booking", tmp_path) as context:
+        outbox = context.outbox
+        assert outbox is not None
+        outbox._store._db.execute("PRAGMA query_only=ON")  # as a disk that may not be written
+        result = await standard_tools().run("create_booking", json.dumps(ARGUMENTS), context)
+        assert outbox.counters["not_kept"] == 1
+    assert (result.ok, result.effect) == (False, None)
+    assert "cannot be kept" in result.content
+    assert "cannot be kept" in caplog.text
+    assert "Bloggs" not in caplog.text
 
 
 @pytest.mark.parametrize(

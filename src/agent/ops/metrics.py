@@ -11,6 +11,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from prometheus_client.registry import Collector
 
 from agent.call.record import STAGES, CallRecord, TurnRecord
 
@@ -75,6 +76,10 @@ class Metrics:
         for mark in record.marks:
             if mark.what in self._moments:
                 self._moments[mark.what].inc()
+
+    def include(self, collector: Collector) -> None:
+        """Show what another part counts."""
+        self._registry.register(collector)
 
     def page(self) -> bytes:
         """The page, in Prometheus's text format."""

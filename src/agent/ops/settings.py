@@ -96,6 +96,17 @@ class Settings(BaseSettings):
     availability_api_url: str = Field("", description="POST check_availability; empty: the built-in back office")
     context_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the context API")
     booking_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the booking and availability APIs")
+    booking_api_idempotent: bool | None = Field(
+        None,
+        description="`true` where a booking sent twice with one `Idempotency-Key` is made once, so that it may be sent "
+        "again after a lost answer; `false` where not. Unless given: `true` for the built-in back office, else `false`",
+    )
+    outbox_retention_days: float = Field(
+        30.0, ge=0.0, description="how long bookings that are done with stay in the outbox, days"
+    )
+    alert_webhook_url: SecretStr = Field(
+        SecretStr(""), description="POST told of bookings that need a person; empty: only the log and the metrics tell"
+    )
 
     # Where the agent listens.
     listen_host: str = Field("127.0.0.1", description="address of AudioSocket, FastAGI and HTTP")
@@ -268,6 +279,13 @@ class Settings(BaseSettings):
         if not value.startswith(("http://", "https://")):
             raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
         return value.rstrip("/")
+
+    @field_validator("alert_webhook_url")
+    @classmethod
+    def _webhook(cls, value: SecretStr) -> SecretStr:
+        if value.get_secret_value() and not value.get_secret_value().startswith(("http://", "https://")):
+            raise ValueError("it must begin with https:// (or http:// on your own network)")
+        return value
 
     @field_validator("context_api_url", "booking_api_url", "availability_api_url")
     @classmethod

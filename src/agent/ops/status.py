@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from agent.ops.metrics import CONTENT_TYPE, Metrics
+from agent.ops.outbox import outbox_health
 
 if TYPE_CHECKING:
     from agent.service import Agent
@@ -24,6 +25,7 @@ def add_pages(app: web.Application, agent: Agent, metrics: Metrics) -> None:
                 "calls": agent.calls,
                 "max_calls": agent.settings.max_calls,
                 "uptime_s": round(time.monotonic() - started),
+                "outbox": outbox_health(agent.services.outbox),
                 "media": {key: value for key, value in agent.engine.counters().items() if key != "lateness_us"},
             }
         )
