@@ -76,11 +76,13 @@ class Speech:
         """Speak this behind what was said before."""
         if self._cancelled or self.failed or not text:
             return
-        self.text += text
         now_ns = time.monotonic_ns()
         self.first_text_ns = self.first_text_ns or now_ns
         if now_ns - self._said_ns > STALE_NS:
             await self.pause()
+        if self._open is None and self.text and not self.text[-1].isspace():
+            self.text += " "  # what is said behind a pause is a sentence of its own
+        self.text += text
         self._said_ns = now_ns
         try:
             if self._open is None:
