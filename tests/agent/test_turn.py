@@ -678,10 +678,10 @@ def test_a_goodbye_may_begin_in_the_ending_and_ends_also_when_it_is_never_spoken
 
 EVENTS = (
     "interim", "final", "ended", "backchannel", "empty", "hanging", "utterance_end", "eager", "turn_resumed", "speaks",
-    "quiet", "deadline", "wait", "hold", "resumed", "flushed", "agent_speaks", "agent_finished", "tool", "typed",
-    "ending",
+    "quiet", "deadline", "wait", "away", "back", "hold", "resumed", "flushed", "agent_speaks", "agent_finished",
+    "tool", "typed", "ending",
 )  # fmt: skip
-WHILE_LISTENING = EVENTS[:13]
+WHILE_LISTENING = EVENTS[:15]
 WORDS = ("how much is it", "yeah", "it is, um")
 
 
@@ -718,6 +718,10 @@ def feed(machine: Turn, event: str, now: float) -> list[Action]:
             return []
         case "typed":
             return machine.typed("1234", now)
+        case "away":
+            return machine.stt_away(now)
+        case "back":
+            return machine.stt_back(now, ends_turns=False)
         case _:
             return list(getattr(machine, event)(now))
 
@@ -832,3 +836,91 @@ def test_an_interim_that_holds_the_last_word_is_enough_to_think(caller: Caller) 
     other.at(1100)
     other.note(other.turn.caller_quiet(1100, 1000))
     assert other.decided == []
+
+
+# ---- nobody hears the caller ----------------------------------------------------------------------------------------
+
+
+def test_while_nobody_hears_the_caller_their_words_are_waited_for(caller: Caller) -> None:
+    """What is at hand is not answered: the rest of it is on its way."""
+    caller.at(100)
+    caller.note(caller.turn.caller_speaks(100))
+    caller.hears("my tap", 800, final=False)
+    caller.note(caller.turn.stt_away(850))
+    caller.at(1600)
+    caller.note(caller.turn.caller_quiet(1600, 1500))
+    caller.at(6000)
+    assert caller.decided == []
+    caller.note(caller.turn.stt_back(6000, ends_turns=False))
+    assert caller.of(Finalize)[-1] == (6000, Finalize())
+    caller.hears("my tap is leaking", 6900, ended=True, end=1500)
+    assert caller.of(Respond) == [(6900, Respond("my tap is leaking"))]
+
+
+def test_when_nobody_comes_back_the_words_at_hand_are_answered(caller: Caller) -> None:
+    caller.at(100)
+    caller.note(caller.turn.caller_speaks(100))
+    caller.hears("my tap is leaking", 800, final=False)
+    caller.note(caller.turn.stt_away(850))
+    caller.at(1600)
+    caller.note(caller.turn.caller_quiet(1600, 1500))
+    caller.at(850 + turns.AWAY_MS + 2000)
+    assert [action for _, action in caller.of(Respond)] == [Respond("my tap is leaking")]
+
+
+def test_nobody_is_asked_whether_they_are_there_while_nobody_would_hear_it(caller: Caller) -> None:
+    caller.note(caller.turn.stt_away(500))
+    caller.at(500 + turns.AWAY_MS - 1)
+    assert caller.of(AskIfThere) == []
+
+
+def test_another_vendor_may_end_turns_itself(caller: Caller) -> None:
+    caller.note(caller.turn.stt_away(100))
+    caller.note(caller.turn.stt_back(2000, ends_turns=True))
+    caller.speaks(2100, 3000)
+    assert caller.of(Finalize) == [], "such a one tells by itself"
+    caller.at(3300)
+    caller.note(caller.turn.end_of_turn(EndOfTurn(TAP, 2100, 3000), 3300))
+    assert caller.of(Respond) == [(3300, Respond(TAP))]
+
+
+# ---- since when the caller waits ------------------------------------------------------------------------------------
+
+
+def test_who_has_finished_waits_from_the_end_of_their_speech() -> None:
+    caller = thinking()
+    assert caller.turn.waits_since_ms == (1000, 1320)
+    caller.note(caller.turn.agent_speaks(1500))
+    assert caller.turn.waits_since_ms == (1500, 1500)
+
+
+def test_who_is_to_speak_or_speaks_does_not_wait(caller: Caller) -> None:
+    assert caller.turn.waits_since_ms is None
+    caller.at(100)
+    caller.note(caller.turn.caller_speaks(100))
+    assert caller.turn.waits_since_ms is None
+
+
+def test_who_spoke_while_nobody_heard_waits(caller: Caller) -> None:
+    caller.note(caller.turn.stt_away(50))
+    assert caller.turn.waits_since_ms is None, "nothing was said yet"
+    caller.speaks(100, 1000)
+    assert caller.turn.waits_since_ms == (1000, 1000)
+    caller.note(caller.turn.stt_back(3000, ends_turns=False))
+    assert caller.turn.waits_since_ms == (1000, 1000), "the words are still owed"
+    caller.hears("", 3500, ended=True, end=1000)
+    assert caller.turn.waits_since_ms is None, "there were none"
+
+
+def test_a_noise_of_which_the_stt_knows_nothing_is_no_wait(caller: Caller) -> None:
+    caller.speaks(100, 400).hears("", 700, end=400)
+    assert caller.turn.waits_since_ms is None
+
+
+def test_the_last_words_are_waited_for_since_the_caller_spoke() -> None:
+    caller = thinking()
+    caller.note(caller.turn.ending(1700))
+    assert caller.turn.waits_since_ms == (1000, 1700)
+    other = Caller().at(5000)
+    other.note(other.turn.ending(5000))
+    assert other.turn.waits_since_ms == (5000, 5000)
