@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from agent.call.machine import KINDS, MONOLOGUE_MS, PHRASES, Machine, MachineWatch
+from agent.call.answering_machine import KINDS, MONOLOGUE_MS, PHRASES, Machine, MachineWatch
 from agent.sandbox.caller.sounds import make_sound
 from agent.speech_engines.tones import ToneVoice
 
