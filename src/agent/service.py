@@ -15,7 +15,7 @@ import aiohttp
 import fastaudio
 from agent import vendors
 from agent.call.caller_turn import TurnTaking
-from agent.call.context import CompanyContext, ContextClient
+from agent.call.company import CompanyContext, ContextClient
 from agent.call.current import CALL_UUID
 from agent.call.greeting import Greetings
 from agent.call.prompts import Prompts

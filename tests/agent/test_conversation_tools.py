@@ -10,7 +10,7 @@ from typing import cast
 import aiohttp
 import pytest
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.conversations import ConversationError, Conversations, load_conversation
 from agent.ops.settings import Settings, load_settings
 from agent.tools.registry import Endpoints, ToolContext

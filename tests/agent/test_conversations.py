@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.conversations import Conversation, ConversationError, Conversations, Phrases, load_conversation
 from agent.conversations.conversation import FIELDS, estimated_tokens, fill
 from agent.conversations.files import PACKAGED

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import aiohttp
 import pytest
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.conversations import Conversation, load_conversation
 from agent.conversations.files import PACKAGED
 from agent.office.store import NewCompany

@@ -12,7 +12,7 @@ import aiohttp
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.conversations import Phrases, load_conversation
 from agent.conversations.conversation import FIELDS
 from agent.office.store import NewCompany, OfficeStore

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import pytest
 
 from agent.call import greeting as greetings
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.call.greeting import Greetings
 from agent.conversations import Conversation, Phrases
 from agent.conversations import conversation as conversations

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from agent.call import reply as replies
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.call.history import History
 from agent.call.record import TurnRecord
 from agent.call.reply import ROUNDS, Reply

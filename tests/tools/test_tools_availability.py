@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.office.api import office_app
 from agent.office.seed import LONDON_PLUMBER
 from agent.office.store import OfficeStore

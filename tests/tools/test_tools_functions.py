@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.tools import ToolContext, ToolError, ToolResult, functions, tool
 from agent.tools.functions import tool_of
 from agent.tools.registry import Endpoints, ToolRegistry

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.tools.call_control import standard_tools
 from agent.tools.registry import Endpoints, Tool, ToolContext, ToolRegistry, ToolResult
 

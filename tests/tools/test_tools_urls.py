@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.tools import ToolContext, ToolResult
 from agent.tools.registry import Endpoints, ToolRegistry
 from agent.tools.urls import UrlTool, url_tool

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 import fastaudio
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.call.record import CallRecord, TurnRecord
 from agent.call.speech import Speech
 from agent.telephony import CallInfo

@@ -14,7 +14,7 @@ from uuid import UUID
 import aiohttp
 
 from agent.call.caller_turn import TurnTaking
-from agent.call.context import CompanyContext, ContextClient, default_context
+from agent.call.company import CompanyContext, ContextClient, default_context
 from agent.call.greeting import Greetings
 from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord

@@ -14,7 +14,7 @@ from agent.call.agent_turn import AgentTurn, SpeechDone
 from agent.call.answer import Crew
 from agent.call.answering_machine import Machine, MachineWatch
 from agent.call.chronicle import Chronicle
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.call.history import History
 from agent.call.keypad import Keypad, Pressed
 from agent.call.prompts import Prompt

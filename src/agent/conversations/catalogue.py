@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.conversations.conversation import Conversation, ConversationError
 from agent.conversations.files import PACKAGED, directory_of, load_conversation
 from agent.providers.base import SpeakingVoice

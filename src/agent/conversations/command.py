@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.conversations.catalogue import Conversations
 from agent.conversations.conversation import Conversation, ConversationError, estimated_tokens
 from agent.conversations.files import PACKAGED

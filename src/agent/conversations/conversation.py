@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.language.spoken import spoken
 from agent.language.turn_words import BRITISH, TurnWords
 from agent.tools.registry import ToolRegistry

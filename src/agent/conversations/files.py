@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
-from agent.call.context import CompanyContext
+from agent.call.company import CompanyContext
 from agent.conversations.conversation import (
     FIELDS,
     PLACEHOLDER,

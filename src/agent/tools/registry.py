@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import SchemaError, ValidationError
 
 if TYPE_CHECKING:
-    from agent.call.context import CompanyContext
+    from agent.call.company import CompanyContext
     from agent.tools.outbox import Outbox
 
 log = logging.getLogger(__name__)
