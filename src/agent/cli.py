@@ -302,8 +302,8 @@ def callers(
     try:
         from rich.console import Console
 
-        from agent.sandbox.callers.command import callers_command
-        from agent.sandbox.callers.rig import Options
+        from agent.sandbox.scenarios.command import callers_command
+        from agent.sandbox.scenarios.rig import Options
     except ImportError as error:
         fail(f"the callers need the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
     options = Options(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from agent.call.history import CUT
-from agent.sandbox.callers.evidence import Evidence, ToolUse, normal
+from agent.sandbox.scenarios.evidence import Evidence, ToolUse, normal
 
 
 class Check(Protocol):

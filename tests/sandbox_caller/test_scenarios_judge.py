@@ -9,8 +9,8 @@ import pytest
 
 from agent.call.history import CUT
 from agent.call.record import CallRecord, Mark, TurnRecord
-from agent.sandbox.callers.evidence import Evidence
-from agent.sandbox.callers.reading import CallerError, parse_caller, parse_rules
+from agent.sandbox.scenarios.evidence import Evidence
+from agent.sandbox.scenarios.reading import CallerError, parse_caller, parse_rules
 
 BOOKING = (
     '{"customer_name":"Anna Smith","postcode":"sw47dq","address":"12 Baker Street.",'

@@ -13,8 +13,8 @@ from typing import Literal
 
 import pytest
 
-from agent.sandbox.callers.reading import CONVERSATIONS, Caller, packaged_callers
-from agent.sandbox.callers.rig import Options, Outcome, callers_rig
+from agent.sandbox.scenarios.reading import CONVERSATIONS, Caller, packaged_callers
+from agent.sandbox.scenarios.rig import Options, Outcome, callers_rig
 
 Stt = Literal["nova", "flux"]
 CALLERS = {f"{c.conversation}/{c.name}": c for name in CONVERSATIONS for c in packaged_callers(name)}

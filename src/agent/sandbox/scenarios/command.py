@@ -13,11 +13,11 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from agent.ops.settings import SettingsError
-from agent.sandbox.callers.evidence import Evidence
-from agent.sandbox.callers.expect import interruptions_of, turns_of
-from agent.sandbox.callers.reading import Caller, CallerError, packaged_callers, read_caller
-from agent.sandbox.callers.rig import Options, Outcome, callers_rig
 from agent.sandbox.process import ProcessError
+from agent.sandbox.scenarios.evidence import Evidence
+from agent.sandbox.scenarios.expect import interruptions_of, turns_of
+from agent.sandbox.scenarios.reading import Caller, CallerError, packaged_callers, read_caller
+from agent.sandbox.scenarios.rig import Options, Outcome, callers_rig
 from agent.speech_engines import EngineMissing
 
 

@@ -16,11 +16,11 @@ from agent.call.current import CALL_UUID
 from agent.call.record import CallRecord, TurnRecord
 from agent.providers.base import Finished, LlmEvent, Message, Text
 from agent.sandbox.caller import CallResult
-from agent.sandbox.callers.command import line_of, table_of
-from agent.sandbox.callers.desk import BookingDesk
-from agent.sandbox.callers.listening import NotedModel
-from agent.sandbox.callers.reading import CallSetup, parse_caller
-from agent.sandbox.callers.rig import AGAIN, STALL_MS, Outcome, fairly
+from agent.sandbox.scenarios.command import line_of, table_of
+from agent.sandbox.scenarios.desk import BookingDesk
+from agent.sandbox.scenarios.listening import NotedModel
+from agent.sandbox.scenarios.reading import CallSetup, parse_caller
+from agent.sandbox.scenarios.rig import AGAIN, STALL_MS, Outcome, fairly
 
 CALLER = parse_caller("# odd\n[says]\nsay: a\n[expect]\nturns: 1\n", "home_services/odd.caller")
 

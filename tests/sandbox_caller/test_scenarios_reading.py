@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from agent.sandbox.callers.command import choose_callers
-from agent.sandbox.callers.reading import CONVERSATIONS, CallerError, packaged_callers, parse_caller, parse_rules
+from agent.sandbox.scenarios.command import choose_callers
+from agent.sandbox.scenarios.reading import CONVERSATIONS, CallerError, packaged_callers, parse_caller, parse_rules
 
 WHOLE = """# Rings twice,
 # and is odd.
@@ -79,7 +79,7 @@ def test_there_are_enough_of_them() -> None:
     assert len(packaged_callers("home_services")) >= 25
 
 
-def test_callers_are_chosen_by_name_or_file(tmp_path: Path) -> None:
+def test_scenarios_are_chosen_by_name_or_file(tmp_path: Path) -> None:
     own = tmp_path / "own.caller"
     own.write_text("[says]\nsay: Hello\n[expect]\nturns: 1\n")
     chosen = choose_callers("home_services", ["gas", str(own)])

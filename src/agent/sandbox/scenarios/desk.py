@@ -7,7 +7,7 @@ from types import TracebackType
 import aiohttp
 from aiohttp import web
 
-from agent.sandbox.callers.reading import CallSetup
+from agent.sandbox.scenarios.reading import CallSetup
 
 _CARRIED = ("X-API-Key", "Idempotency-Key", "Content-Type")
 

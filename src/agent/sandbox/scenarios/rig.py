@@ -19,11 +19,11 @@ from agent.office.store import NewCompany, add_companies
 from agent.ops.report import write_report
 from agent.ops.settings import UNLIMITED, Settings, load_settings
 from agent.sandbox.caller import CallPlan, CallResult, ScriptError, SimulatedCaller
-from agent.sandbox.callers.desk import BookingDesk
-from agent.sandbox.callers.evidence import Evidence
-from agent.sandbox.callers.listening import Asked, NotedModel
-from agent.sandbox.callers.reading import Caller
 from agent.sandbox.process import sandbox_process
+from agent.sandbox.scenarios.desk import BookingDesk
+from agent.sandbox.scenarios.evidence import Evidence
+from agent.sandbox.scenarios.listening import Asked, NotedModel
+from agent.sandbox.scenarios.reading import Caller
 from agent.service import Agent
 from agent.speech_engines import Recogniser, Voice, load_recogniser, load_voice
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from agent.sandbox.caller.script import Script, ScriptError, parse_script, seconds
-from agent.sandbox.callers.expect import (
+from agent.sandbox.scenarios.expect import (
     Booked,
     Calls,
     Check,
@@ -71,7 +71,7 @@ class Caller:
 
 def packaged_callers(conversation: str) -> list[Caller]:
     """Return the callers of a conversation that come with the package, by name. Raises `CallerError`."""
-    folder = files("agent.sandbox.callers") / conversation
+    folder = files("agent.sandbox.scenarios") / conversation
     if conversation not in CONVERSATIONS:
         raise CallerError(f"there are no callers for {conversation!r}; there are {', '.join(CONVERSATIONS)}")
     entries = sorted(folder.iterdir(), key=lambda entry: entry.name)
@@ -85,7 +85,7 @@ def packaged_callers(conversation: str) -> list[Caller]:
 
 def read_caller(path: Path, conversation: str = "home_services") -> Caller:
     """Read a caller of one's own, under the rules of a conversation. Raises `CallerError`."""
-    rules_file = files("agent.sandbox.callers") / conversation / RULES
+    rules_file = files("agent.sandbox.scenarios") / conversation / RULES
     try:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
