@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+PATIENT_ATTEMPTS: Final = 2
+"""Who waits for a row is told after so many attempts that it will take longer."""
 FRESH_AT_ONCE: Final = 64
 """First attempts: a caller may be waiting."""
 AGAIN_AT_ONCE: Final = 4
@@ -133,7 +135,7 @@ class Outbox:
     async def wait(self, key: str, seconds: float) -> Entry:
         """Wait until something came of a row, at most so long; return it as it is then.
 
-        What will not be tried again in time is not waited for. Raises `OutboxError`.
+        What will not be tried again in time, or has failed twice, is not waited for. Raises `OutboxError`.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -141,7 +143,9 @@ class Outbox:
             changed = self._settled
             entry = await self._disk(lambda: self._store.get(key))
             left = until - loop.time()
-            hopeless = entry.state == "waiting" and entry.attempts > 0 and entry.due_at - time.time() > left
+            hopeless = entry.state == "waiting" and (
+                entry.attempts >= PATIENT_ATTEMPTS or (entry.attempts > 0 and entry.due_at - time.time() > left)
+            )
             if entry.state in _TOLD_STATES or left <= 0 or hopeless:
                 return entry
             try:
