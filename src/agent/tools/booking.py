@@ -111,7 +111,7 @@ async def _book(booking: Mapping[str, str], key: str, context: ToolContext) -> T
         log.error("booking %s cannot be kept: %s", key[:12], error)
         return ToolResult.error(CANNOT_BE_KEPT)
     try:
-        entry = await outbox.wait(key, WAIT_SECONDS)
+        entry = await outbox.wait(key, WAIT_SECONDS, after=entry.attempts)
     except OutboxError as error:
         log.error("what came of booking %s cannot be read: %s", key[:12], error)
     data = {**booking, "idempotency_key": key}

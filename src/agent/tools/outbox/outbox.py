@@ -132,10 +132,11 @@ class Outbox:
         self._wake.set()
         return entry
 
-    async def wait(self, key: str, seconds: float) -> Entry:
+    async def wait(self, key: str, seconds: float, *, after: int = 0) -> Entry:
         """Wait until something came of a row, at most so long; return it as it is then.
 
-        What will not be tried again in time, or has failed twice, is not waited for. Raises `OutboxError`.
+        What will not be tried again in time, or has failed twice more than `after`, is not waited for. Raises
+        `OutboxError`.
         """
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
@@ -144,7 +145,8 @@ class Outbox:
             entry = await self._disk(lambda: self._store.get(key))
             left = until - loop.time()
             hopeless = entry.state == "waiting" and (
-                entry.attempts >= PATIENT_ATTEMPTS or (entry.attempts > 0 and entry.due_at - time.time() > left)
+                entry.attempts - after >= PATIENT_ATTEMPTS
+                or (entry.attempts > after and entry.due_at - time.time() > left)
             )
             if entry.state in _TOLD_STATES or left <= 0 or hopeless:
                 return entry
