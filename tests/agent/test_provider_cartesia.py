@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 from aiohttp import WSMsgType, web
 
-from agent.providers import cartesia, websocket
+from agent.providers import cartesia, cartesia_wire, websocket
 from agent.providers.base import Audio, ProviderError, SpeakingVoice, Words
-from agent.providers.cartesia import CartesiaOptions, CartesiaSynthesis, CartesiaTts
+from agent.providers.breaker import Breaker, BreakerState
+from agent.providers.cartesia import CartesiaOptions, CartesiaTts
+from agent.providers.cartesia_wire import CartesiaSynthesis
 from agent.sandbox import Sandbox
 from agent.speech_engines.tones import ToneRecogniser
 
@@ -222,7 +224,7 @@ async def test_an_idle_socket_is_replaced_before_the_vendor_closes_it(
 async def test_a_silent_vendor_is_an_error_in_the_end_and_its_socket_is_left(
     tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cartesia, "SILENT_S", 0.3)
+    monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.3)
     sandbox.cartesia.faults.silent_times = 1
     with pytest.raises(ProviderError, match="no audio"):
         await speak(tts, "hello ")
@@ -230,19 +232,62 @@ async def test_a_silent_vendor_is_an_error_in_the_end_and_its_socket_is_left(
     assert sandbox.cartesia.counters["upgrades"] == 2
 
 
-async def test_an_end_that_does_not_come_is_an_error_too(
+async def test_an_end_that_does_not_come_is_not_waited_for_when_all_was_answered(
     tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cartesia, "SILENT_S", 0.3)
+    monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.3)
     sandbox.cartesia.faults.omit_done_times = 1
+    assert (await speak(tts, "hello ")).text == "hello"
+    assert (await speak(tts, "again ")).text == "again"
+    assert sandbox.cartesia.counters["upgrades"] == 1
+
+
+async def test_an_end_that_does_not_come_is_an_error_where_nothing_says_that_all_was_spoken(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.3)
+    wire.answers = [{"type": "chunk", "data": base64.b64encode(bytes(100)).decode()}]
+    tts = CartesiaTts(CartesiaOptions(wire.url, KEY))
     with pytest.raises(ProviderError, match="no audio"):
         await speak(tts, "hello ")
+    await tts.close()
+
+
+async def test_a_silent_context_is_left_and_the_others_on_its_connection_go_on(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.4)
+    sandbox.cartesia.config.speed = 2.0
+    sandbox.cartesia.faults.mute_times, sandbox.cartesia.faults.mute_after_ms = 1, 100
+    mute, heard = await asyncio.gather(
+        speak(tts, "nobody hears this "), speak(tts, "but all of this is heard "), return_exceptions=True
+    )
+    assert isinstance(mute, ProviderError)
+    assert isinstance(heard, Spoken)
+    assert heard.text == "but all of this is heard"
+    assert (await speak(tts, "hello ")).text == "hello"
+    assert sandbox.cartesia.counters["upgrades"] == 2, "no new context goes where one fell silent"
+    assert tts.counters["silent"] == 1
+
+
+async def test_text_that_is_given_late_has_all_its_time(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait is counted from the text, not from when somebody began to listen."""
+    monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.5)
+    sandbox.cartesia.config.first_audio = 350.0
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    await asyncio.sleep(0.35)
+    await synthesis.say("hello ")
+    await synthesis.finish()
+    assert (await reader).text == "hello"
 
 
 async def test_a_pause_in_the_thinking_is_no_silence_of_the_vendor(
     tts: CartesiaTts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cartesia, "SILENT_S", 0.1)
+    monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.1)
     synthesis = await tts.open()
     reader = asyncio.create_task(Spoken().take(synthesis))
     await asyncio.sleep(0.25)
@@ -288,7 +333,7 @@ async def test_the_end_of_a_context_that_has_expired_is_no_error(tts: CartesiaTt
 async def test_a_slow_vendor_is_not_taken_for_an_expired_one(
     tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cartesia, "EXPIRY_S", 0.05)
+    monkeypatch.setattr(cartesia_wire, "EXPIRY_S", 0.05)
     sandbox.cartesia.config.first_audio = 300.0
     synthesis = await tts.open()
     reader = asyncio.create_task(Spoken().take(synthesis))
@@ -297,6 +342,38 @@ async def test_a_slow_vendor_is_not_taken_for_an_expired_one(
     await synthesis.say("yes ")
     await synthesis.finish()
     assert (await reader).text == "let me see, yes"
+    assert sandbox.cartesia.counters["contexts"] == 1
+
+
+async def test_text_that_an_expired_context_did_not_take_is_said_in_a_new_one(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia_wire, "EXPIRY_S", 60.0)  # as if the vendor's clock were another one
+    sandbox.cartesia.config.context_expiry_s = 0.05
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    await synthesis.say("let me see, ")
+    await until(lambda: sandbox.cartesia.counters["contexts_expired"])
+    await synthesis.say("yes, ")
+    await synthesis.say("we can ")
+    await synthesis.finish()
+    spoken = await reader
+    assert spoken.text == "let me see, yes, we can"
+    assert [word for word, _ in spoken.words] == ["let", "me", "see,", "yes,", "we", "can"]
+    assert sandbox.cartesia.counters["refused_messages"] >= 1
+
+
+async def test_only_the_end_of_an_expired_context_was_refused(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia_wire, "EXPIRY_S", 60.0)
+    sandbox.cartesia.config.context_expiry_s = 0.05
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    await synthesis.say("let me see ")
+    await until(lambda: sandbox.cartesia.counters["contexts_expired"])
+    await synthesis.finish()
+    assert (await reader).text == "let me see"
     assert sandbox.cartesia.counters["contexts"] == 1
 
 
@@ -321,19 +398,119 @@ async def test_a_full_vendor_is_asked_twice(
     await tts.close()
     with pytest.raises(ProviderError, match="HTTP 429"):
         await tts.open()
+    assert sandbox.cartesia.counters["upgrades"] == 4
 
 
-async def test_a_refused_context_is_an_error_of_its_own(tts: CartesiaTts, sandbox: Sandbox) -> None:
-    sandbox.cartesia.config.max_contexts, sandbox.cartesia.config.speed = 1, 4.0
+async def test_a_slow_accept_is_waited_for_once_by_all(
+    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cartesia, "OPEN_S", 0.3)
+    sandbox.cartesia.faults.delay_times, sandbox.cartesia.faults.delay_ms = 1, 700
+    began = asyncio.get_running_loop().time()
+    results = await asyncio.gather(*(tts.open() for _ in range(6)), return_exceptions=True)
+    assert asyncio.get_running_loop().time() - began < 0.6
+    assert all(isinstance(result, ProviderError) and "no connection within" in str(result) for result in results)
+    await until(lambda: tts.counters["connected"])  # it serves those who come after
+    assert sandbox.cartesia.counters["upgrades"] == 1
+    tts._breaker.succeeded()
+    assert (await speak(tts, "hello ")).text == "hello"
+
+
+@pytest.mark.parametrize(("status", "retry_after_s"), [(401, None), (402, None), (403, None), (429, 9.0)])
+async def test_what_one_call_finds_out_no_other_asks_again(
+    options: CartesiaOptions, sandbox: Sandbox, status: int, retry_after_s: float | None
+) -> None:
+    breaker = Breaker("tts cartesia")
+    tts = CartesiaTts(options, breaker)
+    sandbox.cartesia.faults.refuse_times, sandbox.cartesia.faults.refuse_status = 1, status
+    sandbox.cartesia.faults.retry_after_s = retry_after_s
+    with pytest.raises(ProviderError, match=f"HTTP {status}"):
+        await tts.open()
+    for opening in (tts.open(), tts.warm()):
+        with pytest.raises(ProviderError, match="left alone") as caught:
+            await opening
+    assert caught.value.retry_after_s == pytest.approx(retry_after_s or 5.0, abs=1.0)
+    assert sandbox.cartesia.counters["upgrades"] == 1
+    await tts.close()
+
+
+async def test_a_vendor_that_fails_is_left_alone_and_tried_again(options: CartesiaOptions, sandbox: Sandbox) -> None:
+    clock = [0.0]
+    breaker = Breaker("tts cartesia", clock=lambda: clock[0])
+    tts = CartesiaTts(options, breaker)
+    sandbox.cartesia.faults.context_error_times = 3
+    for _ in range(3):
+        with pytest.raises(ProviderError, match="internal_error"):
+            await speak(tts, "hello ")
+    with pytest.raises(ProviderError, match="left alone"):
+        await tts.open()
+    clock[0] = 6.0
+    assert (await speak(tts, "hello ")).text == "hello"
+    assert breaker.state is BreakerState.CLOSED
+    await tts.close()
+
+
+async def test_a_lost_connection_is_one_failure_however_many_were_speaking(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    contexts = [await tts.open() for _ in range(6)]
+    for socket in list(sandbox.cartesia.sockets):
+        await socket.close(1011)
+    for context in contexts:
+        with pytest.raises(ProviderError):
+            await Spoken().take(context)
+    assert tts._breaker.counters["failed"] == 1
+    assert (await speak(tts, "hello ")).text == "hello"
+
+
+async def test_one_companys_wrong_voice_says_nothing_of_the_vendor(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    sandbox.cartesia.faults.context_error_times, sandbox.cartesia.faults.context_error_status = 4, 404
+    for _ in range(4):
+        with pytest.raises(ProviderError) as caught:
+            await speak(tts, "hello ")
+        assert caught.value.status == 404
+    assert (await speak(tts, "hello ")).text == "hello"
+    assert tts._breaker.counters["failed"] == 0
+
+
+async def test_a_message_of_an_unknown_type_is_counted_and_survived(wire: Wire) -> None:
+    wire.answers = [{"type": "tomorrow"}, {"type": "done"}]
+    other = CartesiaTts(CartesiaOptions(wire.url, KEY))
+    await speak(other, "hello")
+    assert other.counters["unknown"] == 1
+    await other.close()
+
+
+async def test_a_context_too_many_waits_for_its_turn(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    """Nothing of its text is lost, and nothing comes before what was said first."""
+    sandbox.cartesia.config.max_contexts, sandbox.cartesia.config.speed = 1, 8.0
     first = await tts.open()
-    await first.say("a sentence that takes a while ")
+    await first.say("a sentence of a second or so ")
     await first.finish()
     reading = asyncio.create_task(Spoken().take(first))
     await until(lambda: sandbox.cartesia.counters["sent_chunk"])
+    second = await tts.open()
+    waiting = asyncio.create_task(Spoken().take(second))
+    for text in ("one, ", "two, ", "three "):
+        await second.say(text)
+        await asyncio.sleep(0.03)
+    await second.finish()
+    assert (await waiting).text == "one, two, three"
+    assert (await reading).text == "a sentence of a second or so"
+    assert tts._breaker.counters["failed"] == 0
+
+
+async def test_a_context_too_many_waits_no_longer_than_a_caller(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    sandbox.cartesia.config.max_contexts, sandbox.cartesia.config.speed = 1, 1.0
+    first = await tts.open()
+    await first.say("a sentence that takes a while, two seconds and more ")
+    await first.finish()
+    reading = asyncio.create_task(Spoken().take(first))
+    await until(lambda: sandbox.cartesia.counters["sent_chunk"])
+    began = asyncio.get_running_loop().time()
     with pytest.raises(ProviderError, match="concurrency_limited") as caught:
         await speak(tts, "hello ")
+    assert asyncio.get_running_loop().time() - began < 1.4
     assert caught.value.status == 429
-    assert (await reading).text == "a sentence that takes a while"
+    assert (await reading).text == "a sentence that takes a while, two seconds and more"
 
 
 async def test_an_error_that_names_no_context_ends_each_of_them(tts: CartesiaTts, sandbox: Sandbox) -> None:
@@ -443,7 +620,7 @@ async def test_messages_of_any_shape_are_survived(wire: Wire) -> None:
 
 
 async def test_more_audio_than_anybody_takes_is_an_error(wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cartesia, "LIMIT_MS", 187)  # 3 chunks
+    monkeypatch.setattr(cartesia_wire, "LIMIT_MS", 187)  # 3 chunks
     chunk = {"type": "chunk", "data": base64.b64encode(bytes(1000)).decode()}
     wire.answers = [chunk] * 8
     tts = CartesiaTts(CartesiaOptions(wire.url, KEY))
@@ -468,27 +645,6 @@ async def test_an_error_names_what_the_vendor_said_and_no_more(wire: Wire) -> No
 # ---- limits of the vendor -------------------------------------------------------------------------------------------
 
 
-async def test_too_many_contexts_are_not_asked_for_again_at_once(
-    tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cartesia, "LIMITED_S", 0.4)
-    sandbox.cartesia.config.max_contexts, sandbox.cartesia.config.speed = 1, 4.0
-    first = await tts.open()
-    await first.say("a sentence that takes a while ")
-    await first.finish()
-    reading = asyncio.create_task(Spoken().take(first))
-    await until(lambda: sandbox.cartesia.counters["sent_chunk"])
-    with pytest.raises(ProviderError, match="concurrency_limited"):
-        await speak(tts, "hello ")
-    refused = asyncio.get_running_loop().time()
-    again = await tts.open()
-    assert asyncio.get_running_loop().time() - refused >= 0.3
-    assert tts.counters["limited"]
-    await again.cancel()
-    await reading
-    assert (await speak(tts, "hello ")).text == "hello"
-
-
 async def test_sockets_are_bounded(tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cartesia, "SOCKETS", 2)
     contexts = [await tts.open() for _ in range(2 * cartesia.CONTEXTS_A_SOCKET)]
@@ -508,7 +664,7 @@ async def test_sockets_are_bounded(tts: CartesiaTts, sandbox: Sandbox, monkeypat
 async def test_text_token_by_token_is_gathered_by_the_vendor(
     options: CartesiaOptions, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cartesia, "SILENT_S", 0.5)
+    monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.5)
     tts = CartesiaTts(replace(options, buffer_ms=120))
     assert not tts.clauses
     synthesis = await tts.open()

@@ -187,6 +187,8 @@ class Words:
 
     words: tuple[str, ...]
     start_ms: tuple[int, ...]
+    end_ms: tuple[int, ...] = ()
+    """Empty where the vendor does not say."""
 
 
 TtsEvent: TypeAlias = Audio | Words
