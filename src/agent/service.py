@@ -30,6 +30,7 @@ from agent.ops.http import http_port
 from agent.ops.outbox import OutboxCollector, make_outbox
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
+from agent.providers.breaker import Breakers
 from agent.telephony import CallInfo, CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
 from agent.tools.registry import Endpoints
 
@@ -118,7 +119,8 @@ class Agent:
         self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
         outbox = await self._stack.enter_async_context(make_outbox(settings, office_url, office_key))
         self._metrics.include(OutboxCollector(outbox))
-        tts = vendors.text_to_speech(settings, conversations.default.language)
+        breakers = Breakers()
+        tts = vendors.text_to_speech(settings, conversations.default.language, breakers)
         self._stack.push_async_callback(tts.close)
         prompts = Prompts(default_voice_id=settings.cartesia_voice_id)
         prompts.warm(settings.sample_rate)
@@ -138,6 +140,7 @@ class Agent:
             tts=tts,
             greetings=Greetings(tts),
             prompts=prompts,
+            breakers=breakers,
             conversations=conversations,
             http=self.http,
             endpoints=Endpoints(

@@ -9,7 +9,8 @@ import aiohttp
 
 from agent.ops.settings import Settings
 from agent.providers.base import SpeechToText
-from agent.providers.cartesia import CartesiaOptions, CartesiaTts
+from agent.providers.breaker import Breakers
+from agent.providers.cartesia import BREAKER, CartesiaOptions, CartesiaTts
 from agent.providers.flux import FluxOptions, FluxStt
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.providers.openai_chat import ChatModel, ChatOptions
@@ -60,7 +61,7 @@ def language_model(settings: Settings, http: aiohttp.ClientSession) -> ChatModel
     )
 
 
-def text_to_speech(settings: Settings, language: str) -> CartesiaTts:
+def text_to_speech(settings: Settings, language: str, breakers: Breakers) -> CartesiaTts:
     """The TTS of all calls; `language` (BCP 47) is for voices that name none. It is to be closed."""
     return CartesiaTts(
         CartesiaOptions(
@@ -73,7 +74,8 @@ def text_to_speech(settings: Settings, language: str) -> CartesiaTts:
             settings.sample_rate,
             settings.cartesia_buffer_ms,
             settings.websocket_client,
-        )
+        ),
+        breakers.of(BREAKER),
     )
 
 
