@@ -2,6 +2,10 @@
 
 `nova.py` and `flux.py` know what is said on the wire. For both (developers.deepgram.com): an empty binary frame ends
 the stream, `CloseStream` closes it, a refusal's reason is in the response header `dg-error`.
+
+Audio that was kept goes faster than it was spoken, or the caller would wait for the answer all the longer; but not all
+at once. Deepgram advises 1.25 times real time at most (what it does above that is not told); by that a gap of 2 s would
+last 8 more. So it is a setting, 4 by default: 2 s are made up for in 0.4.
 """
 
 from __future__ import annotations
@@ -10,96 +14,74 @@ import asyncio
 import contextlib
 import logging
 from abc import ABC, abstractmethod
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import orjson
 
-from agent.providers.base import ProviderError, SttEvent, SttLost, bytes_a_ms
+import fastaudio
+from agent.providers.base import ProviderError, SttAway, SttBack, SttEvent, SttLost, bytes_a_ms
 from agent.providers.bell import Bell
+from agent.providers.breaker import Breaker, BreakerState
+from agent.providers.deepgram_options import DeepgramOptions
+from agent.providers.kept_audio import KeptAudio, Pace, Piece
 from agent.providers.timeline import Timeline
-from agent.providers.websocket import ClientName, Socket, SocketClosed, open_socket
+from agent.providers.websocket import Socket, SocketClosed, open_socket
 
 log = logging.getLogger(__name__)
 
 VENDOR = "Deepgram"
-KEPT_MS = 30_000  # what is kept while there is no connection
-REPLAYED_MS = 15_000  # of what was sent and is not final yet, the last of it is kept
-RECONNECT_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+CONNECT_S = 2.0  # both attempts of a call's first connection, or one of a later one
 RETRY_S = 0.3
+RECONNECT_S = (0.0, 0.2, 0.5, 1.0, 2.0)
+AWAY_S = 10.0  # longer than a breaker's first rest; then the stream is lost
 STEADY_S = 1.0  # a stream that ends sooner has borne no fruit, whatever it said
-HOPELESS = (400, 401, 402, 403)  # it will not be otherwise in a second
+UNANSWERED_S = 1.5  # of speech without a word back; doubled with each stream that this made an end of
+SPEECH_RMS = 300  # of 32768: what may well be speech
+SPEECH_MS = 300  # so much of it must be answered
 CLOSE_S = 0.5
 EVENTS_QUEUED = 512
 MESSAGE_BYTES = 1 << 20
-TERM_TOKENS = 500  # of all key terms together: one more, and the vendor refuses the stream
-LETTERS_A_TOKEN = 3  # or more: how its model counts is not told
-
-
-@dataclass(frozen=True, slots=True)
-class DeepgramOptions(ABC):
-    """How a call is transcribed, whatever the model."""
-
-    url: str
-    api_key: str
-    model: str
-    language: str = "en-GB"
-    keyterms: tuple[str, ...] = ()
-    sample_rate: int = 8000
-    """Samples a second of what is heard; both APIs take 8000 and 16000."""
-    websocket: ClientName = "auto"
-
-    @abstractmethod
-    def listen_url(self) -> str:
-        """The address with its query."""
-
-    def terms(self) -> list[str]:
-        """The key terms, each once; those that may not fit into the vendor's limit any more are left out, logged."""
-        room = TERM_TOKENS
-        fitting: list[str] = []
-        terms = [term for term in dict.fromkeys(map(str.strip, self.keyterms)) if term]
-        for term in terms:
-            room -= 1 + len(term) // LETTERS_A_TOKEN
-            if room < 0:
-                log.warning(
-                    "Deepgram takes %d tokens of key terms: %d of %d terms left out",
-                    TERM_TOKENS,
-                    len(terms) - len(fitting),
-                    len(terms),
-                )
-                break
-            fitting.append(term)
-        return fitting
 
 
 class DeepgramStream(ABC):
-    """One call's stream. A lost connection is made again; what was not final is sent again, what was missed behind."""
+    """One call's stream. A lost connection is made again; what was not final is sent again, what was missed behind.
 
-    def __init__(self, options: DeepgramOptions) -> None:
+    Events go to `sink` where there is one, else to `events()`.
+    """
+
+    def __init__(
+        self, options: DeepgramOptions, breaker: Breaker | None = None, counters: Counter[str] | None = None
+    ) -> None:
+        """`breaker` is told how connections and streams fare, and asked before each connection."""
         self._url = options.listen_url()
         self._headers = {"Authorization": f"Token {options.api_key}"}
         self._client = options.websocket
         self._bytes_a_ms = bytes_a_ms(options.sample_rate)
+        self._replay_speed = options.replay_speed
+        self._breaker = breaker
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
-        self._waiting: deque[tuple[int, bytes]] = deque()
-        self._waiting_bytes = 0
-        self._unfinal: deque[tuple[float, int, bytes]] = deque()  # end in stream ms, position, audio: sent, not final
-        self._unfinal_bytes = 0
-        self._answered_ms = 0.0  # how much had been sent when the vendor last said anything, and when that was
-        self._answered_at = 0.0
-        self._sent_at = 0.0  # when anything was sent last
         self._bell = Bell()
-        self._commands: deque[bytes] = deque(maxlen=8)
         self._events: asyncio.Queue[SttEvent | None] = asyncio.Queue(EVENTS_QUEUED)
         self._timeline = Timeline()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self.counters: Counter[str] = Counter()
+        self._answered_ms = 0.0  # how much had been sent when the vendor last did its work, and when that was
+        self._answered_at = 0.0
+        self._speech_ms = 0.0  # of speech that was sent since
+        self._speech_from = 0.0, 0.0  # where the first of it begins in the stream, and when it was sent
+        self._unanswered_limit_s = UNANSWERED_S
+        self._stalled_now = False
+        self._sent_at = 0.0  # when anything was sent last
+        self.counters: Counter[str] = Counter() if counters is None else counters
         """`connected`, `reconnected`, `stalled`, `dropped_ms`, `replayed_ms`, `finals`, `interims`, `errors`,
         `unknown`, `garbage`, `events_dropped`."""
+        self._kept = KeptAudio(self._bytes_a_ms, self.counters)
+        self.sink: Callable[[SttEvent], None] | None = None
+        self.patient = True
+        """Whether it tries the vendor again that did nothing on the last stream; else it is lost at once."""
 
     # -- what the models differ in -----------------------------------------------------------------------------------
 
@@ -108,9 +90,10 @@ class DeepgramStream(ABC):
     def ends_turns(self) -> bool:
         """Whether the vendor itself says when a turn is over."""
 
+    @property
     @abstractmethod
-    def finalize(self) -> None:
-        """Ask for the final text of what was heard so far."""
+    def _final_request(self) -> bytes:
+        """The message that asks for the final text."""
 
     @abstractmethod
     def _understand(self, document: dict[str, Any]) -> bool:
@@ -124,30 +107,39 @@ class DeepgramStream(ABC):
     async def _idle(self, socket: Socket) -> None:
         """That time has come."""
 
-    @abstractmethod
     def _stalled(self) -> bool:
-        """Whether the connection is open and the vendor does not do its work."""
+        """Whether the connection is open and the vendor does not do its work: speech must be answered."""
+        if self._speech_ms < SPEECH_MS:
+            return False
+        from_ms, from_s = self._speech_from
+        return self._lasts_s(from_ms, from_s) > self._unanswered_limit_s
 
     def _begin(self) -> None:
         """A stream begins: forget what the one before was about."""
         self._timeline.restart()
-        self._answered_ms, self._answered_at = 0.0, self._loop.time()
-        self._sent_at = self._answered_at
+        self._stalled_now = False
+        self._sent_at = self._loop.time()
+        self._answered()
+
+    def _ended(self) -> None:
+        """A stream is lost: what is not final of it is to be heard anew."""
+        self._kept.take_back()
 
     # -- the call's side ---------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        """Connect and begin to stream, at the second attempt if need be.
+        """Connect and begin to stream, at the second attempt if need be; within 2 s.
 
         Raises `ProviderError` with the vendor's own word when it refuses.
         """
+        deadline = self._loop.time() + CONNECT_S
         try:
-            self._socket = await self._open()
+            self._socket = await self._open(deadline)
         except ProviderError as error:
-            if error.status in HOPELESS:
+            if error.hopeless or not self.patient or self._loop.time() + RETRY_S >= deadline:
                 raise
             await asyncio.sleep(RETRY_S)
-            self._socket = await self._open()
+            self._socket = await self._open(deadline)
         self.counters["connected"] += 1
         self._task = asyncio.create_task(self._run(self._socket), name="deepgram")
 
@@ -155,15 +147,30 @@ class DeepgramStream(ABC):
         """Queue audio; at the limit the oldest is dropped, counted in ms."""
         if not pcm:
             return  # an empty binary frame would end the stream
-        self._waiting.append((position_ms, pcm))
-        self._waiting_bytes += len(pcm)
-        self._bound()
+        self._kept.add(position_ms, pcm)
+        self._bell.ring()
+
+    def finalize(self) -> None:
+        """Ask for the final text of what was heard so far; nothing comes of it when that is final."""
+        self._kept.ask()
         self._bell.ring()
 
     async def events(self) -> AsyncIterator[SttEvent]:
-        """The events, until `close` or the vendor is lost."""
+        """The events, until `close`."""
         while (event := await self._events.get()) is not None:
             yield event
+
+    def hand_over(self) -> list[Piece]:
+        """Stop, for another vendor hears the caller from here on: what it is to hear. `close` is still to follow."""
+        self._closing = True
+        if self._task is not None:
+            self._task.cancel()
+        return self._kept.hand_over()
+
+    def take_over(self, pieces: Sequence[Piece]) -> None:
+        """Hear this before everything else."""
+        self._kept.take_over(pieces)
+        self._bell.ring()
 
     async def close(self) -> None:
         """Tell the vendor that no more comes, and close."""
@@ -184,12 +191,34 @@ class DeepgramStream(ABC):
                 await self._task
             self._task = None
         self._bell.stop()
-        self._emit(None)
+        self._queue(None)
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
-    async def _open(self) -> Socket:
-        return await open_socket(VENDOR, self._url, self._headers, max_message_bytes=MESSAGE_BYTES, client=self._client)
+    async def _open(self, deadline: float) -> Socket:
+        """Connect. Raises `ProviderError`; the breaker has been told."""
+        breaker = self._breaker
+        if breaker is not None and not breaker.allows() and not self._joins(breaker):
+            raise ProviderError(VENDOR, f"is left alone after failures, for {breaker.rest_s:.1f} s")
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await open_socket(
+                    VENDOR, self._url, self._headers, max_message_bytes=MESSAGE_BYTES, client=self._client
+                )
+        except TimeoutError:
+            error = ProviderError(VENDOR, f"did not accept the connection within {CONNECT_S:g} s")
+        except ProviderError as refusal:
+            error = refusal
+        self._fault(error)
+        raise error
+
+    def _joins(self, breaker: Breaker) -> bool:
+        """Another call is trying the vendor: one that has nowhere else to go does not wait for what comes of it."""
+        return self.patient and breaker.state is BreakerState.TRYING
+
+    def _fault(self, error: ProviderError) -> None:
+        if self._breaker is not None:
+            self._breaker.failed(error)
 
     async def _run(self, socket: Socket) -> None:
         """Stream until `close`; connect again when the connection is lost."""
@@ -206,48 +235,75 @@ class DeepgramStream(ABC):
                     await sender
             if self._closing:
                 return
-            fruitless = 0 if fruitful and self._loop.time() - begun > STEADY_S else fruitless + 1
-            log.warning("Deepgram closed the stream: %s %s", socket.close_code, socket.close_reason[:120])
-            self._take_back()
+            reason = f"closed the stream: {socket.close_code} {socket.close_reason[:120]}".rstrip()
+            if self._stalled_now:
+                reason = "said nothing to what it heard"
+            lasted_s = self._loop.time() - begun
+            fruitless = 0 if fruitful and lasted_s > STEADY_S else fruitless + 1
+            log.warning("Deepgram %s", reason)
+            self._ended()
+            self._emit(SttAway())
+            if self._stalled_now or (not fruitful and (lasted_s < STEADY_S or self._timeline.sent_ms > 1000)):
+                self._fault(ProviderError(VENDOR, reason, status=socket.close_code))
+                if not self.patient:
+                    self._lose(f"{VENDOR} {reason}")
+                    return
             again = await self._reconnect(RECONNECT_S[max(0, fruitless - 1) :])
             if again is None:
                 return
             self._socket = socket = again
+            self._emit(SttBack(self.ends_turns))
 
     async def _reconnect(self, pauses_s: Sequence[float]) -> Socket | None:
         reason = f"{VENDOR}: the stream was closed again and again"
-        for pause in pauses_s:
-            await asyncio.sleep(pause)
+        limit = self._loop.time() + AWAY_S
+        for pause_s in pauses_s:
+            wait_s = max(pause_s, self._breaker.rest_s if self._breaker is not None else 0.0)
+            if self._loop.time() + wait_s > limit:
+                break
+            await asyncio.sleep(wait_s)
             try:
-                socket = await self._open()
+                socket = await self._open(self._loop.time() + CONNECT_S)
             except ProviderError as error:
                 reason = str(error)
-                if error.status in HOPELESS:
+                if error.hopeless:
                     break
                 continue
             self.counters["reconnected"] += 1
             return socket
-        log.error("%s; this call goes on without it", reason)
-        self._emit(SttLost(reason))
+        self._lose(reason)
         return None
 
+    def _lose(self, reason: str) -> None:
+        log.error("%s; this call goes on without it", reason)
+        self._emit(SttLost(reason))
+
     async def _send(self, socket: Socket) -> None:
+        pace = Pace(self._replay_speed)
         while True:
-            while self._waiting:
-                position_ms, pcm = self._waiting.popleft()
-                self._waiting_bytes -= len(pcm)
-                self._keep(position_ms, pcm)
-                await self._put(socket, position_ms, pcm)
-            while self._commands:
-                await socket.send_text(self._commands.popleft())
-                self._sent_at = self._loop.time()
+            while self._kept and not self._give_up(socket):
+                length_ms = len(self._kept.first()[1]) / self._bytes_a_ms
+                if (wait_s := pace.wait_s(self._loop.time(), length_ms)) > 0:
+                    await asyncio.sleep(wait_s)
+                    continue
+                await self._pass_on(socket, *self._kept.take(self._timeline.sent_ms))
             if self._loop.time() >= self._idle_from():
                 await self._idle(socket)
-            if self._stalled():
-                self.counters["stalled"] += 1
-                socket.abort()  # it is open and does nothing: another one may
+            if self._give_up(socket):
                 return
             await self._bell.wait(self._idle_from())
+
+    async def _pass_on(self, socket: Socket, position_ms: int, pcm: bytes) -> None:
+        """Send a piece, audio or a request."""
+        if not pcm:
+            self._sent_at = self._loop.time()
+            await socket.send_text(self._final_request)
+            return
+        if fastaudio.rms(pcm) >= SPEECH_RMS:
+            if not self._speech_ms:
+                self._speech_from = self._timeline.sent_ms, self._loop.time()
+            self._speech_ms += len(pcm) / self._bytes_a_ms
+        await self._put(socket, position_ms, pcm)
 
     async def _put(self, socket: Socket, position_ms: float, pcm: bytes) -> None:
         """Send audio that stands for this time of the call."""
@@ -255,9 +311,14 @@ class DeepgramStream(ABC):
         self._sent_at = self._loop.time()
         await socket.send_bytes(pcm)
 
-    def _command(self, text: bytes) -> None:
-        self._commands.append(text)
-        self._bell.ring()
+    def _give_up(self, socket: Socket) -> bool:
+        """Whether this stream is of no use."""
+        if not self._stalled_now and self._stalled():
+            self._stalled_now = True
+            self._unanswered_limit_s *= 2
+            self.counters["stalled"] += 1
+            socket.abort()  # it is open and does nothing: another one may
+        return self._stalled_now
 
     async def _receive(self, socket: Socket) -> bool:
         """Take messages until the connection ends; whether the vendor did anything."""
@@ -265,51 +326,30 @@ class DeepgramStream(ABC):
         with contextlib.suppress(SocketClosed):
             while True:
                 message = await socket.receive()
-                self._answered_ms, self._answered_at = self._timeline.sent_ms, self._loop.time()
                 try:
-                    fruitful |= self._understand(orjson.loads(message))
+                    work = self._understand(orjson.loads(message))
                 except (ValueError, TypeError, AttributeError, LookupError):  # no JSON, or not of the shape
                     self.counters["garbage"] += 1
+                    continue
+                if work:
+                    self._answered()
+                    if not fruitful and self._breaker is not None:
+                        self._breaker.succeeded()
+                    fruitful = True
         return fruitful
 
+    def _answered(self) -> None:
+        """The vendor did its work, or is to begin it."""
+        self._answered_ms, self._answered_at = self._timeline.sent_ms, self._loop.time()
+        self._speech_ms = 0.0
+
     def _unanswered_s(self) -> float:
-        """For how long the vendor has said nothing though audio was sent.
+        """For how long the vendor has done nothing though audio was sent."""
+        return self._lasts_s(self._answered_ms, self._answered_at)
 
-        By the audio, since silence needs no answer; and by the clock, since a replay is sent all at once.
-        """
-        waiting_s = self._loop.time() - self._answered_at
-        return min((self._timeline.sent_ms - self._answered_ms) / 1000, waiting_s)
-
-    # -- what was sent and may have to be sent again -----------------------------------------------------------------
-
-    def _keep(self, position_ms: int, pcm: bytes) -> None:
-        """Remember what is sent until it is final; the oldest beyond the limit is left to its fate."""
-        end_ms = self._timeline.sent_ms + len(pcm) / self._bytes_a_ms
-        self._unfinal.append((end_ms, position_ms, pcm))
-        self._unfinal_bytes += len(pcm)
-        while self._unfinal_bytes > REPLAYED_MS * self._bytes_a_ms:
-            self._unfinal_bytes -= len(self._unfinal.popleft()[2])
-
-    def _settle(self, stream_ms: float) -> None:
-        """Everything before this is final."""
-        while self._unfinal and self._unfinal[0][0] <= stream_ms + 1.0:
-            self._unfinal_bytes -= len(self._unfinal.popleft()[2])
-
-    def _take_back(self) -> None:
-        """The stream is lost: what is not final goes to the front of what waits."""
-        for _, position_ms, pcm in reversed(self._unfinal):
-            self._waiting.appendleft((position_ms, pcm))
-        self._waiting_bytes += self._unfinal_bytes
-        self.counters["replayed_ms"] += self._unfinal_bytes // self._bytes_a_ms
-        self._unfinal.clear()
-        self._unfinal_bytes = 0
-        self._bound()
-
-    def _bound(self) -> None:
-        while self._waiting_bytes > KEPT_MS * self._bytes_a_ms:
-            _, old = self._waiting.popleft()
-            self._waiting_bytes -= len(old)
-            self.counters["dropped_ms"] += len(old) // self._bytes_a_ms
+    def _lasts_s(self, since_ms: float, since_s: float) -> float:
+        """By the audio, since what is not sent needs no answer; and by the clock, since a replay is fast."""
+        return min((self._timeline.sent_ms - since_ms) / 1000, self._loop.time() - since_s)
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -319,7 +359,13 @@ class DeepgramStream(ABC):
             start_s, end_s = float(words[0].get("start", start_s)), float(words[-1].get("end", end_s))
         return self._timeline.call_ms(1000 * start_s), self._timeline.call_end_ms(1000 * end_s)
 
-    def _emit(self, event: SttEvent | None) -> None:
+    def _emit(self, event: SttEvent) -> None:
+        if self.sink is not None:
+            self.sink(event)
+        else:
+            self._queue(event)
+
+    def _queue(self, event: SttEvent | None) -> None:
         if self._events.full():
             self._events.get_nowait()
             self.counters["events_dropped"] += 1

@@ -13,13 +13,15 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-import fastaudio
 from agent.providers.base import EagerEndOfTurn, EndOfTurn, Transcript, TurnResumed
-from agent.providers.deepgram import DeepgramOptions, DeepgramStream
+from agent.providers.breaker import Breaker
+from agent.providers.deepgram import DeepgramStream
+from agent.providers.deepgram_options import DeepgramOptions
 from agent.providers.websocket import Socket
 
 log = logging.getLogger(__name__)
@@ -28,8 +30,6 @@ CHUNK_MS = 80
 QUIET_S = 0.5  # without audio: then silence goes up
 CATCH_UP_S = 1.0  # of silence owed after the event loop stood still; more is left out, counted
 STALLED_S = 3.0  # at least; and four times the time at which any turn ends
-SPEECH_RMS = 300  # of 32768: what may well be speech
-SPEECH_MS = 300  # so much of it must be answered
 LOOK_BACK_MS = 1000.0  # of audio without a turn, which may hold the beginning of a word
 
 
@@ -67,15 +67,16 @@ class FluxStt(DeepgramStream):
     `warnings`, `changed` (a turn that ended with other words than were guessed).
     """
 
-    def __init__(self, options: FluxOptions) -> None:
-        super().__init__(options)
+    def __init__(
+        self, options: FluxOptions, breaker: Breaker | None = None, counters: Counter[str] | None = None
+    ) -> None:
+        super().__init__(options, breaker, counters)
         self._stalled_s = max(STALLED_S, 4 * options.eot_timeout_ms / 1000)
         self._silence = bytes(CHUNK_MS * self._bytes_a_ms)
         self._heard_at = math.inf  # when the call was heard last; silence is due half a second later
         self._call_ms = 0.0  # the call's time, less the event loop's, as of then
         self._silent_from = 0.0  # not before this stream began
         self._silence_at: float | None = None  # when the next piece is due, once the silence has begun
-        self._unanswered_speech_ms = 0.0
         self._turn = False  # between its start and its end
         self._shown = False  # words of it were told
         self._guess: str | None = None  # the words of an eager end that stands
@@ -92,9 +93,9 @@ class FluxStt(DeepgramStream):
         self._call_ms = position_ms + len(pcm) / self._bytes_a_ms - 1000 * self._heard_at
         self._silence_at = None
 
-    def finalize(self) -> None:
-        """End the turn now; without a turn nothing comes of it."""
-        self._command(b'{"type":"ForceEndTurn"}')
+    @property
+    def _final_request(self) -> bytes:
+        return b'{"type":"ForceEndTurn"}'
 
     # -- silence -----------------------------------------------------------------------------------------------------
 
@@ -113,35 +114,29 @@ class FluxStt(DeepgramStream):
             self._silence_at = due + step  # before the wait: audio that comes meanwhile ends the silence
             await self._put(socket, self._call_ms + 1000 * due, self._silence)
             self.counters["silence_ms"] += CHUNK_MS
-            if self._waiting:
+            if self._kept:
                 return
             due += step
 
     # -- a vendor that does not do its work --------------------------------------------------------------------------
 
-    def _keep(self, position_ms: int, pcm: bytes) -> None:
-        super()._keep(position_ms, pcm)
-        if fastaudio.rms(pcm) >= SPEECH_RMS:
-            self._unanswered_speech_ms += len(pcm) / self._bytes_a_ms
-
     def _stalled(self) -> bool:
-        """An open turn must end, and speech must be answered; silence need not be."""
-        if not self._turn and self._unanswered_speech_ms < SPEECH_MS:
-            return False
-        return self._unanswered_s() > self._stalled_s
+        """Speech must be answered, and an open turn must end; silence need not be."""
+        return super()._stalled() or (self._turn and self._unanswered_s() > self._stalled_s)
 
     def _begin(self) -> None:
         super()._begin()
         self._silent_from = self._answered_at
         self._silence_at = None
-        self._unanswered_speech_ms = 0.0
+
+    def _ended(self) -> None:
+        super()._ended()
         self._turn = self._shown = False
         self._take_back_guess()  # what it was made of is heard anew
 
     # -- what the vendor says ----------------------------------------------------------------------------------------
 
     def _understand(self, document: dict[str, Any]) -> bool:
-        self._unanswered_speech_ms = 0.0
         kind = document.get("type")
         if kind == "TurnInfo":
             self._turn_info(document)
@@ -173,7 +168,7 @@ class FluxStt(DeepgramStream):
                 covered_ms = self._timeline.call_end_ms(1000 * window[1])
                 self._emit(Transcript(text, False, False, start_ms, end_ms, covered_ms))
             elif not self._turn:
-                self._settle(1000 * window[1] - LOOK_BACK_MS)
+                self._kept.settle(1000 * window[1] - LOOK_BACK_MS)
         elif event == "EagerEndOfTurn":
             self._guess = text
             self.counters["eager"] += 1
@@ -182,7 +177,7 @@ class FluxStt(DeepgramStream):
             self._take_back_guess()
         elif event == "EndOfTurn":
             self._over(EndOfTurn(text, start_ms, end_ms))
-            self._settle(1000 * window[1])
+            self._kept.settle(1000 * window[1])
         else:
             self.counters["unknown"] += 1
 

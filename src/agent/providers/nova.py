@@ -13,13 +13,14 @@ from typing import Any
 from urllib.parse import urlencode
 
 from agent.providers.base import Transcript, UtteranceEnd
-from agent.providers.deepgram import DeepgramOptions, DeepgramStream
+from agent.providers.deepgram import DeepgramStream
+from agent.providers.deepgram_options import DeepgramOptions
 from agent.providers.websocket import Socket
 
 log = logging.getLogger(__name__)
 
 KEEP_ALIVE_S = 4.0  # the vendor advises 3 to 5
-STALLED_S = 8.0  # of audio without a word back: with interim results something comes every second or so
+STALLED_S = 8.0  # of audio of any kind without a word back: with interim results something comes every second or so
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ class NovaStt(DeepgramStream):
         """Nova hears silence, not the end of a turn."""
         return False
 
-    def finalize(self) -> None:
-        """Ask for the final text of what was sent so far."""
-        self._command(b'{"type":"Finalize"}')
+    @property
+    def _final_request(self) -> bytes:
+        return b'{"type":"Finalize"}'
 
     def _idle_from(self) -> float:
         return self._sent_at + KEEP_ALIVE_S
@@ -69,14 +70,14 @@ class NovaStt(DeepgramStream):
         self._sent_at = self._loop.time()
 
     def _stalled(self) -> bool:
-        return self._unanswered_s() > STALLED_S
+        return super()._stalled() or self._unanswered_s() > STALLED_S
 
     def _understand(self, document: dict[str, Any]) -> bool:
         kind = document.get("type")
         if kind == "Results":
             event = self._transcript(document)
             if event.final:
-                self._settle(1000 * (float(document.get("start") or 0.0) + float(document.get("duration") or 0.0)))
+                self._kept.settle(1000 * (float(document.get("start") or 0.0) + float(document.get("duration") or 0.0)))
             self.counters["finals" if event.final else "interims"] += 1
             self._emit(event)
         elif kind == "UtteranceEnd":
@@ -85,8 +86,9 @@ class NovaStt(DeepgramStream):
             self.counters["errors"] += 1
             log.warning("Deepgram: %s", str(document.get("description", ""))[:200])
             return False
-        elif kind not in ("SpeechStarted", "Metadata"):
-            self.counters["unknown"] += 1
+        elif kind != "SpeechStarted":
+            self.counters["unknown"] += kind != "Metadata"
+            return False
         return True
 
     def _transcript(self, document: dict[str, Any]) -> Transcript:
