@@ -6,6 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+RTP_PORTS = 400
+"""A call takes two."""
 SHIPPED = Path(__file__).resolve().parents[1]
 EMPTY = ("acl", "ccss", "cdr", "cel", "codecs", "features", "manager", "pjproject", "udptl")
 """Files that Asterisk looks for and would complain about; the rig needs nothing in them."""
@@ -30,7 +32,10 @@ autofallthrough = yes
 exten => _all-.,1,Goto(voice-agent-all,${{EXTEN:4}},1)
 exten => _some-.,1,Goto(voice-agent-some,${{EXTEN:5}},1)
 exten => _missed-.,1,Goto(voice-agent-missed,${{EXTEN:7}},1)
-exten => _hours-.,1,Goto(voice-agent-hours,${{EXTEN:6}},1)
+exten => _hours-.,1,ExecIf($["${{RIG_TIME}}" != ""]?Set(TESTTIME()=${{RIG_TIME}}))
+ same => n,Goto(voice-agent-hours,${{EXTEN:6}},1)
+exten => _limited-.,1,Set(TIMEOUT(absolute)=8)
+ same => n,Goto(voice-agent-all,${{EXTEN:8}},1)
 exten => tone440,1,Answer()
  same => n,Playtones(440)
  same => n,Wait(60)
@@ -69,17 +74,44 @@ match = 127.0.0.1
 {phones}
 """
 
+QUEUES = """
+[general]
+
+[sales]
+strategy = ringall
+joinempty = paused,unavailable,invalid,unknown
+member => PJSIP/{human}
+"""
+
+MANAGER = """
+[general]
+enabled = yes
+bindaddr = 127.0.0.1
+port = {manager_port}
+
+[{user}]
+secret = {secret}
+deny = 0.0.0.0/0.0.0.0
+permit = 127.0.0.1/255.255.255.255
+write = call
+"""
+
+MANAGER_USER, MANAGER_SECRET = "voice-agent", "a secret; of = the rig"
+
 PHONE = """
 [{name}](phone)
 aors = {name}
 
 [{name}]
 type = aor
-contact = sip:{extension}@127.0.0.1:{sip_port}
+contact = sip:{extension}@127.0.0.1:{port}
 """
 
 PHONES = {"2001": "tone620", "2002": "tone440", "2003": "busy", "2004": "silent"}
 """Phones by name, and what answers there."""
+
+HUMAN = "2005"
+"""A phone that is no part of this Asterisk: it rings where `human_port` is, when somebody is there (`rig.sipp`)."""
 
 PEOPLE_ANSWER, PEOPLE_BUSY, PEOPLE_SILENT = "PJSIP/2002", "PJSIP/2003", "PJSIP/2004"
 """What VOICE_AGENT_PEOPLE may be here: somebody who answers with 440 Hz, is busy, or does not answer."""
@@ -101,7 +133,7 @@ astlogdir => {directory}/log
 OPTIONS = """
 [options]
 verbose = 3
-maxcalls = 50
+maxcalls = 200
 """
 
 INDICATIONS = """
@@ -133,6 +165,8 @@ class RigConfig:
     rtp_port: int
     audio_port: int
     agi_port: int
+    manager_port: int
+    human_port: int
     metadata: Path
     people: str
 
@@ -143,11 +177,13 @@ class RigConfig:
             "VOICE_AGENT_HOST": "127.0.0.1",
             "VOICE_AGENT_AUDIO_PORT": str(self.audio_port),
             "VOICE_AGENT_AGI_PORT": str(self.agi_port),
+            "VOICE_AGENT_HTTP_PORT": "",
             "VOICE_AGENT_SCRIPT": "",
             "VOICE_AGENT_CODEC": "",
             "VOICE_AGENT_METADATA": str(self.metadata),
             "VOICE_AGENT_PEOPLE": self.people,
             "VOICE_AGENT_RING": "2",
+            "RIG_TIME": "",
         }
 
 
@@ -187,12 +223,16 @@ def write_config(root: Path, directory: Path, config: RigConfig, *, sample: bool
 
 def _files(directories: str, config: RigConfig) -> dict[str, str]:
     """The rig's own configuration files, by name."""
+    places = {name: (extension, config.sip_port) for name, extension in PHONES.items()}
+    places[HUMAN] = (HUMAN, config.human_port)
     phones = "".join(
-        PHONE.format(name=name, extension=extension, sip_port=config.sip_port) for name, extension in PHONES.items()
+        PHONE.format(name=name, extension=extension, port=port) for name, (extension, port) in places.items()
     )
     return {
         "asterisk": directories + OPTIONS,
-        "rtp": f"[general]\nrtpstart={config.rtp_port}\nrtpend={config.rtp_port + 198}\n",
+        "rtp": f"[general]\nrtpstart={config.rtp_port}\nrtpend={config.rtp_port + RTP_PORTS - 2}\n",
+        "queues": QUEUES.format(human=HUMAN),
+        "manager": MANAGER.format(manager_port=config.manager_port, user=MANAGER_USER, secret=MANAGER_SECRET),
         "pjsip": PJSIP.format(sip_port=config.sip_port, phones=phones),
         "extensions": EXTENSIONS.format(
             globals="\n".join(f"{name} = {value}" for name, value in config.globals.items())

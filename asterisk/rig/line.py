@@ -15,13 +15,15 @@ from .standin import StandIn
 
 @dataclass
 class Line:
-    """The parts, `room` (what `start` is answered), and the calls that `start` was asked for."""
+    """The parts, `room` (what `start` is answered, after `slow_s`), and the calls that `start` was asked for."""
 
     rig: AsteriskRig
     registry: CallRegistry
     agi: FastAgiServer
     agent: StandIn
+    http_port: int
     room: bool = True
+    slow_s: float = 0.0
     started: list[CallInfo] = field(default_factory=list)
 
     def caller(self, number: str = "07700900123", name: str = "Ann Example") -> SipCaller:

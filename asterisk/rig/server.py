@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from types import TracebackType
 
-from .config import PEOPLE_BUSY, RigConfig, write_config
+from .config import PEOPLE_BUSY, RTP_PORTS, RigConfig, write_config
 from .root import RigError, default_directory, ensure_root
 
 START_S = 30.0
@@ -29,6 +29,7 @@ KNOWN_NORMAL = {
 
 KNOWN_WITHOUT_AGENT = {
     "FastAGI with nobody listening": r"res_agi\.c: Connecting to '127\.0\.0\.1:\d+' failed for url 'agi://",
+    "HTTP with nobody listening": r"func_curl\.c: Failed to connect to 127\.0\.0\.1",
     "FastAGI given up": r"res_agi\.c: Couldn't connect to any host\.  FastAGI failed\.",
 }
 """Warnings that stand for an agent that is not there."""
@@ -76,6 +77,18 @@ class AsteriskRig:
         return "127.0.0.1", self._config.sip_port
 
     @property
+    def manager_port(self) -> int:
+        """Where this Asterisk takes AMI; `MANAGER_USER` and `MANAGER_SECRET` of `rig.config` log in there."""
+        assert self._config is not None
+        return self._config.manager_port
+
+    @property
+    def human_port(self) -> int:
+        """Where the phone `HUMAN` of `rig.config` is rung."""
+        assert self._config is not None
+        return self._config.human_port
+
+    @property
     def place(self) -> Path:
         """The rig's directory as the host sees it: etc, log, metadata and so on."""
         return self._root / self._directory.relative_to("/")
@@ -91,10 +104,12 @@ class AsteriskRig:
         if shutil.which("unshare") is None:
             raise RigError("unshare is missing: apt-get install util-linux")
         self._config = RigConfig(
-            sip_port=_free_udp_port(),
-            rtp_port=20_000 + 200 * secrets.randbelow(60),
+            sip_port=free_port(),
+            rtp_port=20_000 + RTP_PORTS * secrets.randbelow(30),
             audio_port=self.audio_port,
             agi_port=self.agi_port,
+            manager_port=free_port(socket.SOCK_STREAM),
+            human_port=free_port(),
             metadata=self._directory / "metadata",
             people=self._people,
         )
@@ -204,7 +219,8 @@ class AsteriskRig:
         shutil.rmtree(self.place, ignore_errors=True)
 
 
-def _free_udp_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """A port of loopback that nobody has just now, of UDP unless told otherwise."""
+    with socket.socket(socket.AF_INET, kind) as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

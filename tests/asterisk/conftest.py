@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 from rig.line import Line
 from rig.server import AsteriskRig
 from rig.standin import StandIn
 
-from agent.telephony import CallInfo, CallRegistry, FastAgiServer, MetadataDirectory
+from agent.telephony import CallInfo, CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,14 +32,22 @@ async def running_line() -> AsyncIterator[Line]:
     async def on_start(info: CallInfo) -> bool:
         assert line is not None
         line.started.append(info)
+        await asyncio.sleep(line.slow_s)
         return line.room
 
     rig = AsteriskRig()
     registry = CallRegistry(metadata=MetadataDirectory(rig.metadata))
-    async with StandIn(registry) as agent, FastAgiServer(registry, on_start, port=0) as agi:
+    app = web.Application()
+    DialplanHttp(Desk(registry, on_start)).add_pages(app)
+    async with (
+        StandIn(registry) as agent,
+        FastAgiServer(registry, on_start, port=0) as agi,
+        TestServer(app) as pages,
+    ):
         rig.audio_port, rig.agi_port = agent.port, agi.port
         async with rig:
-            line = Line(rig, registry, agi, agent)
+            assert pages.port is not None
+            line = Line(rig, registry, agi, agent, pages.port)
             assert rig.complaints() == []
             yield line
             await rig.settle()
@@ -46,7 +57,7 @@ async def running_line() -> AsyncIterator[Line]:
 async def line(running_line: Line) -> AsyncIterator[Line]:
     """The line as it is at first: with room, the shipped globals, and no call on it."""
     line = running_line
-    line.room = True
+    line.room, line.slow_s = True, 0.0
     line.started.clear()
     await line.rig.reset_globals()
     line.rig.complaints()

@@ -22,7 +22,6 @@ from agent.telephony.agi import (
     AgiError,
     AgiReply,
     AgiRequest,
-    ChannelGoneError,
     get_full_variable,
     parse_reply,
     parse_request,
@@ -152,7 +151,7 @@ class FastAgiServer:
                 raise AgiError("script", "the dialplan asks for neither start nor next")
         except AgiError as error:
             self.counters[f"refused_{error.reason}"] += 1
-            if not isinstance(error, ChannelGoneError):
+            if error.reason not in ("hangup", "closed"):  # callers who hang up while it rings
                 log.warning("FastAGI request ends: %s", error)
         except Exception:
             self.counters["refused_internal"] += 1

@@ -1,0 +1,94 @@
+"""A transfer to a phone that really rings: last words to their end, the ringing, then both ends hear each other.
+
+The phone is SIPp at a port of its own, and says back whatever it hears.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from rig import rtpcheck
+from rig.config import HUMAN
+from rig.line import Line, hears_message
+from rig.sipcaller import SipCall
+from rig.sipp import HumanPhone
+from rig.sounds import chirp
+
+from agent.telephony import Verdict
+
+pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="session")]
+
+NUMBER = "all-02079460101"
+RINGING_HZ = 450
+"""The higher of the two tones of a British telephone that rings elsewhere."""
+
+
+async def talks_with_the_human(call: SipCall) -> None:
+    """What the caller says now comes back from the phone."""
+    words = chirp(1.0, 11)
+    began = len(call.packets)
+    await call.media.say(words)
+    await asyncio.sleep(0.5)
+    _, likeness = rtpcheck.find(words, rtpcheck.samples(call.packets[began:]))
+    assert likeness > 0.9
+
+
+async def rings(call: SipCall, timeout_s: float = 5.0) -> None:
+    """Wait until the caller hears the ringing of the phone that was asked for."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            recent = rtpcheck.samples(call.packets[-15:])
+            if len(recent) >= 2000 and rtpcheck.tone_share(recent, RINGING_HZ) > 0.3:
+                return
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("target", [HUMAN, "sales"], ids=["a number", "a queue"])
+async def test_the_last_words_then_a_phone_that_rings(line: Line, tmp_path: Path, target: str) -> None:
+    words = chirp(1.5, 4)
+    async with HumanPhone(line.rig, tmp_path) as human:
+        async with line.caller().call(NUMBER) as call:
+            agent = await line.agent.call()
+            agent.play(words)
+            await call.media.heard(5, after_s=0.0)
+            await call.media.quiet(5, 0.3)
+            line.agent.decide(agent, Verdict("transfer", target))
+            if target == HUMAN:
+                await rings(call)
+                heard = rtpcheck.samples([packet for packet in call.packets if packet.payload_type == 0])
+                _, likeness = rtpcheck.find(words, heard)
+                assert likeness > 0.95
+            await asyncio.sleep(2.5)
+            await talks_with_the_human(call)
+            assert agent.over.is_set()
+        await human.done()
+    assert line.rig.complaints() == []
+
+
+async def test_a_human_who_is_busy_is_said(line: Line) -> None:
+    async with line.caller().call(NUMBER) as call:
+        line.agent.decide(await line.agent.call(), Verdict("transfer", "2003"))
+        await hears_message(call)
+    assert line.rig.complaints() == []
+
+
+async def test_a_queue_with_nobody_in_it_is_the_fallback(line: Line) -> None:
+    await line.rig.cli(f"queue pause member PJSIP/{HUMAN} queue sales")
+    try:
+        async with line.caller().call(NUMBER) as call:
+            line.agent.decide(await line.agent.call(), Verdict("transfer", "sales"))
+            await hears_message(call)
+    finally:
+        await line.rig.cli(f"queue unpause member PJSIP/{HUMAN} queue sales")
+    assert line.rig.complaints({"as it should": r"app_queue\.c: Unable to join queue 'sales'"}) == []
+
+
+async def test_a_caller_who_gives_up_while_it_rings_leaves_nothing(line: Line, tmp_path: Path) -> None:
+    async with HumanPhone(line.rig, tmp_path, rings_s=20), line.caller().call(NUMBER) as call:
+        line.agent.decide(await line.agent.call(), Verdict("transfer", HUMAN))
+        await rings(call)
+        await call.hang_up()
+        await line.rig.settle()
+    assert line.rig.complaints() == []
