@@ -14,10 +14,10 @@ from contextvars import Context, ContextVar
 from typing import Any
 
 import fastaudio
-from agent import service
 from agent.call.chronicle import Chronicle
 from agent.call.record import CallRecord, TurnRecord
 from agent.providers.cartesia import CartesiaTts
+from agent.reception import Reception
 
 _clock = time.thread_time_ns
 
@@ -104,14 +104,14 @@ class Accounts:
         _replace(asyncio.Handle, "_run", booked)
 
     def _know_calls(self) -> None:
-        serve = service.Agent._serve
+        serve = Reception._serve
 
-        async def known(agent: service.Agent, call: fastaudio.Call) -> None:
+        async def known(reception: Reception, call: fastaudio.Call) -> None:
             account = self._calls[str(call.uuid)] = Account()
             self._account.set(account)
-            await serve(agent, call)
+            await serve(reception, call)
 
-        _replace(service.Agent, "_serve", known)
+        _replace(Reception, "_serve", known)
 
     def _share_sockets(self) -> None:
         """A socket of Cartesia's is no call's, though one is the first to need it."""

@@ -90,8 +90,8 @@ def serve(
 
     try:
         settings = load_settings(env_file)
-        set_up_logging(settings)
-        status = run(serve(settings, seed=seed, report=typer.echo))
+        formatter = set_up_logging(settings)
+        status = run(serve(settings, seed=seed, report=typer.echo, env_file=env_file, formatter=formatter))
     except (SettingsError, ConversationError, DatabaseError, OutboxError, FastAudioError) as error:
         fail(str(error))
     except OSError as error:

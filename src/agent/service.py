@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -16,31 +17,37 @@ import fastaudio
 from agent import vendors
 from agent.call.caller_turn import TurnTaking
 from agent.call.company import CompanyContext, ContextClient
-from agent.call.current import CALL_UUID
 from agent.call.greeting import Greetings
 from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
-from agent.call.session import Session
 from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.store import OfficeStore
 from agent.ops import metrics, status
+from agent.ops.admission import Admission
+from agent.ops.gauges import Gauges
 from agent.ops.http import http_port
+from agent.ops.lag import LagMonitor
 from agent.ops.outbox import OutboxCollector, make_outbox
+from agent.ops.reload import changed_for_a_start
 from agent.ops.settings import Settings
+from agent.ops.strangers import Strangers
+from agent.ops.usage import Usage
 from agent.providers.base import SpeechToText
 from agent.providers.breaker import Breakers
-from agent.telephony import CallInfo, CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
+from agent.providers.cartesia import CartesiaTts
+from agent.reception import Reception
+from agent.telephony import CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
 from agent.tools.registry import Endpoints
 
 log = logging.getLogger(__name__)
 
-GRACE_S = 30.0
 LISTENING_STOP_MS = 80
 """Local silence after which the caller seems to have finished: time to ask the STT for the words, and to think."""
 KEEP_ALIVE_S = 120.0  # a turn must not pay for a new connection to the LLM
 SWEEP_S = 60.0
+RETIRE_STEP_S = 1.0
 
 
 class Agent:
@@ -62,10 +69,13 @@ class Agent:
         self._on_record = on_record
         self._on_turn = on_turn
         self._metrics = metrics.Metrics(lambda: self.calls)
+        self.strangers = Strangers()
         self._stack = AsyncExitStack()
-        self._sessions: set[asyncio.Task[None]] = set()
-        self.stopping = False
-        """Whether new calls are turned away, because the agent is to end."""
+        self.breakers = Breakers()
+        self.counters: Counter[str] = Counter()
+        """What happened in calls that should not happen."""
+        self._voices: dict[int, CartesiaTts] = {}  # by the services that have them
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Agent:
         try:
@@ -93,20 +103,29 @@ class Agent:
     @property
     def calls(self) -> int:
         """Calls that are running."""
-        return len(self._sessions)
+        return self.reception.calls if hasattr(self, "reception") else 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether new calls are turned away, because the agent is to end."""
+        return self.admission.stopping
+
+    @property
+    def services(self) -> Services:
+        """What new calls get."""
+        return self.reception.services
+
+    @property
+    def preparations(self) -> Preparations:
+        """Calls that are announced, and made ready."""
+        return self.reception.preparations
 
     # -- start -------------------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
         settings = self.settings
         settings.require_keys()
-        conversations = Conversations.load(
-            settings.conversation,
-            directory=settings.conversations_dir,
-            prompt_file=settings.prompt_file,
-            language=settings.language,
-            environment=settings.environment,
-        )
+        conversations = load_conversations(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         connector = aiohttp.TCPConnector(limit=2 * settings.max_calls, keepalive_timeout=KEEP_ALIVE_S)
         # All calls share it: a cookie that one call's tool was given is no business of another's.
@@ -114,52 +133,32 @@ class Agent:
         session = aiohttp.ClientSession(connector=connector, cookie_jar=jar)
         self.http = await self._stack.enter_async_context(session)
         metadata = MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None
-        self.registry = CallRegistry(metadata=metadata, on_dropped=self._dropped)
-        office_url, office_key = await self._start_http()
-        self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
-        outbox = await self._stack.enter_async_context(make_outbox(settings, office_url, office_key))
-        self._metrics.include(OutboxCollector(outbox))
-        breakers = Breakers()
-        tts = vendors.text_to_speech(settings, conversations.default.language, breakers)
-        self._stack.push_async_callback(tts.close)
-        prompts = Prompts(default_voice_id=settings.cartesia_voice_id)
-        prompts.warm(settings.sample_rate)
-        context_key = settings.context_api_key.get_secret_value() or office_key
-        self.services = Services(
-            settings=settings,
-            registry=self.registry,
-            contexts=ContextClient(
-                settings.context_api_url or f"{office_url}/did_context",
-                context_key,
-                self.http,
-                region=settings.default_region,
-                timezone=settings.default_timezone,
-            ),
-            new_stt=self._new_stt,
-            llm=vendors.language_model(settings, self.http),
-            tts=tts,
-            greetings=Greetings(tts),
-            prompts=prompts,
-            breakers=breakers,
-            conversations=conversations,
-            http=self.http,
-            endpoints=Endpoints(
-                settings.booking_api_url or f"{office_url}/create_booking",
-                office_key,
-                settings.availability_api_url or f"{office_url}/check_availability",
-            ),
-            outbox=outbox,
-            turn_taking=TurnTaking(drafts=settings.early_answers, silence_ms=1000 * settings.silence_seconds).times(
-                settings.turn_patience
-            ),
-            on_turn=self._turn_is_over,
+        self.registry = CallRegistry(metadata=metadata, on_dropped=lambda info: self.reception.dropped(info))
+        self.lag = LagMonitor(
+            lambda: self.engine.lateness(),
+            max_loop_lag_ms=settings.max_loop_lag_ms,
+            max_media_lateness_ms=settings.max_media_lateness_ms,
         )
-        self.preparations = Preparations(self.services)
-        self._stack.push_async_callback(self.preparations.close)
+        self.admission = Admission(
+            settings,
+            occupied=lambda: self.calls + self.registry.announced,
+            lag=self.lag,
+            usage=Usage(settings.data_dir / "usage.json", settings.prices, settings.zone),
+            llm_counters=lambda: getattr(self.services.llm, "counters", {}),
+        )
+        self._stack.callback(self.admission.usage.keep)
+        self._office_url, self._office_key = await self._start_http()
+        self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
+        self.outbox = await self._stack.enter_async_context(make_outbox(settings, self._office_url, self._office_key))
+        self._metrics.include(OutboxCollector(self.outbox))
+        self._stack.push_async_callback(self._close_voices)
+        services = self._make_services(settings, conversations)
+        self.reception = Reception(self.registry, self.admission, services, self.strangers, self._report)
+        self._stack.push_async_callback(self.reception.preparations.close)
         self.fastagi = await self._stack.enter_async_context(
             FastAgiServer(
                 self.registry,
-                self._admit,
+                self.reception.admit,
                 host=settings.listen_host,
                 port=settings.fastagi_port,
                 allowed_peers=settings.allowed_peers,
@@ -174,9 +173,13 @@ class Agent:
                 allowed_peers=settings.allowed_peers,
             )
         )
-        self._stack.push_async_callback(self._end_sessions)
-        acceptor = asyncio.create_task(self._accept(), name="accept")
-        self._stack.push_async_callback(_cancel, acceptor)
+        self.engine.on_refused = lambda reason, peer: self.strangers.turned_away("AudioSocket", reason, peer)
+        self._stack.push_async_callback(self.reception.end, self.engine)
+        for task in (
+            asyncio.create_task(self.reception.accept(self.engine), name="accept"),
+            asyncio.create_task(self.lag.run(self._each_second), name="lag"),
+        ):
+            self._stack.push_async_callback(_cancel, task)
 
     async def _start_http(self) -> tuple[str, str]:
         """The back office and the health page; returns the office's base URL and its key."""
@@ -189,8 +192,10 @@ class Agent:
         )
         app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
         status.add_pages(app, self, self._metrics)
-        DialplanHttp(Desk(self.registry, self._admit)).add_pages(app)
-        url, self.http_port = await self._stack.enter_async_context(http_port(app, settings))
+        self._metrics.include(Gauges(self))
+        self.dialplan_http = DialplanHttp(Desk(self.registry, lambda info: self.reception.admit(info)))
+        self.dialplan_http.add_pages(app)
+        url, self.http_port = await self._stack.enter_async_context(http_port(app, settings, self.strangers))
         return url, key
 
     def _call_options(self) -> fastaudio.CallOptions:
@@ -208,83 +213,118 @@ class Agent:
             ),
         )
 
-    def _new_stt(self, company: CompanyContext) -> SpeechToText:
-        conversations = self.services.conversations
-        terms = (*conversations.of(company).boosted_terms, *company.keyterms)
-        return vendors.speech_to_text(self.settings, conversations.language_of(company), terms)
+    def _make_services(self, settings: Settings, conversations: Conversations) -> Services:
+        """What calls get that begin with these settings."""
 
-    # -- calls -------------------------------------------------------------------------------------------------------
+        def new_stt(company: CompanyContext) -> SpeechToText:
+            terms = (*conversations.of(company).boosted_terms, *company.keyterms)
+            return vendors.speech_to_text(settings, conversations.language_of(company), terms)
 
-    async def _admit(self, info: CallInfo) -> bool:
-        """FastAGI's `start`: is there room? Then the call is made ready while it still rings."""
-        # The call that asks is among the announced ones already.
-        if self.stopping or len(self._sessions) + self.registry.announced > self.settings.max_calls:
-            return False
-        self.preparations.begin(info)
-        return True
+        tts = vendors.text_to_speech(settings, conversations.default.language, self.breakers)
+        prompts = Prompts(default_voice_id=settings.cartesia_voice_id)
+        prompts.warm(settings.sample_rate)
+        services = Services(
+            settings=settings,
+            registry=self.registry,
+            contexts=ContextClient(
+                settings.context_api_url or f"{self._office_url}/did_context",
+                settings.context_api_key.get_secret_value() or self._office_key,
+                self.http,
+                region=settings.default_region,
+                timezone=settings.default_timezone,
+            ),
+            new_stt=new_stt,
+            llm=vendors.language_model(settings, self.http),
+            tts=tts,
+            greetings=Greetings(tts),
+            prompts=prompts,
+            conversations=conversations,
+            http=self.http,
+            endpoints=Endpoints(
+                settings.booking_api_url or f"{self._office_url}/create_booking",
+                self._office_key,
+                settings.availability_api_url or f"{self._office_url}/check_availability",
+            ),
+            outbox=self.outbox,
+            turn_taking=TurnTaking(drafts=settings.early_answers, silence_ms=1000 * settings.silence_seconds).times(
+                settings.turn_patience
+            ),
+            breakers=self.breakers,
+            counters=self.counters,
+            on_turn=self._turn_is_over,
+        )
+        self._voices[id(services)] = tts
+        return services
 
-    def _dropped(self, info: CallInfo) -> None:
-        self.preparations.drop(info)
+    # -- new settings ------------------------------------------------------------------------------------------------
 
-    async def _accept(self) -> None:
-        async for call in self.engine:
-            task = asyncio.create_task(self._serve(call), name=f"call {call.uuid}")
-            self._sessions.add(task)
-            task.add_done_callback(self._sessions.discard)
+    async def reload(self, settings: Settings) -> list[str]:
+        """Give new calls these settings; those that run or are announced keep theirs.
 
-    async def _serve(self, call: fastaudio.Call) -> None:
-        CALL_UUID.set(str(call.uuid))
-        if not self.registry.opened(call.uuid):
-            log.warning("call %s is running already: the second connection is hung up", call.uuid)
-            call.hangup(0)
-            return
-        try:
-            info = await self.registry.claim(call.uuid)
-            if info is None and self.settings.unknown_uuid == "refuse":
-                log.warning("call %s was not announced: hung up (UNKNOWN_UUID=refuse)", call.uuid)
-                call.hangup(0)
-                return
-            info = info or CallInfo(call.uuid)
-            preparation = self.preparations.take(info)
-            session = Session(call, info, preparation, self.services)
-            self._report(await session.run())
-        except Exception:
-            log.exception("call %s: its end could not be recorded", call.uuid)
-        finally:
-            self.registry.closed(call.uuid)
+        Returns the names of settings that have changed and hold from the next start on: until then they stay as they
+        were. Raises `SettingsError` or `ConversationError`, and then all of them do.
+        """
+        fixed = changed_for_a_start(self.settings, settings)
+        settings = settings.model_copy(update={name: getattr(self.settings, name) for name in fixed})
+        settings.require_keys()
+        conversations = await asyncio.to_thread(load_conversations, settings)
+        old = self.services
+        self.reception.services = self._make_services(settings, conversations)
+        self.settings = settings
+        self.admission.heed(settings)
+        retiring = asyncio.create_task(self._retire(old), name="retire")
+        self._retiring.add(retiring)
+        retiring.add_done_callback(self._retiring.discard)
+        return fixed
+
+    async def _retire(self, services: Services) -> None:
+        """Close what only the calls need that began with earlier settings, once the last of them is over."""
+        while self.reception.uses(services):  # noqa: ASYNC110 - nobody tells when that is
+            await asyncio.sleep(RETIRE_STEP_S)
+        await self._voices.pop(id(services)).close()
+
+    async def _close_voices(self) -> None:
+        for task in list(self._retiring):
+            await _cancel(task)
+        for tts in self._voices.values():
+            await tts.close()
+
+    # -- what calls tell ---------------------------------------------------------------------------------------------
 
     def _turn_is_over(self, record: CallRecord, turn: TurnRecord) -> None:
         self._metrics.turn(record, turn)
+        self.admission.usage.add(characters=len(turn.agent) * (1 + turn.wasted))
         if self._on_turn is not None:
             self._on_turn(record, turn)
 
-    def _report(self, record: CallRecord) -> None:
+    def _report(self, record: CallRecord, services: Services) -> None:
         self._metrics.call(record)
         log.info("%s", record.metrics_line())
         try:
-            write_record(record, self.settings.records)
+            write_record(record, services.settings.records)
         except OSError as error:
             log.error("cannot write the record of call %s: %s", record.uuid, error.strerror)
         if self._on_record is not None:
             self._on_record(record)
 
-    # -- end ---------------------------------------------------------------------------------------------------------
+    def _each_second(self) -> None:
+        self.admission.second(self.calls)
+        self.strangers.tell()
 
-    async def drain(self, grace_s: float = GRACE_S) -> None:
-        """Take no new calls, and let the running ones end by themselves within the grace time."""
-        self.stopping = True
-        self.engine.accepting(False)
-        if self._sessions:
-            log.info("waiting up to %.0f s for %d calls", grace_s, len(self._sessions))
-            await asyncio.wait(list(self._sessions), timeout=grace_s)
+    async def drain(self, grace_s: float | None = None) -> None:
+        """Take no new calls; the running ones end by themselves within the grace time, then hear a goodbye."""
+        await self.reception.drain(self.settings.stop_grace_seconds if grace_s is None else grace_s)
 
-    async def _end_sessions(self) -> None:
-        for call in list(self.engine.calls.values()):
-            call.hangup(0)
-        if self._sessions:
-            await asyncio.wait(list(self._sessions), timeout=2.0)
-        for task in list(self._sessions):
-            await _cancel(task)
+
+def load_conversations(settings: Settings) -> Conversations:
+    """The conversations of these settings. Raises `ConversationError` with every mistake."""
+    return Conversations.load(
+        settings.conversation,
+        directory=settings.conversations_dir,
+        prompt_file=settings.prompt_file,
+        language=settings.language,
+        environment=settings.environment,
+    )
 
 
 async def _sweep(registry: CallRegistry, metadata: MetadataDirectory | None) -> None:

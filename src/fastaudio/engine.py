@@ -70,7 +70,8 @@ class Engine:
         self._asked: Lateness | None = None
         self._confirmer = self._make_confirmer()
         self.on_refused: Callable[[str, str], None] | None = None
-        """Called with the reason and the peer's IPv4 address (or "") of a connection that was turned away."""
+        """Called with the reason and the peer's IPv4 address (or "") of a connection that was turned away. It is not
+        logged then: ten thousand of them would fill a disk."""
 
     async def __aenter__(self) -> Engine:
         await self.start()
@@ -221,9 +222,10 @@ class Engine:
 
     def _refused(self, reason: int, address: int) -> None:
         peer = socket.inet_ntoa(struct.pack("=I", address)) if address else ""
-        log.warning("turned a connection from %s away: %s", peer or "a peer", _core.END_REASONS[reason])
         if self.on_refused is not None:
             self.on_refused(_core.END_REASONS[reason], peer)
+        else:
+            log.warning("turned a connection from %s away: %s", peer or "a peer", _core.END_REASONS[reason])
 
 
 def _network(text: str) -> tuple[bytes, int]:

@@ -41,6 +41,8 @@ class Prompt(enum.Enum):
     NOT_HEARD = "Sorry, I can't hear you very well, could you say that again?"
     CLOSING = "I'm sorry, I have to end the call now. Please call again in a few minutes. Goodbye."
     """The agent stops, and its grace time is over."""
+    LIMIT = "I'm sorry, we can't take your call just now. Please call again another time. Goodbye."
+    """This caller, or this day, has had as many calls as the settings allow."""
 
 
 class PromptKey(NamedTuple):

@@ -137,7 +137,7 @@ class CallRecord:
     ended_by: str = ""
     """Who ended it: one of fastaudio's END_REASONS."""
     outcome: str = "no_booking"
-    """booked, booking_kept (to be sent later), transferred, no_booking, silent, machine or failed."""
+    """booked, booking_kept (to send later), transferred, no_booking, silent, machine, refused (a limit) or failed."""
     verdict: str = ""
     booking_id: str = ""
     turns: list[TurnRecord] = field(default_factory=list)
@@ -169,7 +169,7 @@ class CallRecord:
     def metrics_line(self) -> str:
         """The one line a call that goes to the log: no number, no name, no word that was said."""
         latencies = self.latencies_ms
-        average = round(sum(latencies) / len(latencies)) if latencies else 0
+        average = str(round(sum(latencies) / len(latencies))) if latencies else "-"
         barge_ins = sum(mark.what == "barge_in" for mark in self.marks)
         return (
             f"CALL_METRICS uuid={self.uuid} duration_s={self.seconds:.1f} turns={len(self.turns)} "

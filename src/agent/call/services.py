@@ -58,7 +58,7 @@ class Preparation:
     """What is made ready for one call, in parallel: the company's context, then its STT and its greeting."""
 
     def __init__(self, services: Services, info: CallInfo) -> None:
-        self._services = services
+        self.services = services
         self._info = info
         self._context = asyncio.create_task(services.contexts.fetch(info.did, info.caller_id), name="context")
         self._warm = asyncio.create_task(self._warm_tts(), name="warm tts")
@@ -70,8 +70,8 @@ class Preparation:
         waited_s = (time.monotonic_ns() - answered_ns) / 1e9
         done, _ = await asyncio.wait({self._context}, timeout=max(0.0, CONTEXT_WAIT_S - waited_s))
         if not done:
-            self._services.counters["context_late"] += 1
-            settings = self._services.settings
+            self.services.counters["context_late"] += 1
+            settings = self.services.settings
             return default_context(self._info.caller_id, timezone=settings.default_timezone, reason="late")
         return self._context.result()
 
@@ -90,38 +90,43 @@ class Preparation:
             await (await self._stt).close()
 
     async def _connect_stt(self) -> SpeechToText:
-        stt = self._services.new_stt(await self._context)
+        stt = self.services.new_stt(await self._context)
         await stt.connect()
         return stt
 
     async def _warm_tts(self) -> None:
         with contextlib.suppress(ProviderError):  # the greeting meets it again, and reports it
-            await self._services.tts.warm()
+            await self.services.tts.warm()
 
     async def _prepare_greeting(self) -> None:
         company = await self._context
         with contextlib.suppress(ProviderError):
-            conversations = self._services.conversations
+            conversations = self.services.conversations
             text = conversations.of(company).greeting(company)
-            await self._services.greetings.prepare(text, conversations.voice_of(company))
+            await self.services.greetings.prepare(text, conversations.voice_of(company))
 
 
 class Preparations:
     """The calls that were announced and have not come; the registry bounds how many there are."""
 
     def __init__(self, services: Services) -> None:
-        self._services = services
+        self.services = services
+        """What calls get that are announced from now on."""
         self._ready: dict[UUID, Preparation] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def begin(self, info: CallInfo) -> None:
         """Make a call ready that Asterisk has announced."""
         self.drop(info)
-        self._ready[info.uuid] = Preparation(self._services, info)
+        self._ready[info.uuid] = Preparation(self.services, info)
 
     def take(self, info: CallInfo) -> Preparation:
         """What was made ready for this call; begun now if nothing was."""
-        return self._ready.pop(info.uuid, None) or Preparation(self._services, info)
+        return self._ready.pop(info.uuid, None) or Preparation(self.services, info)
+
+    def uses(self, services: Services) -> bool:
+        """Whether these are those of new calls, or of one that was announced."""
+        return self.services is services or any(ready.services is services for ready in self._ready.values())
 
     def drop(self, info: CallInfo) -> None:
         """The call will not come."""

@@ -45,6 +45,7 @@ from fastaudio import EventKind
 log = logging.getLogger(__name__)
 
 INBOX = 1024
+STOPPING = "stopping"
 TRAIL_MS = 240  # the far end's jitter buffer plays the last word before the line goes
 
 
@@ -98,6 +99,10 @@ class Session:
         finally:
             record = await self._close()
         return record
+
+    def stop_soon(self) -> None:
+        """The agent is to end: a goodbye now, unless the call is ending already."""
+        self._put(Verdict("hangup", reason=STOPPING))
 
     async def _open(self) -> None:
         self._company = await self._preparation.context(self._call.started_ns)
@@ -265,11 +270,25 @@ class Session:
         elif isinstance(item, SpeechDone):
             await self._speech_done(item, now_ms)
         elif isinstance(item, Verdict):
-            await self._last_words(
-                self._phrases.transferring if item.action == "transfer" else self._phrases.goodbye, item
-            )
+            await self._decided(item)
         elif isinstance(item, fastaudio.Event):
             await self._handle_media(item, now_ms)
+
+    async def _decided(self, verdict: Verdict) -> None:
+        """The call is to end, and nothing is being said about it yet."""
+        if verdict.reason == STOPPING:
+            if self._turn.state is State.ENDING:
+                return
+            self._log.mark(STOPPING)
+            await self._agent.interrupt()
+            self._begin_ending()
+            self._ending = verdict
+            # Recorded: all calls say it at once, more than a vendor may have contexts for.
+            await self._agent.recite(*self._recorded(Prompt.CLOSING))
+            return
+        await self._last_words(
+            self._phrases.transferring if verdict.action == "transfer" else self._phrases.goodbye, verdict
+        )
 
     async def _handle_transcript(self, heard: Transcript, now_ms: int) -> None:
         log.debug("call %s heard %s", self._call.uuid, heard.text if self._services.settings.log_transcripts else "…")

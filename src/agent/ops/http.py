@@ -1,46 +1,243 @@
-"""The agent's HTTP port: who may ask on it, and at which address the agent itself does."""
+"""The agent's HTTP port: who may ask on it, how long they may take, and at which address the agent itself does."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
+from aiohttp.typedefs import Handler
 
 from agent.ops.peers import Peers
 from agent.ops.settings import Settings
+from agent.ops.strangers import Strangers
+
+PORT = "HTTP"
+_FORBIDDEN = b"this address is not among ALLOWED_PEERS\n"
+_FORBIDDEN_ANSWER = (
+    b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(_FORBIDDEN), _FORBIDDEN)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpLimits:
+    """What one client may do. At `connections` the one gives way that has not asked anything for longest."""
+
+    connections: int = 512
+    head_s: float = 5.0
+    """From the connection, or from a request's first byte, to the end of its head."""
+    request_s: float = 30.0
+    """From there to the answer."""
+    idle_s: float = 150.0
+    """Between an answer, taken by the client, and the next request; longer than the agent keeps its own connections."""
+    unasked_bytes: int = 256 * 1024
+    """Of a head, or of what comes behind a request that was answered."""
 
 
 @asynccontextmanager
-async def http_port(app: web.Application, settings: Settings) -> AsyncIterator[tuple[str, int]]:
+async def http_port(
+    app: web.Application, settings: Settings, strangers: Strangers, limits: HttpLimits | None = None
+) -> AsyncIterator[tuple[str, int]]:
     """Serve `app` to the peers of the settings while entered; gives the agent's own base URL for it, and the port.
 
     Raises OSError when the port is taken.
     """
-    app.middlewares.append(_only(Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host)))))
-    runner = web.AppRunner(app, access_log=None)
+    app.middlewares.insert(0, _mark_requests)
+    runner = web.AppRunner(app, access_log=None, lingering_time=1.0, shutdown_timeout=2.0)
     await runner.setup()
+    door = _Door(
+        runner,
+        Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host))),
+        strangers,
+        limits or HttpLimits(connections=256 + 2 * settings.max_calls),
+    )
     try:
-        await web.TCPSite(runner, settings.listen_host, settings.http_port).start()
-        port = int(runner.addresses[0][1])
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen_host, settings.listen_host)
-        yield f"http://{f'[{host}]' if ':' in host else host}:{port}", port
+        server = await asyncio.get_running_loop().create_server(
+            lambda: _Connection(door), settings.listen_host, settings.http_port, backlog=256
+        )
+        try:
+            port = int(server.sockets[0].getsockname()[1])
+            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen_host, settings.listen_host)
+            yield f"http://{f'[{host}]' if ':' in host else host}:{port}", port
+        finally:
+            server.close()
+            door.close()
     finally:
         await runner.cleanup()
 
 
-def _only(peers: Peers) -> Middleware:
-    """Let only the peers of the settings in."""
+class _Door:
+    """All connections of the port."""
 
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not peers.allow(request.remote):
-            raise web.HTTPForbidden(text="this address is not among ALLOWED_PEERS")
+    def __init__(self, runner: web.AppRunner, peers: Peers, strangers: Strangers, limits: HttpLimits) -> None:
+        assert runner.server is not None
+        self.new_handler = runner.server
+        self.peers = peers
+        self.strangers = strangers
+        self.limits = limits
+        self.all: set[_Connection] = set()
+        self.silent: OrderedDict[_Connection, None] = OrderedDict()
+        """Those that have asked nothing yet, in the order in which they came."""
+        self.idle: OrderedDict[_Connection, None] = OrderedDict()
+        """Those that have asked nothing since their last answer."""
+
+    def make_room(self) -> bool:
+        """Whether one more may come in; who has been silent for longest goes for it."""
+        if len(self.all) < self.limits.connections:
+            return True
+        for waiting in (self.silent, self.idle):
+            if waiting:
+                next(iter(waiting)).turn_away("connections")
+                break
+        return len(self.all) < self.limits.connections
+
+    def close(self) -> None:
+        """The port is closed: drop who asks nothing; the server waits for the others."""
+        for connection in [*self.silent, *self.idle]:
+            connection.abort()
+
+    def forget(self, connection: _Connection) -> None:
+        """It is gone, or as good as gone."""
+        self.all.discard(connection)
+        self.listen(connection)
+
+    def listen(self, connection: _Connection) -> None:
+        """It asks something."""
+        self.silent.pop(connection, None)
+        self.idle.pop(connection, None)
+
+
+class _Connection(asyncio.Protocol):
+    """Stands between a client and aiohttp's handler, and keeps time: aiohttp waits for a request for ever."""
+
+    def __init__(self, door: _Door) -> None:
+        self._door = door
+        self._handler = door.new_handler()
+        self._allowed = False
+        self._asking = False
+        self._bytes = 0
+        self._peer = ""
+        self._timer: asyncio.TimerHandle | None = None
+
+    # -- called by the event loop ------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A client has come."""
+        self._transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if peer else ""
+        if not self._door.make_room():
+            self.turn_away("connections")
+            return
+        self._door.all.add(self)
+        self._door.silent[self] = None
+        self._within(self._door.limits.head_s)
+        self._allowed = self._door.peers.allow(self._peer)
+        if self._allowed:
+            self._handler.connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """A client says something."""
+        if not self._allowed:
+            self._forbid()
+            return
+        if not self._asking:
+            if not self._bytes:
+                self._within(self._door.limits.head_s)
+            self._bytes += len(data)
+            if self._bytes > self._door.limits.unasked_bytes:
+                self.turn_away("too_much")
+                return
+        self._handler.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        """A client says nothing more."""
+        if self._allowed:
+            self._handler.eof_received()
+        return False
+
+    def pause_writing(self) -> None:
+        """A client does not take its answer."""
+        self._handler.pause_writing()
+
+    def resume_writing(self) -> None:
+        """It does again."""
+        self._handler.resume_writing()
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """A client has gone."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._door.forget(self)
+        if self._allowed:
+            self._handler.connection_lost(error)
+
+    # -- called by the middleware and the timer ----------------------------------------------------------------------
+
+    def asked(self) -> None:
+        """The head of a request is there."""
+        self._asking = True
+        self._bytes = 0
+        self._door.listen(self)
+        self._within(self._door.limits.request_s)
+
+    def answered(self) -> None:
+        """The answer is on its way."""
+        self._asking = False
+        if self in self._door.all:
+            self._door.idle[self] = None
+            self._within(self._door.limits.idle_s)
+
+    def turn_away(self, reason: str) -> None:
+        """End it, and count why."""
+        self._door.strangers.turned_away(PORT, reason, self._peer)
+        self.abort()
+
+    def abort(self) -> None:
+        """End it."""
+        self._door.forget(self)
+        self._transport.abort()
+
+    # ----------------------------------------------------------------------------------------------------------------
+
+    def _within(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._expired)
+
+    def _expired(self) -> None:
+        if self._transport.get_write_buffer_size():
+            self.turn_away("not_reading")
+        elif self in self._door.idle and not self._bytes:
+            self.abort()  # it has its answer and asks nothing more: nothing is wrong
+        else:
+            self.turn_away("timeout")
+
+    def _forbid(self) -> None:
+        """Say why before closing: who is turned away by a setting is often the administrator."""
+        if self._peer:
+            self._door.strangers.turned_away(PORT, "peer", self._peer)
+            self._peer = ""
+            self._transport.write(_FORBIDDEN_ANSWER)
+            self._transport.close()
+
+
+@web.middleware
+async def _mark_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
+    connection = request.transport.get_protocol() if request.transport is not None else None
+    if not isinstance(connection, _Connection):
         return await handler(request)
-
-    return check
+    connection.asked()
+    try:
+        return await handler(request)
+    finally:
+        connection.answered()
 
 
 def _own_addresses(host: str) -> tuple[str, ...]:

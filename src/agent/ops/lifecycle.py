@@ -1,42 +1,112 @@
-"""`voice-agent serve`: from the settings to the last call, and what signals do."""
+"""`voice-agent serve`: from the settings to the last call, and what signals do.
+
+SIGTERM and SIGINT let running calls end, the second one ends them at once. SIGHUP reads the settings and the
+conversations again, for new calls.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
-from agent.ops import collector, files
-from agent.ops.settings import Settings
+from agent.conversations import ConversationError
+from agent.ops import collector, files, notify
+from agent.ops.logs import CarefulFormatter
+from agent.ops.settings import Settings, SettingsError, load_settings
+from agent.reception import GOODBYE_S
 from agent.service import Agent
 
+log = logging.getLogger(__name__)
 
-async def serve(settings: Settings, *, seed: bool, report: Callable[[str], None]) -> None:
-    """Run the agent until SIGINT or SIGTERM, then drain; a second signal ends it at once."""
-    stop = asyncio.Event()
-    now = asyncio.Event()
+CLOSING_S = 10.0
+"""At most, for what is behind the last call: connections, recordings, the databases."""
 
-    def on_signal() -> None:
+
+async def serve(
+    settings: Settings,
+    *,
+    seed: bool,
+    report: Callable[[str], None],
+    env_file: Path | None = None,
+    formatter: CarefulFormatter | None = None,
+) -> None:
+    """Run the agent until SIGINT or SIGTERM, then drain; a second signal ends it at once.
+
+    SIGHUP reads `env_file` again, and tells `formatter` of keys that are new in it.
+    """
+    stop, now, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    def on_stop() -> None:
         (now if stop.is_set() else stop).set()
 
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
     files.make_room(settings.max_calls)
-    async with Agent(settings) as agent:
-        if seed and agent.store is not None:
-            from agent.office.seed import seed_examples
+    with _signals({signal.SIGINT: on_stop, signal.SIGTERM: on_stop, signal.SIGHUP: again.set}):
+        async with Agent(settings) as agent:
+            if seed and agent.store is not None:
+                from agent.office.seed import seed_examples
 
-            await seed_examples(agent.store)
-        collector.settle()
-        host = settings.listen_host
-        report(
-            f"AudioSocket on {host}:{agent.audio_port}, FastAGI on {host}:{agent.fastagi_port}, "
-            f"HTTP on {host}:{agent.http_port}; at most {settings.max_calls} calls"
-        )
-        await stop.wait()
-        drain = asyncio.create_task(agent.drain(), name="drain")
-        again = asyncio.create_task(now.wait(), name="second signal")
-        await asyncio.wait({drain, again}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (drain, again):
-            task.cancel()
+                await seed_examples(agent.store)
+            collector.settle()
+            host = settings.listen_host
+            report(
+                f"AudioSocket on {host}:{agent.audio_port}, FastAGI on {host}:{agent.fastagi_port}, "
+                f"HTTP on {host}:{agent.http_port}; at most {settings.max_calls} calls"
+            )
+            notify.ready()
+            while await _first(stop, again) is again:
+                again.clear()
+                notify.reloading()
+                await _reload(agent, env_file, formatter)
+                notify.ready()
+            notify.stopping(agent.settings.stop_grace_seconds + GOODBYE_S + CLOSING_S)
+            drain = asyncio.create_task(agent.drain(), name="drain")
+            await _first(now, drain)
+            drain.cancel()
+
+
+async def _reload(agent: Agent, env_file: Path | None, formatter: CarefulFormatter | None) -> None:
+    """Take the settings as they are now; what is wrong is refused whole, and said."""
+    try:
+        settings = load_settings(env_file)
+        if formatter is not None:
+            formatter.hide(settings.secrets)
+        fixed = await agent.reload(settings)
+    except (SettingsError, ConversationError) as error:
+        for line in str(error).splitlines():
+            log.error("not reloaded: %s", line)
+        return
+    logging.getLogger().setLevel(settings.log_level.upper())
+    for name in fixed:
+        log.warning("%s has changed and holds from the next start on", name.upper())
+    log.info("reloaded: new calls have the settings and conversations as they are now")
+
+
+async def _first(event: asyncio.Event, other: asyncio.Event | asyncio.Task[None]) -> object:
+    """Wait for one of the two; gives the one that came, the event if both did."""
+    waiting = asyncio.create_task(_wait(event), name="signal")
+    further = asyncio.create_task(_wait(other), name="signal") if isinstance(other, asyncio.Event) else other
+    await asyncio.wait({waiting, further}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if isinstance(other, asyncio.Event):
+        further.cancel()
+    return event if event.is_set() else other
+
+
+async def _wait(event: asyncio.Event) -> None:
+    await event.wait()
+
+
+@contextlib.contextmanager
+def _signals(handlers: dict[signal.Signals, Callable[[], None]]) -> Iterator[None]:
+    loop = asyncio.get_running_loop()
+    for number, handler in handlers.items():
+        loop.add_signal_handler(number, handler)
+    try:
+        yield
+    finally:
+        for number in handlers:
+            loop.remove_signal_handler(number)

@@ -1,20 +1,85 @@
-"""What reaches the log, and how."""
+"""What reaches the log, and how: one line each, without keys, and without numbers or words that callers said."""
 
 from __future__ import annotations
 
 import logging
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from agent.ops.settings import Settings
 
+HIDDEN = "***"
+LEAST_SECRET = 6
+"""Shorter keys are no secrets, and would be found in any text."""
+LONGEST = 2000
+"""Characters of a message; a traceback comes behind it."""
+_NUMBER = re.compile(r"(?<![\w.:/-])(?:\+|00)?\d(?:[ ()-]?\d){8,14}(?![\w.:-])")
+"""A telephone number as people and trunks write it; times, dates, UUIDs, addresses and versions are none."""
+_NOISY = {
+    **dict.fromkeys(("websockets", "aiohttp", "alembic", "aiosqlite", "sqlalchemy"), logging.WARNING),
+    "picows": logging.ERROR,  # it warns of a peer that answers a close frame twice, which harms nobody
+}
 
-def set_up_logging(settings: Settings, file: Path | None = None) -> None:
-    """Log to standard error in lines that journald takes as they are; no keys, numbers or words."""
-    logging.basicConfig(
-        level=settings.log_level.upper(),
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        filename=file,
-        force=True,
+
+class CarefulFormatter(logging.Formatter):
+    """Keeps each record on one line (but for a traceback), and puts `***` where a key or a number would stand.
+
+    What is logged should hold neither; this is for a vendor's or a library's text that repeats what it was sent.
+    """
+
+    def __init__(self, format_: str, secrets: Iterable[str], *, show_numbers: bool = False) -> None:
+        super().__init__(format_)
+        self._show_numbers = show_numbers
+        self._secrets: tuple[str, ...] = ()
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Hide these from now on, beside those before them."""
+        known = {secret for secret in (*self._secrets, *secrets) if len(secret) >= LEAST_SECRET}
+        self._secrets = tuple(sorted(known, key=len, reverse=True))
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return self._without_secrets(super().format(record))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The message, on one line; the time and the logger's name are before it."""
+        message = record.message
+        record.message = self._without_numbers(one_line(message))
+        try:
+            return super().formatMessage(record)
+        finally:
+            record.message = message
+
+    def formatException(self, ei: object) -> str:
+        """The traceback; its last line may repeat a vendor's words."""
+        return self._without_numbers(super().formatException(ei))  # type: ignore[arg-type]
+
+    def _without_numbers(self, text: str) -> str:
+        return text if self._show_numbers else _NUMBER.sub(HIDDEN, text)
+
+    def _without_secrets(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
+
+
+def one_line(text: str) -> str:
+    """`text` with nothing in it that a terminal or a log reader would take for more than a character of a line."""
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]}… ({len(text)} characters)"
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def set_up_logging(settings: Settings, file: Path | None = None) -> CarefulFormatter:
+    """Log to standard error in lines that journald takes as they are; the formatter can be told of new secrets."""
+    handler = logging.FileHandler(file, encoding="utf-8") if file is not None else logging.StreamHandler()
+    formatter = CarefulFormatter(
+        "%(asctime)s %(levelname)-7s %(name)s: %(message)s", settings.secrets, show_numbers=settings.log_transcripts
     )
-    for noisy in ("websockets", "picows", "aiohttp", "alembic", "aiosqlite"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    handler.setFormatter(formatter)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    for name, level in _NOISY.items():
+        logging.getLogger(name).setLevel(level)
+    return formatter

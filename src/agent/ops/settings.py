@@ -10,12 +10,15 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, available_timezones
 
 import phonenumbers
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from agent.ops.usage import Prices
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list in the environment, a tuple in the program."""
@@ -331,6 +334,19 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """Time zone of a company that names none."""
         return ZoneInfo(self.default_timezone)
+
+    @property
+    def prices(self) -> Prices:
+        """What the vendors ask."""
+        return Prices(self.price_stt_minute, self.price_llm_input, self.price_llm_output, self.price_tts_characters)
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every key and password, for what must never show them."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        keys = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
+        password = urlsplit(self.database_url).password or ""
+        return tuple(secret for secret in (*keys, password) if secret)
 
     def require_keys(self) -> None:
         """Raise `SettingsError` unless each vendor's key is there."""

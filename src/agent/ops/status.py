@@ -1,9 +1,12 @@
-"""What the agent tells of itself over HTTP: `/health` for people, `/ready` for load balancers, `/metrics`."""
+"""What the agent tells of itself over HTTP: `/health` for people, `/ready` for load balancers, `/metrics`.
+
+No page has what callers said or chose, nor their numbers.
+"""
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -19,20 +22,12 @@ def add_pages(app: web.Application, agent: Agent, metrics: Metrics) -> None:
     started = time.monotonic()
 
     async def health(_request: web.Request) -> web.Response:
-        return web.json_response(
-            {
-                "status": "stopping" if agent.stopping else "ok",
-                "calls": agent.calls,
-                "max_calls": agent.settings.max_calls,
-                "uptime_s": round(time.monotonic() - started),
-                "outbox": outbox_health(agent.services.outbox),
-                "media": {key: value for key, value in agent.engine.counters().items() if key != "lateness_us"},
-            }
-        )
+        return web.json_response(health_of(agent) | {"uptime_s": round(time.monotonic() - started)})
 
     async def ready(_request: web.Request) -> web.Response:
-        no = agent.calls >= agent.settings.max_calls or agent.stopping
-        return web.json_response({"ready": not no}, status=503 if no else 200)
+        no = agent.admission.no_room(more=1)
+        told = {"ready": no is None} | ({"why": no.reason} if no is not None else {})
+        return web.json_response(told, status=200 if no is None else 503)
 
     async def page_of_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.page(), headers={"Content-Type": CONTENT_TYPE})
@@ -40,3 +35,28 @@ def add_pages(app: web.Application, agent: Agent, metrics: Metrics) -> None:
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", page_of_metrics)
+
+
+def health_of(agent: Agent) -> dict[str, Any]:
+    """The agent's state as a JSON document."""
+    admission = agent.admission
+    strangers: dict[str, dict[str, int]] = {}
+    for (port, reason), count in agent.strangers.counters.items():
+        strangers.setdefault(port, {})[reason] = count
+    return {
+        "status": "stopping" if admission.stopping else "ok",
+        "calls": agent.calls,
+        "max_calls": admission.settings.max_calls,
+        "announced": agent.registry.announced,
+        "refused": dict(admission.counters),
+        "loop_lag_ms": round(agent.lag.loop_lag_ms, 1),
+        "media_lateness_ms": round(agent.lag.media_lateness_ms, 1),
+        "today": {"minutes": round(admission.usage.minutes, 1), "spending": round(admission.usage.cost, 2)},
+        "vendors": {
+            breaker.name: {"state": breaker.state.value, "rest_s": round(breaker.rest_s, 1), **breaker.counters}
+            for breaker in agent.breakers.all()
+        },
+        "turned_away": strangers,
+        "outbox": outbox_health(agent.outbox),
+        "media": {key: value for key, value in agent.engine.counters().items() if key != "lateness_us"},
+    }

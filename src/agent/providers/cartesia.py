@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.providers.base import DEFAULT_VOICE, ProviderError, SpeakingVoice
 from agent.providers.breaker import Breaker, BreakerState
@@ -34,7 +34,7 @@ class CartesiaOptions:
     """How text is spoken."""
 
     url: str
-    api_key: str
+    api_key: str = field(repr=False)
     model: str = "sonic-3"
     voice_id: str = ""
     language: str = "en"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.providers.websocket import ClientName
 
@@ -19,7 +19,7 @@ class DeepgramOptions(ABC):
     """How a call is transcribed, whatever the model."""
 
     url: str
-    api_key: str
+    api_key: str = field(repr=False)
     model: str
     language: str = "en-GB"
     keyterms: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
@@ -40,7 +40,7 @@ class ChatOptions:
     """How replies are asked for. Times in s: to connect, and without a byte (before the first one, or between two)."""
 
     url: str
-    api_key: str
+    api_key: str = field(repr=False)
     model: str
     fallback_model: str = ""
     temperature: float = 0.3

@@ -166,6 +166,11 @@ class CallRegistry:
             self.counters["withdrawn"] += 1
             self._dropped(waiting.info)
 
+    def expects(self, uuid: UUID) -> bool:
+        """Whether the call is announced, and has not come yet."""
+        self.sweep()
+        return uuid in self._announced
+
     async def claim(self, uuid: UUID, wait_s: float = 1.0) -> CallInfo | None:
         """The announcement of the call that has just connected, handed out once.
 

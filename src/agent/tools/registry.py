@@ -62,7 +62,7 @@ class Endpoints:
     """Where the business APIs are: whole URLs, with the key that goes into `X-API-Key`."""
 
     booking_url: str
-    booking_api_key: str
+    booking_api_key: str = field(repr=False)
     availability_url: str = ""
     """It has the booking API's key."""
 

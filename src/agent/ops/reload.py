@@ -1,0 +1,17 @@
+"""Which settings a running agent can take, and which have to wait for a start."""
+
+from __future__ import annotations
+
+from agent.ops.settings import Settings
+
+FOR_A_START = frozenset({
+    "listen_host", "listen_port", "fastagi_port", "http_port", "allowed_peers", "max_calls", "sample_rate", "data_dir",
+    "metadata_dir", "database_url", "context_api_key", "booking_api_url", "booking_api_key",
+    "barge_in_detector", "barge_in_rms", "barge_in_ms", "playback_lead_frames",
+})  # fmt: skip
+"""Settings that a running agent cannot change: sockets, databases, and how the media core sets calls up."""
+
+
+def changed_for_a_start(old: Settings, new: Settings) -> list[str]:
+    """The settings that differ and that only a start can change."""
+    return [name for name in Settings.model_fields if name in FOR_A_START and getattr(old, name) != getattr(new, name)]
