@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo callers test lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos build clean
+.PHONY: help demo callers test lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos crash build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -40,6 +40,11 @@ MINUTES ?= 5
 chaos: $(VENV)/.tools ## Calls on a network that cuts, delays and resets, for MINUTES=5
 	@CHAOS_SECONDS=$$(($(MINUTES) * 60)) CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 		$(BIN)/python -m pytest -s tests/integration/test_fastaudio_chaos.py -k schedules $(PYTEST_ARGS)
+
+POINTS ?= 1000
+crash: $(VENV)/.tools ## Kills the outbox and the booking API a thousand times each way: four minutes (POINTS=1000)
+	@CRASH_POINTS=$(POINTS) CRASH_SEED=$${CRASH_SEED:-$$(date +%s)} \
+		$(BIN)/python -m pytest -s tests/crash/test_crash_outbox.py $(PYTEST_ARGS)
 
 callers: $(VENV)/.installed ## Scripted callers ring an agent on emulated vendors, and what comes of each call is judged
 	@$(BIN)/voice-agent callers && $(BIN)/voice-agent callers --conversation dentist

@@ -146,7 +146,7 @@ class Outbox:
             left = until - loop.time()
             hopeless = entry.state == "waiting" and (
                 entry.attempts - after >= PATIENT_ATTEMPTS
-                or (entry.attempts > after and entry.due_at - time.time() > left)
+                or (entry.attempts > 0 and entry.due_at - time.time() > left)
             )
             if entry.state in _TOLD_STATES or left <= 0 or hopeless:
                 return entry
