@@ -31,6 +31,13 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def fail_for_want_of(error: ImportError, what: str) -> NoReturn:
+    """Leave with status 2 over a package that the extra `local` brings along; `what` is such as "the demo needs"."""
+    from fastaudio.extras import how_to_install
+
+    fail(f"{what} the package {error.name!r}: {how_to_install('local')}")
+
+
 def _check_rate(rate: int) -> None:
     if rate not in (8000, 16000):
         fail(f"--rate is 8000 or 16000, not {rate}")
@@ -224,7 +231,7 @@ def call(
         from agent.sandbox.caller.command import Engines, call_command, choose_script
         from agent.sandbox.caller.script import ScriptError
     except ImportError as error:
-        fail(f"the simulated caller needs the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
+        fail_for_want_of(error, "the simulated caller needs")
 
     _check_rate(rate)
     try:
@@ -253,7 +260,7 @@ def demo(
 
         from agent.demo import Demo, run_demo
     except ImportError as error:
-        fail(f"the demo needs the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
+        fail_for_want_of(error, "the demo needs")
     _check_rate(rate)
     raise typer.Exit(run(run_demo(Demo(out, "tones" if tones else "real", rate), Console())))
 
@@ -278,7 +285,7 @@ def report(
             path = load_settings(env_file).records / f"{call}.json"
         typer.echo(str(write_report(read_record(path), out or path.with_suffix(".html"), sound=sound)))
     except ImportError as error:
-        fail(f"a report needs the package {error.name!r}: run pip install '.[local]' in the clone")
+        fail_for_want_of(error, "a report needs")
     except (RecordError, ReportError, SettingsError) as error:
         fail(str(error))
     except OSError as error:
@@ -305,7 +312,7 @@ def callers(
         from agent.sandbox.scenarios.command import callers_command
         from agent.sandbox.scenarios.rig import Options
     except ImportError as error:
-        fail(f"the callers need the package {error.name!r}: run pip install 'fastaudio-agent[local]'")
+        fail_for_want_of(error, "the callers need")
     options = Options(
         folder=Path(),
         conversation=conversation,

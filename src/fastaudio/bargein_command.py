@@ -14,6 +14,7 @@ from typing import Final, get_args
 from fastaudio import _core
 from fastaudio.detector import BargeInDetector, State
 from fastaudio.errors import FastAudioError
+from fastaudio.extras import how_to_install
 from fastaudio.options import TICK_MS, BargeInOptions, Detector
 
 AUDIBLE: Final = 30
@@ -233,7 +234,7 @@ def _draw(analysis: Analysis, out: Path | None, file: Path) -> int:
     try:
         from fastaudio.bargein_picture import draw
     except ImportError:
-        print("bargein: for a picture, too: pip install 'fastaudio-agent[plot]'", file=sys.stderr)
+        print(f"bargein: for a picture, too, {how_to_install('plot')}", file=sys.stderr)
         return 0 if out is None else 2
     path = out or file.with_suffix(".bargein.png")
     try:

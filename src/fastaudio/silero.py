@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from fastaudio.errors import FastAudioError
+from fastaudio.extras import how_to_install
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,4 +143,4 @@ def _session() -> Any:
 
 
 def _missing(package: str) -> str:
-    return f"detector \"silero\" needs the package {package}: run pip install 'fastaudio-agent[silero]'"
+    return f'detector "silero" needs the package {package}: {how_to_install("silero")}'

@@ -177,9 +177,20 @@ def test_another_prompt_for_a_conversation(tmp_path: Path) -> None:
         (LEAST + "[phrases]\ngoodbye = 7", r"conversation\.toml: phrases\.goodbye: .*string, not 7"),
         (LEAST + "[phrases]\ngoodbye = ' '", r"phrases\.goodbye: .*at least 1 character"),
         (LEAST + "[phrases]\nfillers = []", r"phrases\.fillers: .*at least 1 item"),
-        (LEAST + "[phrases]\ntrouble = '{time_of_day}'", r"phrases\.trouble has .*time_of_day; there are area"),
-        (LEAST + "[phrases]\ngreeting = '{nmae}'", r"phrases\.greeting has .*nmae; there are .*time_of_day"),
-        (LEAST.replace("en-GB", "english"), r"language: .*not 'english'"),
+        (
+            LEAST + "[phrases]\ntrouble = '{time_of_day}'",
+            r"phrases\.trouble: \{time_of_day\} is no .*; there are",
+        ),
+        (
+            LEAST + "[phrases]\ngreeting = '{nmae}'",
+            r"line 5: phrases\.greeting: \{nmae\} is .*; there are .*time_of_day",
+        ),
+        (
+            LEAST + "[phrases]\ngreeting = '{comapny_name}'",
+            r"\{comapny_name\} is no .*is \{company_name\} meant",
+        ),
+        (LEAST.replace("en-GB", "en_gb"), r"language: is \"en-GB\" meant\?, not 'en_gb'"),
+        (LEAST.replace("en-GB", "english"), r"language: a language is written as \"en-GB\" or \"de\", not 'english'"),
         (LEAST.replace("en-GB", "fr-FR"), r"language is fr-FR, so phrases needs also: greeting, morning"),
         (LEAST.replace("end_call", "end_cal"), r"tools has 'end_cal'; is end_call meant\?"),
         (LEAST.replace('"end_call"', '"end_call", "end_call"'), r"tools: two tools are called 'end_call'"),
@@ -193,6 +204,41 @@ def test_each_mistake_is_named(tmp_path: Path, toml: str, told: str) -> None:
     with pytest.raises(ConversationError) as caught:
         load_conversation(a_directory(tmp_path, toml))
     assert re.search(told, str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        ("{company name}", "{company_name}"),
+        ("{Company-Name}", "{company_name}"),
+        ("{ company_name }", "{company_name}"),
+        ("{trade-label}", "{trade_label}"),
+        ("{{area}}", "{area}"),
+        ("{{company_name}", "{company_name}"),
+        ("{company_name", "{company_name}"),
+        ("{company_name)", "{company_name}"),
+        ("company_name}", "{company_name}"),
+        ("[company_name]", "{company_name}"),
+        ("<caller_id>", "{caller_id}"),
+        ("{{x}}", "there are {answers}, {area}"),
+        ("{x}", "there are {answers}, {area}"),
+    ],
+)
+def test_what_was_to_be_a_placeholder_is_refused_with_its_line(tmp_path: Path, written: str, told: str) -> None:
+    directory = a_directory(tmp_path, prompt=f"You are {{company_name}}.\n\nSay: {written} is here.\n")
+    with pytest.raises(ConversationError) as caught:
+        load_conversation(directory)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(f"{directory / 'prompt.md'}, line 3: {written.rstrip(')')} is no placeholder; "), line
+    assert (told if told.startswith("there") else f"is {told} meant?") in line
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"area": {"postcode": "M14"}, "known": true}', "{ as here }", "{}", "[area]", "(local)", "{kind: area}", "}"],
+)
+def test_other_braces_are_the_texts_own(tmp_path: Path, text: str) -> None:
+    assert text in load_conversation(a_directory(tmp_path, prompt=f"Say {text}\n")).template
 
 
 def test_all_mistakes_are_named_at_once(tmp_path: Path) -> None:

@@ -232,6 +232,16 @@ async def test_an_argument_of_another_name_never_leaves(api: Api, context: ToolC
         ({"url": "https://x/a b"}, "arguments cannot stand in a URL"),
         ({"headers": {"X-A": "a\r\nX-B: b"}}, "X-A holds line ends"),
         ({"headers": {"X A": "a"}}, "'X A' is no header's name"),
+        (
+            {"headers": {"X-A": "Bearer $SHOP_KEY"}},
+            "has $SHOP_KEY, which would be sent as it stands: write ${SHOP_KEY}",
+        ),
+        (
+            {"headers": {"X-A": "Bearer {SHOP_KEY}"}},
+            "has {SHOP_KEY}, which would be sent as it stands: write ${SHOP_KEY}",
+        ),
+        ({"headers": {"X-A": "${A}:$(B)"}}, "X-A has $(B), which would be sent as it stands: write ${B}"),
+        ({"headers": {"X-A": "${shop-key}"}}, "X-A has ${shop-key}, which would be sent as it stands: write ${NAME}"),
         ({"headers": {"Host": "evil"}}, "Host is set by the request itself"),
         ({"optional": ["other"]}, "optional names other"),
         ({"method": "GET", "send_call": True}, "send_call needs method POST"),

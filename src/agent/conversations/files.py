@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, field_validator
 
 from agent.call.company import CompanyContext
 from agent.conversations.conversation import (
     FIELDS,
-    PLACEHOLDER,
     Conversation,
     ConversationError,
     Phrases,
     estimated_tokens,
     fill,
 )
+from agent.conversations.placeholders import line_of, misplaced
 from agent.conversations.tools import registry_of
 from agent.language.turn_words import BRITISH, TurnWords, turn_words
 from agent.tools.urls import UrlTool
@@ -40,6 +41,8 @@ _TYPICAL = CompanyContext(
     caller_id="+447700900123",
 )
 """What a prompt is filled with to count its tokens."""
+
+_LANGUAGE = re.compile(r"|[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")  # BCP 47; empty: the setting LANGUAGE
 
 _Line = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
 
@@ -69,7 +72,7 @@ class _ConversationFile(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     title: _Line
-    language: str = Field("", pattern=r"^$|^[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?$")
+    language: str = ""
     voice: str = Field("", max_length=128)
     persona: str = Field("", max_length=4000)
     boosted_terms: list[_Line] = Field([], max_length=100)
@@ -79,6 +82,15 @@ class _ConversationFile(BaseModel):
     answers: dict[str, _Line] = {}
     words: dict[str, Any] = {}
     url_tools: dict[str, UrlTool] = {}
+
+    @field_validator("language")
+    @classmethod
+    def _tag(cls, value: str) -> str:
+        if _LANGUAGE.fullmatch(value):
+            return value
+        if alike := re.fullmatch(r"([A-Za-z]{2,3})[-_]([A-Za-z]{2})", value):
+            raise ValueError(f'is "{alike[1].lower()}-{alike[2].upper()}" meant?')
+        raise ValueError('a language is written as "en-GB" or "de"')
 
 
 def directory_of(conversation: str, names: Iterable[str]) -> Path:
@@ -172,7 +184,10 @@ def explain(error: ValidationError, model: type[BaseModel]) -> list[str]:
         elif problem["type"] == "missing":
             lines.append(f"{key} is missing")
         else:
-            lines.append(f"{key}: {problem['msg'][0].lower()}{problem['msg'][1:]}, not {_short(problem['input'])}")
+            told = problem["msg"].removeprefix("Value error, ")
+            told = told if told[:2].isupper() else told[0].lower() + told[1:]
+            given = "" if "headers" in place else f", not {_short(problem['input'])}"  # a secret may stand there
+            lines.append(f"{key}: {told}{given}")
     return lines
 
 
@@ -202,7 +217,7 @@ def _phrases(table: _PhrasesTable, language: str, file: Path, mistakes: list[str
     for name, value in given.items():
         known = FIELDS | {"time_of_day"} if name == "greeting" else FIELDS
         for text in (value,) if isinstance(value, str) else value:
-            mistakes += _unknown_placeholders(text, known, f"{file}: phrases.{name}")
+            mistakes += _placeholders_of_toml(text, known, file, f"phrases.{name}")
     return Phrases(**given)
 
 
@@ -214,11 +229,11 @@ def _words(table: Mapping[str, Any], file: Path, mistakes: list[str]) -> TurnWor
         return BRITISH
 
 
-def _unknown_placeholders(text: str, known: Iterable[str], where: str) -> list[str]:
-    unknown = sorted(set(PLACEHOLDER.findall(text)) - set(known))
-    if not unknown:
-        return []
-    return [f"{where} has the unknown placeholders {', '.join(unknown)}; there are {', '.join(sorted(known))}"]
+def _placeholders_of_toml(text: str, known: Set[str], file: Path, key: str) -> list[str]:
+    """What is wrong with the placeholders of a key's text."""
+    wrong = list(misplaced(text, known))
+    source = read_text(file) if wrong else ""
+    return [f"{file}, line {line_of(source, max(0, source.find(one.written)))}: {key}: {one.told}" for one in wrong]
 
 
 # ---- prompt.md ------------------------------------------------------------------------------------------------------
@@ -233,14 +248,14 @@ def _template(file: Path, table: _ConversationFile, toml: Path, mistakes: list[s
     except ConversationError as error:
         mistakes.append(str(error))
         return ""
-    wrong = _unknown_placeholders(text, FIELDS | _OF_THE_FILE, str(file))
+    wrong = [f"{file}, line {line_of(text, one.at)}: {one.told}" for one in misplaced(text, FIELDS | _OF_THE_FILE)]
     answers = "\n".join(f"- {question}: {answer}" for question, answer in table.answers.items())
     for key, value in (("persona", table.persona.strip()), ("answers", answers)):
         if own and value and f"{{{key}}}" not in text:
             wrong.append(
                 f"{file}: {{{key}}} stands nowhere, so what {toml.name} says under {key} would not reach the LLM"
             )
-        wrong += _unknown_placeholders(value, FIELDS, f"{toml}: {key}")
+        wrong += _placeholders_of_toml(value, FIELDS, toml, key)
         text = text.replace(f"{{{key}}}", value)
     tokens = estimated_tokens(fill(text, _TYPICAL))
     if tokens > table.max_prompt_tokens:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from agent.ops.sqlite_file import make_sqlite_file
+from fastaudio.extras import how_to_install
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 BUSY_SECONDS = 5.0
@@ -48,7 +49,7 @@ def database_url(url: str) -> URL:
     if not driver or importlib.util.find_spec(driver) is None:
         raise DatabaseError(
             f"DATABASE_URL asks for {parsed.drivername}, whose driver {driver or '(none)'} is not installed: "
-            "for PostgreSQL run pip install 'fastaudio-agent[postgres]'"
+            f"for PostgreSQL {how_to_install('postgres')}"
         )
     return parsed
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal
 
 from fastaudio.drawing import DECISIONS, FAINT, INK, PAPER, SIDES, draw_wave
+from fastaudio.extras import how_to_install
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +92,7 @@ def canvas(height_inches: float) -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise PictureError("a picture needs matplotlib: run pip install 'fastaudio-agent[local]'") from error
+        raise PictureError(f"a picture needs matplotlib: {how_to_install('local')}") from error
     figure = Figure(figsize=(WIDTH_INCHES, height_inches), facecolor=PAPER)
     FigureCanvasAgg(figure)
     return figure

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from agent.sandbox.config import ConfigError, SandboxConfig, describe
 from agent.sandbox.profiles import Profile, profiled
+from fastaudio.extras import how_to_install
 
 Ports = tuple[int | None, int | None, int | None]
 """Of Deepgram, Groq and Cartesia; none leaves the setting as it is."""
@@ -24,7 +25,7 @@ def start(file: Path | None, engines: str | None, ports: Ports, *, profile: Prof
         typer.secho(str(error), fg=typer.colors.RED, err=True)
     except ImportError as error:
         typer.secho(
-            f"the sandbox needs the package {error.name!r}: run pip install 'fastaudio-agent[local]'",
+            f"the sandbox needs the package {error.name!r}: {how_to_install('local')}",
             fg=typer.colors.RED,
             err=True,
         )

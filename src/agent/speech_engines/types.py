@@ -8,6 +8,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fastaudio.extras import how_to_install
+
 Samples = NDArray[np.int16]
 """Mono PCM, 16 bits, native byte order."""
 
@@ -18,7 +20,7 @@ class EngineMissing(RuntimeError):
     def __init__(self, engine: str, package: str) -> None:
         super().__init__(
             f"the speech engine {engine!r} needs the package {package!r}: "
-            "run pip install 'fastaudio-agent[local]', or choose the engine 'tones'"
+            f"{how_to_install('local')}, or choose the engine 'tones'"
         )
 
 

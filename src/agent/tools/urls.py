@@ -26,6 +26,7 @@ TIMEOUT_S = 5.0
 MAX_ANSWER_BYTES = 16 * 1024
 MAX_TEXT_CHARS = 2000
 _SECRET = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_NEARLY_SECRET = re.compile(r"\$([A-Za-z_]\w*)|\$?\{([^}]*)\}?|\$\(([^)]*)\)?")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110, 5.6.2: token
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _SCALARS = ("string", "integer", "number", "boolean")
@@ -80,6 +81,10 @@ class UrlTool(BaseModel):
                 raise ValueError(f"{name!r} is no header's name")
             if not _HEADER_VALUE.fullmatch(text):
                 raise ValueError(f"the value of {name} holds line ends or control characters")
+            for written in _NEARLY_SECRET.finditer(_SECRET.sub("", text)):
+                inside = "".join(filter(None, written.groups())).strip()
+                right = f"${{{inside}}}" if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", inside) else "${NAME}"
+                raise ValueError(f"{name} has {written[0]}, which would be sent as it stands: write {right}")
             if name.lower() in ("host", "content-length", "transfer-encoding", "connection"):
                 raise ValueError(f"{name} is set by the request itself")
         return value
