@@ -234,7 +234,7 @@ class Agent:
                 timezone=settings.default_timezone,
             ),
             new_stt=new_stt,
-            llm=vendors.language_model(settings, self.http),
+            llm=vendors.language_model(settings, self.http, self.breakers),
             tts=tts,
             greetings=Greetings(tts),
             prompts=prompts,

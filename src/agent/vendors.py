@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -12,6 +13,7 @@ from agent.providers.base import SpeechToText
 from agent.providers.breaker import Breakers
 from agent.providers.cartesia import BREAKER, CartesiaOptions, CartesiaTts
 from agent.providers.flux import FluxOptions, FluxStt
+from agent.providers.llm_chain import LlmChain
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.providers.openai_chat import ChatModel, ChatOptions
 
@@ -45,20 +47,30 @@ def speech_to_text(settings: Settings, language: str, terms: Sequence[str]) -> S
     )
 
 
-def language_model(settings: Settings, http: aiohttp.ClientSession) -> ChatModel:
-    """The LLM of all calls; the session stays its owner's."""
-    return ChatModel(
-        ChatOptions(
-            settings.groq_url,
-            settings.groq_api_key.get_secret_value(),
-            settings.groq_model,
-            _unless_none(settings.groq_fallback_model),
-            settings.llm_temperature,
-            settings.llm_max_tokens,
-            _unless_none(settings.groq_reasoning_effort),
-        ),
-        http,
+def language_model(settings: Settings, http: aiohttp.ClientSession, breakers: Breakers) -> LlmChain:
+    """The LLMs of all calls, in the order in which they are asked; the session stays its owner's."""
+    first = ChatOptions(
+        settings.groq_url,
+        settings.groq_api_key.get_secret_value(),
+        settings.groq_model,
+        settings.llm_temperature,
+        settings.llm_max_tokens,
+        _unless_none(settings.groq_reasoning_effort),
     )
+    chain = [first]
+    if fallback := _unless_none(settings.groq_fallback_model):
+        chain.append(replace(first, model=fallback))
+    if settings.llm_fallback_url:
+        chain.append(
+            replace(
+                first,
+                url=settings.llm_fallback_url.rstrip("/"),
+                api_key=settings.llm_fallback_api_key.get_secret_value(),
+                model=settings.llm_fallback_model,
+                limit_name="max_completion_tokens" if "openai.com" in settings.llm_fallback_url else "max_tokens",
+            )
+        )
+    return LlmChain([ChatModel(options, http) for options in chain], breakers)
 
 
 def text_to_speech(settings: Settings, language: str, breakers: Breakers) -> CartesiaTts:

@@ -23,7 +23,7 @@ from agent.sandbox import Sandbox
 from agent.tools.call_control import STANDARD_TOOLS, standard_tools
 
 KEY = "groq-secret-key"
-FIRST, SECOND = "openai/gpt-oss-120b", "openai/gpt-oss-20b"
+MODEL = "openai/gpt-oss-120b"
 SYSTEM: Message = {"role": "system", "content": "Company: Acme\nTrade: plumber\nCallout fee: £65"}
 
 
@@ -47,7 +47,7 @@ def text_of(events: Sequence[LlmEvent]) -> str:
 
 @pytest.fixture
 def chat(sandbox: Sandbox, http: aiohttp.ClientSession) -> ChatModel:
-    return ChatModel(ChatOptions(sandbox.groq_url, KEY, FIRST, SECOND, silent_s=0.5), http)
+    return ChatModel(ChatOptions(sandbox.groq_url, KEY, MODEL, silent_s=0.5), http)
 
 
 # ---- against the emulated vendor ------------------------------------------------------------------------------------
@@ -60,7 +60,7 @@ async def test_a_reply_comes_word_by_word(chat: ChatModel, sandbox: Sandbox) -> 
     assert sum(isinstance(event, Text) for event in events) > 10
     assert all(event.text for event in events if isinstance(event, Text)), "the first, empty chunk is no word"
     assert isinstance(finished, Finished)
-    assert (finished.reason, finished.model) == ("stop", FIRST)
+    assert (finished.reason, finished.model) == ("stop", MODEL)
     assert finished.prompt_tokens > 0
     assert finished.completion_tokens > 10
     assert chat.counters["prompt_tokens"] == finished.prompt_tokens
@@ -88,12 +88,12 @@ async def test_a_call_that_the_vendor_refuses_for_us_is_given_on(chat: ChatModel
     (call,) = (event for event in events if isinstance(event, ToolCall))
     assert call.name == "transfer_to_human"
     assert "branch" not in json.loads(call.arguments)
-    assert events[-1] == Finished("tool_calls", 0, 0, FIRST)
-    assert (chat.counters["refused_calls"], chat.counters["fallbacks"]) == (1, 0)
+    assert events[-1] == Finished("tool_calls", 0, 0, MODEL)
+    assert chat.counters["refused_calls"] == 1
 
 
 async def test_a_wrong_key_is_an_error_that_does_not_show_it(chat: ChatModel, http: aiohttp.ClientSession) -> None:
-    wrong = ChatModel(replace(chat._options, api_key="wrong-secret", fallback_model=""), http)
+    wrong = ChatModel(replace(chat.options, api_key="wrong-secret"), http)
     with pytest.raises(ProviderError) as caught:
         await collect(wrong, said("hi"))
     assert caught.value.status == 401
@@ -101,75 +101,8 @@ async def test_a_wrong_key_is_an_error_that_does_not_show_it(chat: ChatModel, ht
     assert "wrong-secret" not in repr(caught.value.__cause__)
 
 
-@pytest.mark.parametrize("status", [429, 500, 503, 498])
-async def test_the_fallback_model_answers(chat: ChatModel, sandbox: Sandbox, status: int) -> None:
-    sandbox.groq.faults.refuse_times, sandbox.groq.faults.refuse_status = 1, status
-    events = await collect(chat, said("My tap is leaking"))
-    assert isinstance(events[-1], Finished)
-    assert events[-1].model == SECOND
-    assert (chat.counters["fallbacks"], chat.counters["errors"]) == (1, 1)
-
-
-async def test_a_model_that_does_not_exist_is_replaced(chat: ChatModel, http: aiohttp.ClientSession) -> None:
-    gone = ChatModel(replace(chat._options, model="llama-3.3-70b-versatile"), http)
-    events = await collect(gone, said("My tap is leaking"))
-    assert isinstance(events[-1], Finished)
-    assert events[-1].model == SECOND
-
-
-async def test_both_models_fail(chat: ChatModel, sandbox: Sandbox) -> None:
-    sandbox.groq.faults.refuse_times = 2
-    with pytest.raises(ProviderError) as caught:
-        await collect(chat, said("hi"))
-    assert caught.value.status == 503
-    assert sandbox.groq.counters["requests"] == 2
-
-
-async def test_a_limited_model_rests_for_as_long_as_it_asked(chat: ChatModel, sandbox: Sandbox) -> None:
-    sandbox.groq.faults.refuse_times, sandbox.groq.faults.refuse_status = 1, 429
-    sandbox.groq.faults.retry_after_s = 0.3
-    models = []
-    for pause in (0, 0, 0.35):
-        await asyncio.sleep(pause)
-        last = (await collect(chat, said("hi")))[-1]
-        assert isinstance(last, Finished)
-        models.append(last.model)
-    assert models == [SECOND, SECOND, FIRST]
-    assert sandbox.groq.counters["requests"] == 4, "while it rests it is not asked"
-    assert chat.counters["rested"] == 1
-
-
-async def test_where_every_model_rests_the_shortest_rest_is_waited_for(chat: ChatModel, sandbox: Sandbox) -> None:
-    sandbox.groq.faults.refuse_times, sandbox.groq.faults.refuse_status = 2, 429
-    sandbox.groq.faults.retry_after_s = 0.3
-    with pytest.raises(ProviderError) as caught:
-        await collect(chat, said("hi"))
-    assert (caught.value.status, caught.value.retry_after_s) == (429, 0.3)
-    begun = time.monotonic()
-    assert text_of(await collect(chat, said("My tap is leaking")))
-    assert 0.1 < time.monotonic() - begun < 1.0
-
-
-async def test_where_every_model_rests_for_long_nobody_is_asked(chat: ChatModel, sandbox: Sandbox) -> None:
-    sandbox.groq.faults.refuse_times, sandbox.groq.faults.refuse_status = 2, 429
-    sandbox.groq.faults.retry_after_s = 60
-    for _ in range(2):
-        with pytest.raises(ProviderError) as caught:
-            await collect(chat, said("hi"))
-        assert caught.value.status == 429
-    assert sandbox.groq.counters["requests"] == 2
-
-
-async def test_a_silent_vendor_is_given_up_and_the_fallback_answers(chat: ChatModel, sandbox: Sandbox) -> None:
-    sandbox.groq.faults.silent_times = 1
-    begun = time.monotonic()
-    assert "£65" in text_of(await collect(chat, said("My tap is leaking")))
-    assert 0.4 < time.monotonic() - begun < 1.5
-
-
 @pytest.mark.parametrize("fault", ["error", "close", "silent"])
 async def test_a_reply_that_breaks_off_after_words_is_an_error(chat: ChatModel, sandbox: Sandbox, fault: str) -> None:
-    """Another model would say the words again."""
     events: list[LlmEvent] = []
     setattr(sandbox.groq.faults, f"{fault}_times", 1)
     setattr(sandbox.groq.faults, f"{fault}_after", 12)
@@ -182,21 +115,13 @@ async def test_a_reply_that_breaks_off_after_words_is_an_error(chat: ChatModel, 
         await listen()
     assert text_of(events)
     assert not any(isinstance(event, Finished) for event in events)
-    assert chat.counters["fallbacks"] == 0
     assert KEY not in str(caught.value)
-
-
-async def test_an_error_inside_the_stream_before_a_word_falls_back(chat: ChatModel, sandbox: Sandbox) -> None:
-    sandbox.groq.faults.error_times, sandbox.groq.faults.error_after = 1, 1
-    assert "£65" in text_of(await collect(chat, said("My tap is leaking")))
-    assert chat.counters["fallbacks"] == 1
 
 
 async def test_a_whole_reply_without_done_is_whole(chat: ChatModel, sandbox: Sandbox) -> None:
     sandbox.groq.faults.omit_done_times = 1
     events = await collect(chat, said("My tap is leaking"))
     assert isinstance(events[-1], Finished)
-    assert chat.counters["fallbacks"] == 0
 
 
 async def test_a_reply_that_nobody_wants_any_more_is_cancelled(chat: ChatModel, sandbox: Sandbox) -> None:
@@ -222,7 +147,7 @@ async def test_a_reply_that_nobody_wants_any_more_leaves_its_connection(sandbox:
 
     trace.on_connection_create_end.append(note)
     async with aiohttp.ClientSession(trace_configs=[trace]) as http:
-        model = ChatModel(ChatOptions(sandbox.groq_url, KEY, FIRST, SECOND), http)
+        model = ChatModel(ChatOptions(sandbox.groq_url, KEY, MODEL), http)
         for _ in range(5):
             async with aclosing(model.reply(said("My tap is leaking"), [])) as events:
                 async for _ in events:
@@ -334,8 +259,8 @@ async def test_what_is_asked() -> None:
 
 
 async def test_gpt_oss_gets_room_for_its_reasoning(http: aiohttp.ClientSession) -> None:
-    model = ChatModel(ChatOptions("http://x", KEY, FIRST, max_tokens=250, reasoning_effort="low"), http)
-    body = model._body(FIRST, [], [])
+    model = ChatModel(ChatOptions("http://x", KEY, MODEL, max_tokens=250, reasoning_effort="low"), http)
+    body = model._body([], [])
     assert (body["reasoning_effort"], body["max_completion_tokens"]) == ("low", 650)
 
 

@@ -69,6 +69,13 @@ class Settings(BaseSettings):
         "openai/gpt-oss-20b", description="the LLM asked when the first fails; none for no other"
     )
     groq_reasoning_effort: str = Field("low", description="gpt-oss: low, medium or high; none leaves it out")
+    llm_fallback_url: str = Field(
+        "",
+        description="base URL of an OpenAI-compatible API that is asked when both fail, such as a local Ollama's "
+        "http://127.0.0.1:11434/v1; empty for none",
+    )
+    llm_fallback_model: str = Field("", description="the LLM asked there")
+    llm_fallback_api_key: SecretStr = Field(SecretStr(""), description="the key for it; empty for none")
     llm_temperature: float = Field(0.3, ge=0.0, le=2.0, description="the LLM's temperature")
     llm_max_tokens: int = Field(250, ge=16, le=4096, description="the longest reply, in spoken tokens")
     cartesia_api_key: SecretStr = Field(SecretStr(""), description="Cartesia's API key")
@@ -290,7 +297,7 @@ class Settings(BaseSettings):
             raise ValueError("it must begin with https:// (or http:// on your own network)")
         return value
 
-    @field_validator("context_api_url", "booking_api_url", "availability_api_url")
+    @field_validator("context_api_url", "booking_api_url", "availability_api_url", "llm_fallback_url")
     @classmethod
     def _endpoint(cls, value: str) -> str:
         if value and not value.startswith(("http://", "https://")):
@@ -359,6 +366,8 @@ class Settings(BaseSettings):
             )
             if not getattr(self, name).get_secret_value()
         ]
+        if self.llm_fallback_url and not self.llm_fallback_model:
+            missing.append("LLM_FALLBACK_MODEL is missing: name a model that is served at LLM_FALLBACK_URL")
         if missing:
             raise SettingsError("\n".join(missing))
 

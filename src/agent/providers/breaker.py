@@ -39,6 +39,8 @@ class Breaker:
         self.counters: Counter[str] = Counter()
         """`succeeded`, `failed`, `opened`, `turned_away`."""
         self._clock = clock
+        self.told = False
+        """Whether the endpoint itself asks to be left alone, by a limit or a refusal: trying anyway is in vain."""
         self._in_a_row = 0
         self._rests = 0  # in a row
         self._open_until: float | None = None
@@ -73,6 +75,7 @@ class Breaker:
         self._in_a_row = self._rests = 0
         self._open_until = None
         self._trial_until = 0.0
+        self.told = False
 
     def failed(self, error: ProviderError) -> None:
         """The endpoint failed. A limit with a time, or a refusal that will not be otherwise, opens it at once."""
@@ -80,6 +83,7 @@ class Breaker:
         self._in_a_row += 1
         tried = self._open_until is not None
         self._trial_until = 0.0
+        self.told = error.hopeless or error.retry_after_s > 0
         if tried or error.hopeless or error.retry_after_s > 0 or self._in_a_row >= FAILURES:
             self._open(error.retry_after_s)
 

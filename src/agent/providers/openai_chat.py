@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
@@ -31,111 +30,119 @@ MAX_EVENT_BYTES = 256 * 1024
 MAX_REFUSAL_BYTES = 64 * 1024
 RUN_OUT_S = 0.4  # a reply that nobody wants any more is closed then; a short one has ended by itself
 RUNNING_OUT = 64
-LONGEST_WAIT_S = 1.0  # a caller waits no longer for a limit to pass; then the reply fails
+FRESH_TRIES = 2  # connections that the vendor closes between two turns: so often the request is sent anew, at once
 USER_AGENT = "fastaudio-agent"  # some user agents of HTTP libraries are turned away by the vendor's front
+GO_ON = (
+    "(Your answer was cut off there by a technical fault. Go on with its very next word. Do not begin anew, and do not "
+    "mention this.)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class ChatOptions:
-    """How replies are asked for. Times in s: to connect, and without a byte (before the first one, or between two)."""
+    """How replies are asked for. Times in s: to connect, TLS included, and without a byte (the first, or the next)."""
 
     url: str
     api_key: str = field(repr=False)
+    """Empty for a server that wants none."""
     model: str
-    fallback_model: str = ""
     temperature: float = 0.3
     max_tokens: int = 250
     reasoning_effort: str = "low"
     connect_s: float = 1.0
-    silent_s: float = 2.0
+    silent_s: float = 3.0
+    limit_name: str = "max_completion_tokens"
+    """What the vendor calls the limit of tokens. Ollama knows only `max_tokens`, which OpenAI's newer models refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alive:
+    """Something came that is no word: the first, empty chunk, reasoning, a piece of a tool call."""
+
+    calls: tuple[ToolCall, ...] = ()
+    """The tool calls that are complete by now: their arguments are whole JSON objects."""
+
+
+ALIVE = Alive()
 
 
 class ChatModel:
-    """Streams replies; when the model fails before its first word, the fallback model is asked."""
+    """One model behind one URL."""
 
     def __init__(self, options: ChatOptions, session: aiohttp.ClientSession) -> None:
-        self._options = options
+        self.options = options
         self._session = session
         self._running_out: set[asyncio.Task[None]] = set()
+        self._wants_telling = False
         self.counters: Counter[str] = Counter()
-        """`requests`, `fallbacks`, `errors`, `rested` (a model left alone until its limit has passed),
-        `prompt_tokens`, `completion_tokens`."""
-        self._rests_until: dict[str, float] = {}
+        """`requests`, `sent_anew` (on a fresh connection), `refused_calls`, `prompt_tokens`, `completion_tokens`."""
 
     async def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncGenerator[LlmEvent]:
-        """The reply as it comes. Raises `ProviderError` when every model failed, or one failed in mid-reply.
+        """The reply as it comes. Raises `ProviderError`, also in mid-reply."""
+        async with aclosing(self.stream(messages, tools)) as events:
+            async for event in events:
+                if not isinstance(event, Alive):
+                    yield event
 
-        A model that answered 429 is not asked again before its `retry-after`; where no other is left, that is waited
-        for if it takes no longer than `LONGEST_WAIT_S`.
+    async def stream(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[dict[str, Any]],
+        *,
+        partial: str = "",
+        told: bool = False,
+    ) -> AsyncGenerator[LlmEvent | Alive]:
+        """The same, and a sign of life for whatever else comes.
+
+        With `partial` the reply is one that has begun with these words, and the model is asked to go on with it. They
+        stand as the last message, which Groq ("Assistant message prefilling"), Ollama and llama.cpp go on with. Others
+        take it for whole and begin anew, or refuse it (llama.cpp with reasoning, Mistral); these, and any if `told`,
+        are asked in words as well.
         """
-        models = await self._awake()
-        for index, model in enumerate(models):
-            spoken = False
-            try:
-                async with aclosing(self._stream(model, messages, tools)) as events:
-                    async for event in events:
-                        spoken = True
-                        yield event
-                return
-            except ProviderError as error:
-                self.counters["errors"] += 1
-                log.warning("%s (model %s)", error, model)
-                if error.retry_after_s > 0:
-                    self._rests_until[model] = time.monotonic() + error.retry_after_s
-                if spoken or index + 1 == len(models):
-                    raise
-                self.counters["fallbacks"] += 1
+        if partial:
+            messages = [*messages, {"role": "assistant", "content": partial.rstrip()}]
+            if told or self._wants_telling:
+                messages.append({"role": "user", "content": GO_ON})
+        begun = False
+        try:
+            async with aclosing(self._stream(messages, tools)) as events:
+                async for event in events:
+                    begun = True
+                    yield event
+            return
+        except ProviderError as error:
+            if begun or not partial or messages[-1]["role"] == "user" or error.status not in (400, 422):
+                raise
+        self._wants_telling = True
+        log.info("%s takes no unfinished message as the last one: it is asked in words", self.options.model)
+        async with aclosing(self._stream([*messages, {"role": "user", "content": GO_ON}], tools)) as events:
+            async for event in events:
+                yield event
 
-    async def _awake(self) -> list[str]:
-        """The models that may be asked now, in their order; at least one, or `ProviderError`."""
-        models = [model for model in (self._options.model, self._options.fallback_model) if model]
-        rests = {model: self._rests_until.get(model, 0.0) - time.monotonic() for model in models}
-        awake = [model for model in models if rests[model] <= 0]
-        self.counters["rested"] += len(models) - len(awake)
-        if awake:
-            return awake
-        first = min(models, key=lambda model: rests[model])
-        if rests[first] > LONGEST_WAIT_S:
-            raise ProviderError(
-                VENDOR, f"every model is over its limit, for {rests[first]:.0f} s yet", status=429,
-                retry_after_s=rests[first],
-            )  # fmt: skip
-        await asyncio.sleep(rests[first])
-        return [first]
-
-    def _body(self, model: str, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    def _body(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        options = self.options
         body: dict[str, Any] = {
-            "model": model,
+            "model": options.model,
             "messages": list(messages),
             "stream": True,
-            "temperature": self._options.temperature,
-            "max_completion_tokens": self._options.max_tokens,
+            "temperature": options.temperature,
+            options.limit_name: options.max_tokens,
         }
         if tools:
             body["tools"] = list(tools)
-        if self._options.reasoning_effort and "gpt-oss" in model:
-            body["reasoning_effort"] = self._options.reasoning_effort
+        if options.reasoning_effort and "gpt-oss" in options.model:
+            body["reasoning_effort"] = options.reasoning_effort
             # Reasoning counts against the limit, and would otherwise eat the answer.
-            body["max_completion_tokens"] += 400
+            body[options.limit_name] += 400
         return body
 
     async def _stream(
-        self, model: str, messages: Sequence[Message], tools: Sequence[dict[str, Any]]
-    ) -> AsyncGenerator[LlmEvent]:
-        self.counters["requests"] += 1
-        timeout = aiohttp.ClientTimeout(
-            total=30.0, sock_connect=self._options.connect_s, sock_read=self._options.silent_s
-        )
-        headers = {
-            "Authorization": f"Bearer {self._options.api_key}",
-            "Content-Type": "application/json",
-            "User-Agent": USER_AGENT,
-        }
-        body = orjson.dumps(self._body(model, messages, tools))
+        self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]
+    ) -> AsyncGenerator[LlmEvent | Alive]:
+        model = self.options.model
+        body = orjson.dumps(self._body(messages, tools))
         try:
-            response = await self._session.post(
-                f"{self._options.url}/chat/completions", data=body, headers=headers, timeout=timeout
-            )
+            response = await self._post(body)
             try:
                 if response.status != 200:
                     text = (await response.content.read(MAX_REFUSAL_BYTES)).decode("utf-8", "replace")
@@ -145,6 +152,7 @@ class ChatModel:
                     yield refused
                     yield Finished("tool_calls", 0, 0, model)
                     return
+                yield ALIVE
                 reply = _Reply(model)
                 async with aclosing(_server_sent_events(response.content)) as lines:
                     async for data in lines:
@@ -161,7 +169,28 @@ class ChatModel:
             finally:
                 self._let_go(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ProviderError(VENDOR, f"no answer from {self._options.url}: {type(error).__name__}") from error
+            raise ProviderError(VENDOR, f"no answer from {self.options.url}: {type(error).__name__}") from error
+
+    async def _post(self, body: bytes) -> aiohttp.ClientResponse:
+        """Send the request. A connection that was closed meanwhile is no failure of the vendor's: the next is taken."""
+        options = self.options
+        timeout = aiohttp.ClientTimeout(
+            total=30.0, connect=2 * options.connect_s, sock_connect=options.connect_s, sock_read=options.silent_s
+        )
+        headers = {"Content-Type": "application/json", "User-Agent": USER_AGENT}
+        if options.api_key:
+            headers["Authorization"] = f"Bearer {options.api_key}"
+        for left in range(FRESH_TRIES, -1, -1):
+            self.counters["requests"] += 1
+            try:
+                return await self._session.post(
+                    f"{options.url}/chat/completions", data=body, headers=headers, timeout=timeout
+                )
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:
+                if not left or isinstance(error, aiohttp.ClientConnectorError):
+                    raise
+                self.counters["sent_anew"] += 1
+        raise AssertionError("the last try returns or raises")
 
     def _let_go(self, response: aiohttp.ClientResponse) -> None:
         """Give the connection back, behind what is left of the reply: closing it would cost the next turn a new one."""
@@ -223,6 +252,14 @@ def _refusal(response: aiohttp.ClientResponse, text: str) -> ProviderError:
     )
 
 
+def _is_object(text: str) -> bool:
+    """Whether a tool call's arguments are whole: nothing more can come of them then."""
+    try:
+        return isinstance(orjson.loads(text), dict)
+    except orjson.JSONDecodeError:
+        return False
+
+
 async def _server_sent_events(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
     """The `data` of each event. Several may come in one read, and one in several."""
     buffer = b""
@@ -251,7 +288,7 @@ class _Reply:
         self._reason = ""
         self._usage: dict[str, Any] = {}
 
-    def take(self, data: bytes) -> list[Text]:
+    def take(self, data: bytes) -> Sequence[Text | Alive]:
         """Take one event's data; the words in it. Raises `ProviderError` for an error inside the stream."""
         try:
             document = orjson.loads(data)
@@ -262,26 +299,31 @@ class _Reply:
         except (AttributeError, TypeError, ValueError, LookupError) as error:
             raise ProviderError(VENDOR, "an event that is not of the chat API's shape") from error
 
-    def _understand(self, document: Any) -> list[Text]:
+    def _understand(self, document: Any) -> Sequence[Text | Alive]:
         if document.get("error") or (document.get("x_groq") or {}).get("error"):
             error_body = document.get("error")
             code = error_body.get("code", "") if isinstance(error_body, dict) else ""
             raise ProviderError(VENDOR, f"an error inside the stream: {code}")
         self._usage = document.get("usage") or (document.get("x_groq") or {}).get("usage") or self._usage
-        words = []
+        words: list[Text | Alive] = []
+        parts = False
         for choice in document.get("choices") or ():
             delta = choice.get("delta") or {}
             if content := delta.get("content"):
                 words.append(Text(str(content)))
             for part in delta.get("tool_calls") or ():
                 self._gather(part)
+                parts = True
             self._reason = choice.get("finish_reason") or self._reason
-        return words
+        if parts:
+            words.append(Alive(tuple(call for call in self.calls() if _is_object(call.arguments))))
+        return words or [ALIVE]
 
     def _gather(self, part: dict[str, Any]) -> None:
         call = self._calls.setdefault(int(part.get("index") or 0), {"id": "", "name": "", "arguments": ""})
         function = part.get("function") or {}
-        call["id"] = part.get("id") or call["id"]
+        # Some compatible servers give no id; the answer must name one all the same.
+        call["id"] = part.get("id") or call["id"] or uuid.uuid4().hex
         call["name"] = function.get("name") or call["name"]
         call["arguments"] += function.get("arguments") or ""
 
@@ -298,8 +340,4 @@ class _Reply:
 
     def calls(self) -> list[ToolCall]:
         """The tool calls, in their order."""
-        # Some compatible servers give no id; the answer must name one all the same.
-        return [
-            ToolCall(call["id"] or uuid.uuid4().hex, call["name"], call["arguments"])
-            for _, call in sorted(self._calls.items())
-        ]
+        return [ToolCall(call["id"], call["name"], call["arguments"]) for _, call in sorted(self._calls.items())]

@@ -64,6 +64,11 @@ class GroqConfig(_Part):
         default_factory=lambda: {"low": 6, "medium": 34, "high": 120},
         description="reasoning tokens of gpt-oss before its answer, by effort",
     )
+    unfinished: Literal["continue", "anew", "nothing", "refuse"] = Field(
+        default="continue",
+        description="what becomes of an assistant message at the end: it is gone on with (Groq, Ollama, llama.cpp), "
+        "taken for whole and said anew (vLLM) or followed by nothing, or refused with 400 (llama.cpp with reasoning)",
+    )
     requests_per_minute: int = Field(default=1000, ge=1, description="above it: 429 with retry-after")
     tokens_per_minute: int = Field(default=250_000, ge=1, description="above it: 429 with retry-after")
 

@@ -41,6 +41,7 @@ class Faults(BaseModel):
     silent_times: int = Field(default=0, ge=0, description="connections that go silent while they stay open")
     silent_after: int = Field(default=0, ge=0, description="messages sent before the silence")
     garbage_times: int = Field(default=0, ge=0, description="messages to replace with text that is not JSON")
+    garbage_after: int = Field(default=0, ge=0, description="Groq: messages of the stream sent before it")
     error_times: int = Field(default=0, ge=0, description="streams to break with the vendor's error message")
     error_after: int = Field(default=1, ge=0, description="messages sent before the error")
     omit_done_times: int = Field(default=0, ge=0, description="streams to end without their end marker")
@@ -51,6 +52,9 @@ class Faults(BaseModel):
     context_error_after_ms: float = Field(default=0.0, ge=0, description="audio of the context sent before that, ms")
     context_error_status: int = Field(default=500, ge=400, le=599, description="its status_code")
     context_error_code: str = Field(default="internal_error", description="its error_code")
+    cut_times: int = Field(default=0, ge=0, description="Groq: streams to end in the middle, in good order")
+    cut_after: int = Field(default=0, ge=0, description="messages sent before that end")
+    drop_times: int = Field(default=0, ge=0, description="Groq: requests to drop, with their connection, unanswered")
 
     def take(self, name: str) -> bool:
         """Use up one of `<name>_times`; false when there is none."""
@@ -80,6 +84,8 @@ class StreamFaults:
         self.close_at_ms = 0.0
         self.silent_at: int | None = None
         self.error_at: int | None = None
+        self.cut_at: int | None = None
+        self.garbage_at: int | None = None
         self.omit_done = False
 
     def draw(self, faults: Faults, sent: int, sent_ms: float = 0.0) -> None:
@@ -93,6 +99,14 @@ class StreamFaults:
             self.error_at = sent + faults.error_after
         if not self.omit_done:
             self.omit_done = faults.take("omit_done")
+
+    def draw_stream(self, faults: Faults) -> None:
+        """Take what is asked for at the beginning of a stream of server-sent events."""
+        self.draw(faults, 0)
+        if faults.take("cut"):
+            self.cut_at = faults.cut_after
+        if faults.take("garbage"):
+            self.garbage_at = faults.garbage_after
 
 
 class Control(Generic[Config]):

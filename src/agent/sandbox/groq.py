@@ -10,25 +10,23 @@ import re
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 from aiohttp import web
 
-from agent.sandbox import brain, rehearsed
+from agent.sandbox import brain, going_on, rehearsed
 from agent.sandbox.config import GroqConfig
 from agent.sandbox.control import Control, StreamFaults
+from agent.sandbox.going_on import Brain
 from agent.sandbox.groq_request import ChatRequest, RequestRefused, check_call, parse
 
 _TOKEN = re.compile(r"\s?[^\W_]{1,7}|\s?[^\w\s]|\s+|_")
 _THOUGHT = "We need to follow the steps: see which one comes next, then answer with one short sentence. "
 _REQUESTS_A_DAY = 500_000
 _REMEMBERED_PREFIXES = 64
-
-Brain = Callable[[Sequence[brain.Message], Sequence[dict[str, Any]]], brain.Answer]
-"""What answers a request's messages, given its tools."""
 
 
 def tokens_of(text: str) -> list[str]:
@@ -98,6 +96,10 @@ class GroqEmulator:
         control.count("requests")
         if (refusal := await control.refusal()) is not None:
             return refusal
+        if control.faults.take("drop") and request.transport is not None:
+            control.count("dropped_by_fault")
+            request.transport.abort()
+            return web.Response()
         control.gauges["requests"] += 1
         try:
             self._authorise(request)
@@ -123,7 +125,7 @@ class GroqEmulator:
         return web.json_response({"error": refused.error}, status=refused.status, headers=headers)
 
     def _generate(self, chat: ChatRequest) -> _Generation:
-        answer = self._think(chat.messages, chat.tools)
+        answer = going_on.answer(self._think, chat, self.control.config.unfinished)
         if answer is rehearsed.LOST:
             self.control.count("off_script")
         calls: list[dict[str, Any]] = []
@@ -238,7 +240,7 @@ class _Reply:
 
     async def _stream(self, response: web.StreamResponse) -> None:
         faults = StreamFaults()
-        faults.draw(self._control.faults, 0)
+        faults.draw_stream(self._control.faults)
         loop = asyncio.get_running_loop()
         begun = self._came + self._queue_s + self._prompt_s
         for sent, (chunk, tokens) in enumerate(self._chunks()):
@@ -261,7 +263,10 @@ class _Reply:
                 }
                 await response.write(b"data: " + orjson.dumps({"error": error}) + b"\n\n")
                 return
-            data = b"{garbage" if self._control.faults.take("garbage") else orjson.dumps(chunk)
+            if faults.cut_at is not None and sent >= faults.cut_at:
+                self._control.count("cut_by_fault")
+                return
+            data = b"{garbage" if sent == faults.garbage_at else orjson.dumps(chunk)
             await response.write(b"data: " + data + b"\n\n")
         if faults.omit_done:
             self._control.count("end_markers_omitted")

@@ -15,7 +15,8 @@ from agent.sandbox.cartesia import CartesiaEmulator
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig, SandboxConfig
 from agent.sandbox.control import Control
 from agent.sandbox.deepgram import DeepgramEmulator
-from agent.sandbox.groq import Brain, GroqEmulator
+from agent.sandbox.going_on import Brain
+from agent.sandbox.groq import GroqEmulator
 from agent.sandbox.latency import Dice
 from agent.speech_engines import Recogniser, RecogniserName, Voice, VoiceName, load_recogniser, load_voice
 
