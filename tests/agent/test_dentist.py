@@ -183,7 +183,7 @@ async def test_a_company_that_is_a_dentist_is_answered_as_one(a_rig: RigMaker, t
         llm = Receptionist()
         rig.agent.services.llm = llm
         script = "say: I need an appointment\nsay: Anna O'Neill\nsay: No thanks\nwait: 5s"
-        result, record = await rig.call(script, rig.plan(did=number))
+        result, record = await rig.call(script, rig.plan(did=number, quiet_s=0.7, patience_s=10.0))
     assert result.failure == ""
     assert record.turns[0].agent.endswith(", Mill Lane Dental.")
     assert record.turns[0].agent.startswith("Good ")

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import re
 import stat
 import wave
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from typer.testing import CliRunner
 
 from agent.call.record import CallRecord, RecordError, TurnRecord, TurnTimes, read_record, write_record
 from agent.cli import app
+from agent.ops import picture as picture_module
+from agent.ops.picture import CallPicture, PictureMark, PictureTurn, draw_call
 from agent.ops.recording import interleave, read_tracks
-from agent.ops.report import caller_turns, make_report, write_report
+from agent.ops.report import caller_turns, make_report, picture_of, write_report
 from agent.ops.waterfall import draw_waterfall, spans
 
 EARLY = TurnTimes(
@@ -133,6 +138,33 @@ def test_the_callers_turn_begins_behind_a_pause(call: CallRecord, tmp_path: Path
     tracks = read_tracks(sound(tmp_path / "call.wav", [(0.2, 0.5), (2.0, 2.4), (2.8, 3.0), (7.2, 8.0)]))
     found = [(round(turn.start_s, 2), turn.end_s) for turn in caller_turns(call, tracks)]
     assert found == [(2.0, 3.0), (7.2, 8.0)]
+
+
+def test_an_interrupted_reply_is_shaded_until_it_fell_silent(call: CallRecord, tmp_path: Path) -> None:
+    tracks = read_tracks(sound(tmp_path / "call.wav", [(2.0, 3.0)]))
+    agent = bytearray(len(tracks.caller))
+    agent[16 * 3310 : 16 * 3700] = b"\x00\x20" * (8 * 390)  # it is held at 3.7 s, and its turn ends at 4 s
+    picture = picture_of(call, replace(tracks, agent=bytes(agent)))
+    (cut,) = [turn for turn in picture.turns if turn.text.endswith("…")]
+    assert (cut.start_s, cut.end_s) == (3.31, pytest.approx(3.7, abs=0.02))
+    assert [turn.end_s for turn in picture.turns if turn.text == "Right."] == [9.5]
+
+
+def test_labels_at_the_right_edge_stay_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    edges: list[float] = []
+    keep = picture_module._keep_inside
+
+    def noted(label: Text, at_s: float, last_s: float) -> None:
+        keep(label, at_s, last_s)
+        assert label.axes is not None
+        edges.append(label.get_window_extent().x1 - label.axes.transData.transform((last_s, 0.0))[0])
+
+    monkeypatch.setattr(picture_module, "_keep_inside", noted)
+    turns = [PictureTurn("agent", 9.6, 9.9, "WWWWWWWWWW MMMMMMMM WWWWWWWW MMMMMMMM", 300)]
+    marks = [PictureMark(9.95, "barge-in", "barge-in: stopped after 180 ms")]
+    draw_call(io.BytesIO(), CallPicture(8000, bytes(160_000), bytes(160_000), turns, marks))
+    assert len(edges) == 2
+    assert max(edges) <= 0.5, "pixels"
 
 
 def test_stages_of_an_answer_that_was_thought_of_early() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import uuid
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -63,8 +64,23 @@ def test_the_table_has_a_row_a_call() -> None:
     console.print(table_of([outcome(0), outcome(0, "wrong")]))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert text.count("odd") == 2
-    assert "passed" in text
+    assert "ok" in text
     assert "failed" in text
+
+
+def test_the_table_can_be_read_on_a_terminal_of_80_columns() -> None:
+    one = outcome(0, "wrong")
+    assert one.record is not None
+    one.caller = replace(CALLER, name="asks_whether_machine")
+    one.record.outcome, one.record.seconds = "caller_hung_up", 150.0
+    one.asked.requests, one.asked.unfinished, one.asked.tokens = 120, 100, 123456
+    console = Console(width=80, file=io.StringIO())
+    console.print(table_of([one]))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    heading, row = text.splitlines()[:2]
+    assert heading.split() == ["caller", "outcome", "turns", "cut", "ms", "s", "asked", "left", "tokens"]
+    assert row.split() == ["failed", "asks_whether_machine", "caller_hung_up", "0", "0", "150", "120", "100", "123456"]
+    assert "…" not in text
 
 
 async def test_the_booking_desk_is_down_or_refuses_by_call() -> None:

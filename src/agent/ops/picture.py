@@ -10,6 +10,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import IO, TYPE_CHECKING, Literal
 
 from fastaudio.drawing import DECISIONS, FAINT, INK, PAPER, SIDES, draw_wave
@@ -18,6 +19,7 @@ from fastaudio.extras import how_to_install
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 Who = Literal["caller", "agent"]
 
@@ -106,6 +108,10 @@ def draw_call(file: Path | IO[bytes], call: CallPicture) -> list[Row]:
     row_s = float(max(5, math.ceil(call.seconds / rows)))
     figure = canvas(0.9 + 3.1 * rows)
     axes = figure.subplots(rows, 1, squeeze=False)[:, 0]
+    # Before anything is drawn: labels are kept inside by where they come to stand.
+    figure.subplots_adjust(
+        left=0.06, right=0.985, hspace=0.25, top=1 - 0.55 / figure.get_figheight(), bottom=0.5 / figure.get_figheight()
+    )
     for row, area in enumerate(axes):
         _draw_row(area, call, row * row_s, (row + 1) * row_s)
     axes[-1].set_xlabel("seconds", color=INK)
@@ -121,9 +127,6 @@ def draw_call(file: Path | IO[bytes], call: CallPicture) -> list[Row]:
     figure.text(
         0.985, 1 - 0.3 / figure.get_figheight(), _summary(call), color=INK, fontsize=9, ha="right", parse_math=False
     )
-    figure.subplots_adjust(
-        left=0.06, right=0.985, hspace=0.25, top=1 - 0.55 / figure.get_figheight(), bottom=0.5 / figure.get_figheight()
-    )
     figure.savefig(file, dpi=110, format="png")
     boxes = [area.get_position() for area in axes]
     return [
@@ -133,10 +136,11 @@ def draw_call(file: Path | IO[bytes], call: CallPicture) -> list[Row]:
 
 
 def _summary(call: CallPicture) -> str:
-    latencies = sorted(turn.latency_ms for turn in call.turns if turn.latency_ms is not None)
-    parts = [f"{call.seconds:.0f} s", f"{len(call.turns)} turns"]
+    latencies = [turn.latency_ms for turn in call.turns if turn.latency_ms is not None]
+    turns = sum(turn.who == "caller" for turn in call.turns)
+    parts = [f"{call.seconds:.0f} s", f"{turns} turns of the caller"]
     if latencies:
-        parts.append(f"answers after {latencies[len(latencies) // 2]:.0f} ms (median), {latencies[-1]:.0f} ms (worst)")
+        parts.append(f"answers after {median(latencies):.0f} ms (median), {max(latencies):.0f} ms (worst)")
     return ", ".join(parts)
 
 
@@ -183,10 +187,11 @@ def _draw_turns(area: Axes, turns: Sequence[PictureTurn], first_s: float, last_s
             text = textwrap.fill(words, width, max_lines=2, placeholder=" …")
         taken[turn.who, level] = at + (longest + 2) * per_char
         height = 1.28 + 0.8 * level
-        area.text(
+        label = area.text(
             at, height if up else -height, text, color=colour, fontsize=8.5, linespacing=1.1,
             va="bottom" if up else "top", ha="left", parse_math=False,
         )  # fmt: skip
+        _keep_inside(label, at, last_s)
 
 
 def _draw_latency(area: Axes, turn: PictureTurn) -> None:
@@ -215,7 +220,18 @@ def _draw_marks(area: Axes, marks: Sequence[PictureMark], first_s: float, last_s
         taken[level] = mark.at_s + (len(label) + 3) * per_char
         height = 2.95 - 0.34 * level
         area.plot([mark.at_s, mark.at_s], [-1.25, height + 0.2], color=colour, linewidth=1.1, linestyle=(0, (3, 2)))
-        area.text(
+        written = area.text(
             mark.at_s + 0.5 * per_char, height, label, color=colour, fontsize=8.5, va="center", ha="left",
             parse_math=False, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.5, "alpha": 0.85},
         )  # fmt: skip
+        _keep_inside(written, mark.at_s + 0.5 * per_char, last_s)
+
+
+def _keep_inside(label: Text, at_s: float, last_s: float) -> None:
+    """Move a label that would run out of its row to the left, as far as it needs."""
+    assert label.axes is not None
+    last_x = label.axes.transData.transform((last_s, 0.0))[0]
+    over_x = label.get_window_extent().x1 - last_x
+    if over_x > 0:
+        per_second = last_x - label.axes.transData.transform((last_s - 1.0, 0.0))[0]
+        label.set_x(at_s - over_x / per_second)

@@ -17,12 +17,16 @@ from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from string import Template
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from agent.call.record import CallRecord, TurnRecord
 from agent.ops.picture import CallPicture, PictureError, PictureMark, PictureTurn, Row, draw_call
 from agent.ops.recording import Tracks, read_tracks
 from agent.ops.waterfall import draw_waterfall
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MARKS: Final = {"hold": "hold", "resume": "resume", "barge_in": "barge-in", "flush": "flush", "dtmf": "key"}
 """Moments of the record that are drawn, and what they are called in the picture."""
@@ -97,8 +101,12 @@ def picture_of(record: CallRecord, tracks: Tracks, caller: Iterable[PictureTurn]
     for turn in record.turns:
         if turn.times.first_frame is not None and turn.end_ms is not None:
             text = turn.heard + (" …" if turn.interrupted else "")
-            start, end = turn.times.first_frame / 1000, turn.end_ms / 1000
-            turns.append(PictureTurn("agent", start, end, text, turn.times.latency_ms))
+            end_ms = turn.end_ms
+            if turn.interrupted:  # the turn ends when that is certain; the wire has been silent since the hold
+                end_ms = _last_loud_ms(tracks.agent, tracks.rate, turn.times.first_frame, end_ms)
+            turns.append(
+                PictureTurn("agent", turn.times.first_frame / 1000, end_ms / 1000, text, turn.times.latency_ms)
+            )
     marks = [
         PictureMark(m.at_ms / 1000, MARKS[m.what], _mark_label(m.what, m.detail))
         for m in record.marks
@@ -110,11 +118,7 @@ def picture_of(record: CallRecord, tracks: Tracks, caller: Iterable[PictureTurn]
 
 def caller_turns(record: CallRecord, tracks: Tracks) -> list[PictureTurn]:
     """When the caller spoke, by the sound: from each turn's end back to a pause."""
-    import numpy as np
-
-    samples = np.frombuffer(tracks.caller, "<i2")
-    tick = tracks.rate // 50
-    loud = np.abs(samples[: len(samples) // tick * tick].reshape(-1, tick)).max(axis=1) > LOUD
+    loud = _loud(tracks.caller, tracks.rate)
     turns: list[PictureTurn] = []
     last_ms = 0
     for turn in record.turns:
@@ -130,6 +134,22 @@ def caller_turns(record: CallRecord, tracks: Tracks) -> list[PictureTurn]:
         turns.append(PictureTurn("caller", begin / 1000, end_ms / 1000, turn.caller))
         last_ms = end_ms
     return turns
+
+
+def _loud(track: bytes, rate: int) -> NDArray[np.bool_]:
+    """For each 20 ms of a track whether there is a voice in it."""
+    import numpy as np
+
+    samples = np.frombuffer(track, "<i2").astype(np.int32)
+    tick = rate // 50
+    levels: NDArray[np.int32] = np.abs(samples[: len(samples) // tick * tick].reshape(-1, tick)).max(axis=1)
+    return levels > LOUD
+
+
+def _last_loud_ms(track: bytes, rate: int, start_ms: int, end_ms: int) -> int:
+    """Where the sound between two moments of a track ends; `end_ms` where there is none."""
+    loud = _loud(track, rate)[start_ms // 20 : end_ms // 20]
+    return start_ms // 20 * 20 + (int(loud.nonzero()[0][-1]) + 1) * 20 if loud.any() else end_ms
 
 
 # ---- the parts of the page ------------------------------------------------------------------------------------------

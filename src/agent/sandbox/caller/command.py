@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from statistics import median
 from typing import Literal
 
 from agent.ops.picture import CallPicture, PictureError, PictureMark, PictureTurn, draw_call
@@ -133,7 +134,7 @@ def summary(result: CallResult) -> list[str]:
     answers = sorted(result.answers_ms())
     lines = [f"{result.duration_s:.1f} s; agent frames: {result.wire.frames_received}"]
     if answers:
-        lines.append(f"answers: {len(answers)}, median {answers[len(answers) // 2]:.0f} ms, worst {answers[-1]:.0f} ms")
+        lines.append(f"answers: {len(answers)}, median {median(answers):.0f} ms, worst {max(answers):.0f} ms")
     lines += [f"interruption at {i.at_s:.2f} s: {_how_it_stopped(i)}" for i in result.interruptions]
     if result.unused_lines:
         lines.append(f"not used of the script: line {', '.join(str(number) for number in result.unused_lines)}")

@@ -71,17 +71,16 @@ def line_of(outcome: Outcome) -> str:
 
 def table_of(outcomes: Sequence[Outcome]) -> Table:
     """Return a row a call: what came of it and what it took."""
-    columns = [Column(name, no_wrap=True) for name in ("caller", "", "outcome")]
-    columns += [
-        Column(name, justify="right") for name in ("turns", "cut off", "ms", "s", "asked", "broken off", "tokens")
-    ]
-    table = Table(*columns, box=None, caption="ms: the middle wait; asked: requests to the LLM; broken off: of these")
+    columns = [Column(no_wrap=True), Column("caller", overflow="fold"), Column("outcome", no_wrap=True)]
+    columns += [Column(name, justify="right") for name in ("turns", "cut", "ms", "s", "asked", "left", "tokens")]
+    caption = "cut: interrupted; ms: the median wait; asked: requests to the LLM; left: those broken off"
+    table = Table(*columns, box=None, pad_edge=False, padding=(0, 1, 0, 0), caption=caption)
     for outcome in outcomes:
         record, asked = outcome.record, outcome.asked
         seen = Evidence(record) if record else None
         table.add_row(
+            "[green]ok[/green]" if outcome.passed else "[red]failed[/red]",
             outcome.caller.name,
-            "[green]passed[/green]" if outcome.passed else "[red]failed[/red]",
             record.outcome if record else "",
             str(turns_of(seen)) if seen else "",
             str(interruptions_of(seen)) if seen else "",

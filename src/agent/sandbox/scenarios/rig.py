@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 from agent.call.record import CallRecord
@@ -99,9 +100,9 @@ class Outcome:
 
     @property
     def latency_ms(self) -> int | None:
-        """The middle one of the agent's waits, as its record has them."""
-        latencies = sorted(self.record.latencies_ms) if self.record else []
-        return latencies[len(latencies) // 2] if latencies else None
+        """The median of the agent's waits, as its record has them."""
+        latencies = self.record.latencies_ms if self.record else []
+        return round(median(latencies)) if latencies else None
 
 
 async def fairly(call: Callable[[], Awaitable[Outcome]]) -> Outcome:

@@ -145,8 +145,7 @@ class Outbox:
             entry = await self._disk(lambda: self._store.get(key))
             left = until - loop.time()
             hopeless = entry.state == "waiting" and (
-                entry.attempts - after >= PATIENT_ATTEMPTS
-                or (entry.attempts > 0 and entry.due_at - time.time() > left)
+                entry.attempts - after >= PATIENT_ATTEMPTS or (entry.attempts > 0 and entry.due_at - time.time() > left)
             )
             if entry.state in _TOLD_STATES or left <= 0 or hopeless:
                 return entry
