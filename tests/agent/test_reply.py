@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from agent.call import reply as replies
+from agent.call.answer import Crew
 from agent.call.company import CompanyContext
 from agent.call.history import History
 from agent.call.record import TurnRecord
@@ -109,6 +110,7 @@ class Bench:
             context,
             clock_ms=lambda: 42,
             phrases=PHRASES,
+            filler=lambda: FILLER.strip(),
             pronounce=spoken,
             apology=PHRASES.trouble,
             certain=self.certain,
@@ -203,6 +205,22 @@ async def test_a_slow_tool_is_bridged(monkeypatch: pytest.MonkeyPatch) -> None:
     await bench.reply.run()
     assert bench.speech.clauses == [FILLER, "Yes."]
     assert FILLER not in [message["content"] for message in bench.history.messages()]
+
+
+async def test_a_tool_that_failed_has_its_reason_in_the_record() -> None:
+    bench = Bench(ScriptedLlm([call("look"), call("nothing")], [Text("Yes.")]))
+    await bench.reply.run()
+    assert [(tool["name"], tool["ok"], tool.get("reason")) for tool in bench.turn.tools] == [
+        ("look", True, None),
+        ("nothing", False, "unknown_tool"),
+    ]
+
+
+def test_a_call_hears_each_filler_in_turn() -> None:
+    """Also when each is said in an answer of its own."""
+    nothing = cast(Any, None)
+    crew = Crew(nothing, nothing, nothing, nothing, nothing, nothing, PHRASES, spoken, nothing, nothing, nothing)
+    assert [crew.filler() for _ in range(3)] == ["Bear with me.", "Just a moment.", "Bear with me."]
 
 
 @pytest.mark.parametrize("words", ["", "We can have somebody there, yes, "])

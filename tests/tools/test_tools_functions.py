@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import enum
+import inspect
 import json
 import threading
 import time
 from collections.abc import Callable
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import aiohttp
@@ -255,6 +257,47 @@ async def test_errors_of_a_function() -> None:
         assert not result.ok
         assert "secret" not in result.content
         assert "technical problem" in result.content
+
+
+async def test_the_log_says_where_a_function_failed_and_in_which_call(caplog: pytest.LogCaptureFixture) -> None:
+    """Also when it runs on a thread, or failed in something that it called; never with what the caller said."""
+
+    def helps(text: str) -> None:
+        json.loads(text)
+
+    def broken(text: str) -> None:
+        """X."""
+        helps(text)
+
+    async def broken_later(text: str) -> None:
+        """X."""
+        helps(text)
+
+    def stopped(text: str) -> None:
+        """X."""
+        raise StopIteration(text)
+
+    lines, first = inspect.getsourcelines(helps)
+    in_helps = f"{Path(__file__).parent.name}/{Path(__file__).name}:{first + len(lines) - 1} (helps)"
+    for function in (broken, broken_later):
+        caplog.clear()
+        assert (await run(function, {"text": "a secret"})).reason == "exception"
+        assert caplog.messages == [f"tool {function.__name__} failed in call call-1: JSONDecodeError at {in_helps}"]
+    caplog.clear()
+    await run(stopped, {"text": "a secret"})
+    assert f"{Path(__file__).name}:{inspect.getsourcelines(stopped)[1] + 2} (stopped)" in caplog.text
+    assert "secret" not in caplog.text
+
+
+async def test_what_failed_has_a_reason_for_the_record() -> None:
+    def refuses(number: Annotated[int, "A number"] = 1) -> None:
+        """X."""
+        raise ToolError("not today")
+
+    assert (await run(refuses, {})).reason == "refused"
+    assert (await run(refuses, {"number": "x"})).reason == "bad_arguments"
+    assert (await run(refuses, "{")).reason == "bad_json"
+    assert (await ToolRegistry([]).run("x", "{}", a_context())).reason == "unknown_tool"
 
 
 async def test_a_function_that_blocks_holds_up_nobody() -> None:

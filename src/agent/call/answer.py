@@ -34,6 +34,13 @@ class Crew:
     on_result: Callable[[str, ToolResult], None]
     tool_tasks: set[asyncio.Task[ToolResult]] = field(default_factory=set)
     """Tools that are running, also of answers that are gone."""
+    fillers: int = 0
+    """How many were said in this call."""
+
+    def filler(self) -> str:
+        """What to say when a tool takes longer than a moment: another one each time."""
+        self.fillers += 1
+        return self.phrases.filler(self.fillers - 1)
 
 
 class Answer:
@@ -63,6 +70,7 @@ class Answer:
             crew.context,
             clock_ms=crew.clock_ms,
             phrases=crew.phrases,
+            filler=crew.filler,
             pronounce=crew.pronounce,
             apology=apology,
             certain=self._certain,

@@ -8,6 +8,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from typing import Any
 
 from agent.call.history import History
 from agent.call.record import TurnRecord
@@ -32,6 +33,7 @@ class Reply:
     Nothing that it does is let out before `certain` is set: no audio (that is for the speech), and no tool. `on_act`
     is told when tools are about to run, `on_result` of each that has run, with its name, at once, also of one that ran
     on while the caller went on speaking.
+    `filler` gives the words to say when a tool takes longer than a moment.
     `tool_tasks` holds the tools that are running, for the session to wait for at the end. `failed` tells that the LLM
     broke off or gave no answer, `unanswered` that not a word came of it. `apology` is said then, if anything.
     """
@@ -47,6 +49,7 @@ class Reply:
         *,
         clock_ms: Callable[[], int],
         phrases: Phrases,
+        filler: Callable[[], str],
         pronounce: Callable[[str], str],
         apology: str,
         certain: asyncio.Event,
@@ -58,7 +61,7 @@ class Reply:
         self._tools = tools
         self._phrases = phrases
         self._in_words = pronounce
-        self._fillers = 0
+        self._filler = filler
         self._history = history
         self._speech = speech
         self._turn = turn
@@ -177,8 +180,7 @@ class Reply:
         try:
             done, _ = await asyncio.wait({running}, timeout=FILLER_S)
             if not done:
-                filler = f"{self._phrases.filler(self._fillers)} "
-                self._fillers += 1
+                filler = f"{self._filler()} "
                 self._history.said_aside(filler)
                 await self._speech.say(filler)
                 await self._speech.pause()
@@ -205,7 +207,9 @@ class Reply:
 
     def _note(self, call: ToolCall, result: ToolResult, begun: float) -> None:
         took_ms = round(1000 * (time.monotonic() - begun))
-        entry = {"name": call.name, "arguments": call.arguments, "ok": result.ok, "ms": took_ms}
+        entry: dict[str, Any] = {"name": call.name, "arguments": call.arguments, "ok": result.ok, "ms": took_ms}
+        if not result.ok:
+            entry["reason"] = result.reason
         self._turn.tools.append(entry)
 
     def _mind(self, call: ToolCall, result: ToolResult) -> None:

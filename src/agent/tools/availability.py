@@ -64,7 +64,7 @@ async def check_availability(arguments: Mapping[str, Any], context: ToolContext)
             return ToolResult.error(answer["error"][:MAX_TEXT_CHARS])
         if status != 429 and status < 500:
             break
-    return ToolResult.error(UNKNOWN)
+    return ToolResult.error(UNKNOWN, reason="unreachable")
 
 
 def _is_short(value: object) -> bool:

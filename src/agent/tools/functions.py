@@ -103,7 +103,7 @@ def tool_of(function: Callable[..., Any]) -> Tool:
         try:
             given = model.model_validate(dict(arguments))
         except ValidationError as error:
-            return ToolResult.error(f"nothing was done: {_explain(error)}")
+            return ToolResult.error(f"nothing was done: {_explain(error)}", reason="bad_arguments")
         values: dict[str, Any] = {str(field.alias): getattr(given, own) for own, field in model.model_fields.items()}
         if takes_context:
             values[takes_context] = context
@@ -252,7 +252,9 @@ async def _on_a_thread(function: Callable[..., Any], values: Mapping[str, Any]) 
             answer = surroundings.run(function, **values)
         except BaseException as error:
             # A future carries no StopIteration.
-            failure = RuntimeError("StopIteration") if isinstance(error, StopIteration) else error
+            failure = error
+            if isinstance(error, StopIteration):
+                failure = RuntimeError("StopIteration").with_traceback(error.__traceback__)
         finally:
             _threads.release()
         with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more

@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import re
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 Effect: TypeAlias = Literal["booked", "kept", "transfer", "end"]
 MAX_ARGUMENT_CHARS = 16 * 1024
 MAX_REPORTED_ERRORS = 4
+_HERE = Path(__file__).parent
+_LIBRARY = Path(asyncio.__file__).parent.parent
 _NO_TEXT = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
@@ -43,6 +46,8 @@ class ToolResult:
     """What the session has to do about it, if anything."""
     data: Mapping[str, Any] = field(default_factory=dict)
     """For the session and the call's record; it does not reach the LLM."""
+    reason: str = ""
+    """Why it failed or was refused, as a code for the record: "timeout", "bad_arguments", "refused" and so on."""
 
     @classmethod
     def success(
@@ -52,9 +57,9 @@ class ToolResult:
         return cls(_dumps(answer), ok=True, effect=effect, data=data or {})
 
     @classmethod
-    def error(cls, message: str, *, data: Mapping[str, Any] | None = None) -> ToolResult:
+    def error(cls, message: str, *, reason: str = "refused", data: Mapping[str, Any] | None = None) -> ToolResult:
         """Return a failure: `message` tells the LLM what is wrong and what to do about it."""
-        return cls(_dumps({"error": message}), ok=False, data=data or {})
+        return cls(_dumps({"error": message}), ok=False, data=data or {}, reason=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +172,9 @@ class ToolRegistry:
             )
         except Exception as error:
             # The text of an exception may hold what the caller said: its kind is enough for the log.
-            log.error("tool %s failed: %s", name, type(error).__name__)
+            log.error(
+                "tool %s failed in call %s: %s at %s", name, context.call_uuid, type(error).__name__, _where(error)
+            )
             return self._failed("exception", f"{name} failed inside; say that there is a technical problem")
         if (
             result.effect == "transfer"
@@ -179,7 +186,25 @@ class ToolRegistry:
 
     def _failed(self, reason: str, message: str) -> ToolResult:
         self.counters[reason] += 1
-        return ToolResult.error(message)
+        return ToolResult.error(message, reason=reason)
+
+
+def _where(error: BaseException) -> str:
+    """Where the tool's own code was when it failed: the last line of the first file that is not this package's."""
+    place = ""
+    file = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        path = Path(frame.f_code.co_filename)
+        if not file and (path.parent == _HERE or _is_pythons_own(path)):
+            continue  # on the way to the tool
+        file = file or str(path)
+        if str(path) == file:
+            place = f"{path.parent.name}/{path.name}:{line} ({frame.f_code.co_name})"
+    return place or "this package"
+
+
+def _is_pythons_own(path: Path) -> bool:
+    return path.is_relative_to(_LIBRARY) and "packages" not in path.relative_to(_LIBRARY).parts[0]
 
 
 def _parse(arguments_json: str) -> dict[str, Any] | str:

@@ -128,7 +128,8 @@ def url_tool(name: str, declared: UrlTool, environment: Mapping[str, str] | None
             )
         except (aiohttp.ClientError, OSError) as error:
             log.warning("tool %s: %s", name, type(error).__name__)
-            return ToolResult.error(f"{name} cannot be reached; apologise, and do not say that it is done")
+            told = f"{name} cannot be reached; apologise, and do not say that it is done"
+            return ToolResult.error(told, reason="unreachable")
         return _result(name, status, raw, declared.effect)
 
     schema = {
@@ -192,4 +193,6 @@ def _result(name: str, status: int, raw: bytes, effect: Effect | None) -> ToolRe
     told = answer.get("error")
     if 400 <= status < 500 and status not in (401, 403) and isinstance(told, str) and told:
         return ToolResult.error(f"nothing was done: {told[:300]}")
-    return ToolResult.error(f"{name} refused (status {status}); apologise, and do not say that it is done")
+    return ToolResult.error(
+        f"{name} refused (status {status}); apologise, and do not say that it is done", reason=f"http_{status}"
+    )
