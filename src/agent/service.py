@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 import aiohttp
 
@@ -40,6 +41,9 @@ from agent.providers.cartesia import CartesiaTts
 from agent.reception import Reception
 from agent.telephony import CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
 from agent.tools.registry import Endpoints
+
+if TYPE_CHECKING:
+    from agent.providers.stt_local import LocalEars
 
 log = logging.getLogger(__name__)
 
@@ -75,6 +79,7 @@ class Agent:
         self.counters: Counter[str] = Counter()
         """What happened in calls that should not happen."""
         self._voices: dict[int, CartesiaTts] = {}  # by the services that have them
+        self._ears: LocalEars | None = None
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Agent:
@@ -218,8 +223,9 @@ class Agent:
 
         def new_stt(company: CompanyContext) -> SpeechToText:
             terms = (*conversations.of(company).boosted_terms, *company.keyterms)
-            return vendors.speech_to_text(settings, conversations.language_of(company), terms)
+            return vendors.speech_to_text(settings, conversations.language_of(company), terms, self.breakers, ears)
 
+        ears = self._ears = self._ears or vendors.local_ears(settings)
         tts = vendors.text_to_speech(settings, conversations.default.language, self.breakers)
         prompts = Prompts(default_voice_id=settings.cartesia_voice_id)
         prompts.warm(settings.sample_rate)
@@ -288,6 +294,8 @@ class Agent:
             await _cancel(task)
         for tts in self._voices.values():
             await tts.close()
+        if self._ears is not None:
+            await self._ears.close()
 
     # -- what calls tell ---------------------------------------------------------------------------------------------
 

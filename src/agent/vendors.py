@@ -2,49 +2,131 @@
 
 from __future__ import annotations
 
+import importlib.util
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 
 from agent.ops.settings import Settings
-from agent.providers.base import SpeechToText
 from agent.providers.breaker import Breakers
 from agent.providers.cartesia import BREAKER, CartesiaOptions, CartesiaTts
 from agent.providers.flux import FluxOptions, FluxStt
 from agent.providers.llm_chain import LlmChain
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.providers.openai_chat import ChatModel, ChatOptions
+from agent.providers.stt_chain import Link, SttChain, SttLink
+
+if TYPE_CHECKING:
+    from agent.providers.stt_local import LocalEars
+
+LOCAL_PACKAGES = ("numpy", "onnxruntime", "moonshine_cpp", "scipy")
+"""Of the extra `[local]`: what the local STT is made of."""
 
 
-def speech_to_text(settings: Settings, language: str, terms: Sequence[str]) -> SpeechToText:
-    """One call's STT, which is to prefer these terms and those of the settings; it is not connected yet."""
+def speech_to_text(
+    settings: Settings, language: str, terms: Sequence[str], breakers: Breakers, ears: LocalEars | None
+) -> SttChain:
+    """One call's STT, which is to prefer these terms and those of the settings; it is not connected yet.
+
+    `ears` is what `local_ears` gave.
+    """
+    return SttChain(
+        [
+            _local_link(settings, breakers, ears)
+            if name == "local" and ears is not None
+            else _deepgram_link(settings, name, language, terms, breakers)
+            for name in stt_names(settings, language)
+        ]
+    )
+
+
+def stt_names(settings: Settings, language: str) -> list[str]:
+    """The models that may hear a call, in the order in which they are wanted; `local` is this machine's."""
+    first, fallbacks = settings.deepgram_model, settings.stt_fallbacks
+    if fallbacks == ("auto",):
+        english = language.partition("-")[0] == "en"
+        other = "nova-3" if settings.uses_flux else "flux-general-en" if english else ""
+        fallbacks = (other, "local" if english and _local_installed() else "")
+    return [name for name in dict.fromkeys((first, *fallbacks)) if name not in ("", "none")]
+
+
+def local_ears(settings: Settings) -> LocalEars | None:
+    """The STT of this machine itself, for all calls, when one may need it; it is to be closed.
+
+    Its model is loaded at the first trouble, and now when the settings name it.
+    """
+    named = "local" in settings.stt_fallbacks
+    if not named and (settings.stt_fallbacks != ("auto",) or not _local_installed()):
+        return None
+    from agent.providers.stt_local import LocalEars
+
+    ears = LocalEars(settings.local_stt_calls)
+    if named:
+        ears.prepare()
+    return ears
+
+
+def _local_installed() -> bool:
+    return all(importlib.util.find_spec(package) is not None for package in LOCAL_PACKAGES)
+
+
+def _local_link(settings: Settings, breakers: Breakers, ears: LocalEars) -> Link:
+    from agent.providers.stt_local import LocalStt
+
+    breaker = breakers.of("stt local")
+
+    def make(counters: Counter[str]) -> SttLink:
+        return LocalStt(
+            ears,
+            settings.sample_rate,
+            endpointing_s=settings.deepgram_endpointing_ms / 1000,
+            utterance_end_s=settings.deepgram_utterance_end_ms / 1000,
+            breaker=breaker,
+            counters=counters,
+        )
+
+    return Link("local", make, breaker)
+
+
+def _deepgram_link(settings: Settings, model: str, language: str, terms: Sequence[str], breakers: Breakers) -> Link:
+    breaker = breakers.of(f"stt {model}")
     common: dict[str, Any] = {
         "url": settings.deepgram_url,
         "api_key": settings.deepgram_api_key.get_secret_value(),
-        "model": settings.deepgram_model,
+        "model": model,
         "language": language,
         "keyterms": (*terms, *settings.deepgram_keyterms),
         "sample_rate": settings.sample_rate,
         "websocket": settings.websocket_client,
+        "replay_speed": settings.deepgram_replay_speed,
     }
-    if settings.uses_flux:
-        return FluxStt(
-            FluxOptions(
-                **common,
-                eot_threshold=settings.flux_eot_threshold,
-                eager_eot_threshold=settings.flux_eager_eot_threshold or None,
-                eot_timeout_ms=settings.flux_eot_timeout_ms,
+
+    def make(counters: Counter[str]) -> SttLink:
+        if model.startswith("flux"):
+            return FluxStt(
+                FluxOptions(
+                    **common,
+                    eot_threshold=settings.flux_eot_threshold,
+                    eager_eot_threshold=settings.flux_eager_eot_threshold or None,
+                    eot_timeout_ms=settings.flux_eot_timeout_ms,
+                ),
+                breaker,
+                counters,
             )
+        return NovaStt(
+            NovaOptions(
+                **common,
+                endpointing_ms=settings.deepgram_endpointing_ms,
+                utterance_end_ms=settings.deepgram_utterance_end_ms,
+            ),
+            breaker,
+            counters,
         )
-    return NovaStt(
-        NovaOptions(
-            **common,
-            endpointing_ms=settings.deepgram_endpointing_ms,
-            utterance_end_ms=settings.deepgram_utterance_end_ms,
-        )
-    )
+
+    return Link(model, make, breaker)
 
 
 def language_model(settings: Settings, http: aiohttp.ClientSession, breakers: Breakers) -> LlmChain:

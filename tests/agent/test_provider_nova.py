@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from aiohttp import web
 
-from agent.providers import deepgram, nova, websocket
+from agent.providers import deepgram, event_queue, nova, websocket
 from agent.providers.base import ProviderError, Transcript, UtteranceEnd
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.sandbox import Sandbox
@@ -344,7 +344,7 @@ async def test_closing_a_vendor_that_does_not_answer_takes_no_time() -> None:
 
 
 async def test_events_that_nobody_takes_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deepgram, "EVENTS_QUEUED", 4)
+    monkeypatch.setattr(event_queue, "QUEUED", 4)
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()

@@ -53,6 +53,19 @@ class Settings(BaseSettings):
     deepgram_keyterms: Words = Field((), description="terms that the STT is to prefer, beside the conversation's own")
     deepgram_endpointing_ms: int = Field(300, ge=10, le=5000, description="silence that ends an utterance, ms")
     deepgram_utterance_end_ms: int = Field(1000, ge=1000, le=5000, description="UtteranceEnd's silence, ms")
+    deepgram_replay_speed: float = Field(
+        4.0,
+        ge=1.1,
+        le=20.0,
+        description="how fast audio is sent that was kept while Deepgram was away, times real time",
+    )
+    stt_fallbacks: Words = Field(
+        ("auto",),
+        description="who hears the caller when DEEPGRAM_MODEL does not, in this order: `nova-3`, `flux-general-en`, "
+        "`local` (this machine, the extra of that name); `none`; `auto`: the other one of Deepgram, and `local` where "
+        "it is installed, in English",
+    )
+    local_stt_calls: int = Field(4, ge=1, le=64, description="calls that this machine itself hears at once")
     flux_eot_threshold: float = Field(
         0.7, ge=0.5, le=1.0, description="Flux: confidence that ends a turn; 1 leaves it to the timeout"
     )
@@ -216,7 +229,19 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
     log_transcripts: bool = Field(False, description="whether what was said may reach the log")
 
-    @field_validator("deepgram_keyterms", "allowed_peers", mode="before")
+    @field_validator("stt_fallbacks")
+    @classmethod
+    def _stts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name in ("auto", "none") and len(value) > 1:
+                raise ValueError(f"{name!r} stands alone")
+            if name not in ("auto", "none", "local") and not name.startswith(("nova-", "flux-")):
+                raise ValueError(f"{name!r} is none; write nova-3, flux-general-en or local, or auto, or none")
+        if "local" in value and importlib.util.find_spec("moonshine_cpp") is None:
+            raise ValueError("local needs an extra; run pip install 'fastaudio-agent[local]', or leave it out")
+        return value
+
+    @field_validator("deepgram_keyterms", "stt_fallbacks", "allowed_peers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):

@@ -25,6 +25,7 @@ from agent.providers.base import ProviderError, SttAway, SttBack, SttEvent, SttL
 from agent.providers.bell import Bell
 from agent.providers.breaker import Breaker, BreakerState
 from agent.providers.deepgram_options import DeepgramOptions
+from agent.providers.event_queue import EventQueue
 from agent.providers.kept_audio import KeptAudio, Pace, Piece
 from agent.providers.timeline import Timeline
 from agent.providers.websocket import Socket, SocketClosed, open_socket
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 
 VENDOR = "Deepgram"
 CONNECT_S = 2.0  # both attempts of a call's first connection, or one of a later one
+HURRIED_S = 1.2  # where another link is at hand
 RETRY_S = 0.3
 RECONNECT_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 AWAY_S = 10.0  # longer than a breaker's first rest; then the stream is lost
@@ -41,7 +43,6 @@ UNANSWERED_S = 1.5  # of speech without a word back; doubled with each stream th
 SPEECH_RMS = 300  # of 32768: what may well be speech
 SPEECH_MS = 300  # so much of it must be answered
 CLOSE_S = 0.5
-EVENTS_QUEUED = 512
 MESSAGE_BYTES = 1 << 20
 
 
@@ -64,7 +65,6 @@ class DeepgramStream(ABC):
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
         self._bell = Bell()
-        self._events: asyncio.Queue[SttEvent | None] = asyncio.Queue(EVENTS_QUEUED)
         self._timeline = Timeline()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -79,9 +79,12 @@ class DeepgramStream(ABC):
         """`connected`, `reconnected`, `stalled`, `dropped_ms`, `replayed_ms`, `finals`, `interims`, `errors`,
         `unknown`, `garbage`, `events_dropped`."""
         self._kept = KeptAudio(self._bytes_a_ms, self.counters)
+        self._events = EventQueue(self.counters)
         self.sink: Callable[[SttEvent], None] | None = None
         self.patient = True
         """Whether it tries the vendor again that did nothing on the last stream; else it is lost at once."""
+        self.hopeless = False
+        """When it is lost: another stream would fare no better."""
 
     # -- what the models differ in -----------------------------------------------------------------------------------
 
@@ -128,11 +131,11 @@ class DeepgramStream(ABC):
     # -- the call's side ---------------------------------------------------------------------------------------------
 
     async def connect(self) -> None:
-        """Connect and begin to stream, at the second attempt if need be; within 2 s.
+        """Connect and begin to stream, at the second attempt if need be; within 2 s, or 1.2 s when not patient.
 
         Raises `ProviderError` with the vendor's own word when it refuses.
         """
-        deadline = self._loop.time() + CONNECT_S
+        deadline = self._loop.time() + (CONNECT_S if self.patient else HURRIED_S)
         try:
             self._socket = await self._open(deadline)
         except ProviderError as error:
@@ -155,10 +158,9 @@ class DeepgramStream(ABC):
         self._kept.ask()
         self._bell.ring()
 
-    async def events(self) -> AsyncIterator[SttEvent]:
+    def events(self) -> AsyncIterator[SttEvent]:
         """The events, until `close`."""
-        while (event := await self._events.get()) is not None:
-            yield event
+        return self._events.take()
 
     def hand_over(self) -> list[Piece]:
         """Stop, for another vendor hears the caller from here on: what it is to hear. `close` is still to follow."""
@@ -191,7 +193,7 @@ class DeepgramStream(ABC):
                 await self._task
             self._task = None
         self._bell.stop()
-        self._queue(None)
+        self._events.put(None)
 
     # -- the connection ----------------------------------------------------------------------------------------------
 
@@ -206,7 +208,7 @@ class DeepgramStream(ABC):
                     VENDOR, self._url, self._headers, max_message_bytes=MESSAGE_BYTES, client=self._client
                 )
         except TimeoutError:
-            error = ProviderError(VENDOR, f"did not accept the connection within {CONNECT_S:g} s")
+            error = ProviderError(VENDOR, "did not accept the connection in time")
         except ProviderError as refusal:
             error = refusal
         self._fault(error)
@@ -246,7 +248,7 @@ class DeepgramStream(ABC):
             if self._stalled_now or (not fruitful and (lasted_s < STEADY_S or self._timeline.sent_ms > 1000)):
                 self._fault(ProviderError(VENDOR, reason, status=socket.close_code))
                 if not self.patient:
-                    self._lose(f"{VENDOR} {reason}")
+                    self._emit(SttLost(f"{VENDOR} {reason}"))
                     return
             again = await self._reconnect(RECONNECT_S[max(0, fruitless - 1) :])
             if again is None:
@@ -275,6 +277,7 @@ class DeepgramStream(ABC):
         return None
 
     def _lose(self, reason: str) -> None:
+        self.hopeless = True
         log.error("%s; this call goes on without it", reason)
         self._emit(SttLost(reason))
 
@@ -363,10 +366,4 @@ class DeepgramStream(ABC):
         if self.sink is not None:
             self.sink(event)
         else:
-            self._queue(event)
-
-    def _queue(self, event: SttEvent | None) -> None:
-        if self._events.full():
-            self._events.get_nowait()
-            self.counters["events_dropped"] += 1
-        self._events.put_nowait(event)
+            self._events.put(event)

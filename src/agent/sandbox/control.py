@@ -29,6 +29,7 @@ class Faults(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    model: str = Field(default="", description="only where this model is asked for (Deepgram); none: anywhere")
     refuse_times: int = Field(default=0, ge=0, description="upgrades or requests to refuse")
     refuse_status: int = Field(default=503, ge=400, le=599, description="HTTP status of a refusal")
     retry_after_s: float | None = Field(default=None, description="retry-after of a refusal, in seconds")
@@ -37,7 +38,7 @@ class Faults(BaseModel):
     close_times: int = Field(default=0, ge=0, description="connections to close in mid-stream")
     close_after: int = Field(default=0, ge=0, description="messages sent before the close")
     close_code: int = Field(default=1011, description="WebSocket close code; 0 drops the TCP connection")
-    close_after_ms: float = Field(default=0.0, ge=0, description="and this much audio sent (Cartesia), ms")
+    close_after_ms: float = Field(default=0.0, ge=0, description="and this much audio sent (Cartesia) or heard, ms")
     silent_times: int = Field(default=0, ge=0, description="connections that go silent while they stay open")
     silent_after: int = Field(default=0, ge=0, description="messages sent before the silence")
     garbage_times: int = Field(default=0, ge=0, description="messages to replace with text that is not JSON")
@@ -46,6 +47,7 @@ class Faults(BaseModel):
     error_after: int = Field(default=1, ge=0, description="messages sent before the error")
     omit_done_times: int = Field(default=0, ge=0, description="streams to end without their end marker")
     unknown_times: int = Field(default=0, ge=0, description="messages to send behind one of a type that nobody knows")
+    binary_times: int = Field(default=0, ge=0, description="messages to send behind a binary one")
     mute_times: int = Field(default=0, ge=0, description="contexts (Cartesia) that go silent while others go on")
     mute_after_ms: float = Field(default=0.0, ge=0, description="audio of the context sent before that, ms")
     context_error_times: int = Field(default=0, ge=0, description="contexts (Cartesia) to end with an error of theirs")
@@ -56,8 +58,10 @@ class Faults(BaseModel):
     cut_after: int = Field(default=0, ge=0, description="messages sent before that end")
     drop_times: int = Field(default=0, ge=0, description="Groq: requests to drop, with their connection, unanswered")
 
-    def take(self, name: str) -> bool:
-        """Use up one of `<name>_times`; false when there is none."""
+    def take(self, name: str, model: str = "") -> bool:
+        """Use up one of `<name>_times`; false when there is none, or they are for another model."""
+        if self.model not in ("", model):
+            return False
         left = getattr(self, f"{name}_times")
         if left:
             setattr(self, f"{name}_times", left - 1)
@@ -78,10 +82,12 @@ class Step(BaseModel):
 class StreamFaults:
     """The faults of one connection or answer. One that is asked for later counts messages from then on."""
 
-    def __init__(self) -> None:
+    def __init__(self, model: str = "") -> None:
+        self._model = model
         self.close_at: int | None = None
         self.close_code = 1011
         self.close_at_ms = 0.0
+        self.close_by_audio = False
         self.silent_at: int | None = None
         self.error_at: int | None = None
         self.cut_at: int | None = None
@@ -90,15 +96,16 @@ class StreamFaults:
 
     def draw(self, faults: Faults, sent: int, sent_ms: float = 0.0) -> None:
         """Take what is asked for and not yet taken, `sent` messages and `sent_ms` of audio having been sent."""
-        if self.close_at is None and faults.take("close"):
+        if self.close_at is None and faults.take("close", self._model):
             self.close_at, self.close_code = sent + faults.close_after, faults.close_code
             self.close_at_ms = sent_ms + faults.close_after_ms
-        if self.silent_at is None and faults.take("silent"):
+            self.close_by_audio = faults.close_after_ms > 0
+        if self.silent_at is None and faults.take("silent", self._model):
             self.silent_at = sent + faults.silent_after
-        if self.error_at is None and faults.take("error"):
+        if self.error_at is None and faults.take("error", self._model):
             self.error_at = sent + faults.error_after
         if not self.omit_done:
-            self.omit_done = faults.take("omit_done")
+            self.omit_done = faults.take("omit_done", self._model)
 
     def draw_stream(self, faults: Faults) -> None:
         """Take what is asked for at the beginning of a stream of server-sent events."""
@@ -187,11 +194,11 @@ class Control(Generic[Config]):
         """Whether an API key is accepted."""
         return key in self.config.keys if self.config.keys else bool(key)
 
-    async def refusal(self) -> web.Response | None:
+    async def refusal(self, model: str = "") -> web.Response | None:
         """The refusal that the faults ask for, after the delay that they ask for."""
-        if self.faults.take("delay"):
+        if self.faults.take("delay", model):
             await asyncio.sleep(self.faults.delay_ms / 1000.0)
-        if not self.faults.take("refuse"):
+        if not self.faults.take("refuse", model):
             return None
         self.count("refused_by_fault")
         headers = {}
@@ -241,13 +248,19 @@ class FaultySocket:
     """
 
     def __init__(
-        self, socket: web.WebSocketResponse, request: web.Request, control: Control[Any], error: dict[str, Any]
+        self,
+        socket: web.WebSocketResponse,
+        request: web.Request,
+        control: Control[Any],
+        error: dict[str, Any],
+        model: str = "",
     ) -> None:
         self._socket = socket
         self._transport = request.transport
         self._control = control
         self._error = error
-        self._faults = StreamFaults()
+        self._model = model
+        self._faults = StreamFaults(model)
         self._lock = asyncio.Lock()
         self.sent = 0
         self.sent_ms = 0.0
@@ -276,13 +289,24 @@ class FaultySocket:
             if faults.error_at is not None and self.sent >= faults.error_at:
                 faults.error_at = None
                 message = self._error
-            if self._control.faults.take("unknown"):
+            if self._control.faults.take("binary", self._model):
+                await self._socket.send_bytes(bytes(range(256)))
+            if self._control.faults.take("unknown", self._model):
                 await self._put('{"type":"from_tomorrow","context_id":"nobody","status_code":206}')
             self.sent += 1
             self.sent_ms += audio_ms
             self._control.count(f"sent_{message.get('type', 'message')}")
-            text = "{garbage" if self._control.faults.take("garbage") else orjson.dumps(message).decode()
+            text = "{garbage" if self._control.faults.take("garbage", self._model) else orjson.dumps(message).decode()
             await self._put(text)
+
+    async def heard(self, audio_ms: float) -> None:
+        """So much audio came in: a close may be due by it."""
+        async with self._lock:
+            faults = self._faults
+            faults.draw(self._control.faults, self.sent, self.sent_ms)
+            self.sent_ms += audio_ms
+            if faults.close_by_audio and self.sent >= (faults.close_at or 0) and self.sent_ms >= faults.close_at_ms:
+                await self.close(faults.close_code)
 
     async def _put(self, text: str) -> None:
         try:

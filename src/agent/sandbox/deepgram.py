@@ -52,7 +52,7 @@ class DeepgramEmulator:
         control = self.control
         control.count("upgrades")
         request_id = str(uuid.uuid4())
-        if (refusal := await control.refusal()) is not None:
+        if (refusal := await control.refusal(request.query.get("model", ""))) is not None:
             return refusal
         key, protocols = _credentials(request)
         if not control.known(key):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import orjson
-from aiohttp import WSMsgType, web
+from aiohttp import WSMessage, WSMsgType, web
 
 from agent.sandbox.config import DeepgramConfig
 from agent.sandbox.control import Control, FaultySocket
@@ -40,17 +40,23 @@ class Stream(ABC):
 
     kinds: ClassVar[frozenset[str]]
     """Types of the text messages that are understood."""
+    pings_count: ClassVar[bool]
+    """Whether a ping keeps an idle connection open."""
 
-    def __init__(self, connection: Connection, encoding: str, idle_s: float, fault: dict[str, Any]) -> None:
+    def __init__(
+        self, connection: Connection, encoding: str, sample_rate: int, idle_s: float, fault: dict[str, Any]
+    ) -> None:
         """`idle_s`: seconds without anything that close it; `fault`: what the fault `error_times` sends."""
         self._control = connection.control
         self._config = connection.control.config
         self._socket = connection.socket
         self._request_id = connection.request_id
-        self._out = FaultySocket(connection.socket, connection.request, connection.control, fault)
+        model = connection.request.query.get("model", "")
+        self._out = FaultySocket(connection.socket, connection.request, connection.control, fault, model)
         self._outbox = Outbox(self._out.send)
         self._came = 0.0  # when the message came that is being worked off: a latency counts from then
         self._encoding = encoding
+        self._sample_rate = sample_rate
         self._idle_s = idle_s
         self._rest = b""
         self._queue: asyncio.Queue[bytes | dict[str, Any]] = asyncio.Queue(_QUEUED_MESSAGES)
@@ -85,10 +91,10 @@ class Stream(ABC):
                 raise result
 
     async def _read(self) -> None:
-        """Take messages; nothing at all within the window closes the connection. A ping is something."""
+        """Take messages; nothing within the window closes the connection."""
         while True:
             try:
-                message = await self._socket.receive(timeout=self._idle_s)
+                message = await self._next()
             except TimeoutError:
                 self._control.count("closed_net_0001")
                 await self._socket.close(code=1011, message=NET_0001)
@@ -106,12 +112,21 @@ class Stream(ABC):
                 self._control.count("closed_by_client")
                 return
 
+    async def _next(self) -> WSMessage:
+        """The next message. Raises `TimeoutError` when it does not come within the window."""
+        if self.pings_count:
+            return await self._socket.receive(timeout=self._idle_s)  # it answers pings, and waits anew behind each
+        async with asyncio.timeout(self._idle_s):
+            return await self._socket.receive()
+
     async def _work(self) -> None:
         while True:
             item = await self._queue.get()
             self._came = asyncio.get_running_loop().time()
             if isinstance(item, bytes):
-                await self.hear(self._samples(item), item)
+                samples = self._samples(item)
+                await self._out.heard(1000 * len(samples) / self._sample_rate)
+                await self.hear(samples, item)
                 continue
             kind = item.get("type")
             self._control.count(f"received_{kind}" if kind else "received_unknown")

@@ -25,11 +25,12 @@ class FluxStream(Stream):
     """One connection to `/v2/listen`."""
 
     kinds = frozenset({"CloseStream", "Configure", "ForceEndTurn"})
+    pings_count = True
 
     def __init__(self, connection: Connection, query: FluxQuery, recogniser: Recogniser, pool: Executor) -> None:
         config = connection.control.config
         fault = {"type": "Error", "code": "INTERNAL_SERVER_ERROR", "description": "Internal server error."}
-        super().__init__(connection, query.encoding, config.flux_idle_s, fault)
+        super().__init__(connection, query.encoding, query.sample_rate, config.flux_idle_s, fault)
         self._keyterms = query.keyterms
         self._turns = Turns(recogniser, pool, query.sample_rate, query.thresholds)
         self._sequence = 0

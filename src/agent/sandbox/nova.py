@@ -28,11 +28,16 @@ class NovaStream(Stream):
     """One connection to `/v1/listen`."""
 
     kinds = frozenset({"KeepAlive", "Finalize", "CloseStream", "Configure"})
+    pings_count = False
 
     def __init__(self, connection: Connection, query: ListenQuery, recogniser: Recogniser, pool: Executor) -> None:
         config = connection.control.config
         super().__init__(
-            connection, query.encoding, config.idle_s, _error("InternalError", "Internal server error.", "")
+            connection,
+            query.encoding,
+            query.sample_rate,
+            config.idle_s,
+            _error("InternalError", "Internal server error.", ""),
         )
         self._query = query
         self._created = datetime.now(UTC)
