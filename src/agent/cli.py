@@ -110,11 +110,15 @@ def serve(
 def conversation(
     name: Annotated[str, typer.Argument(help="name or directory; CONVERSATION unless given")] = "",
     copy: Annotated[Path | None, typer.Option(help="copy the packaged one of that name here, to begin from")] = None,
+    try_: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--try", metavar="TOOL JSON", help="run a tool with these arguments, as in a call"),
+    ] = None,
     env_file: EnvFile = None,
 ) -> None:
-    """Check a conversation's files and show what the LLM is told, or copy a packaged one."""
+    """Check a conversation's files and show what the LLM is told, copy a packaged one, or try a tool by hand."""
     from agent.conversations import ConversationError
-    from agent.conversations.command import copy_conversation, show_conversation
+    from agent.conversations.command import copy_conversation, show_conversation, try_tool
     from agent.ops.settings import SettingsError, load_settings
 
     try:
@@ -122,6 +126,9 @@ def conversation(
         if copy is not None:
             copy_conversation(name or settings.conversation, copy)
             name = str(copy)
+        if try_ is not None:
+            done = asyncio.run(try_tool(name or settings.conversation, settings, *try_, typer.echo))
+            raise typer.Exit(0 if done else 1)
         show_conversation(name or settings.conversation, settings, typer.echo)
     except (SettingsError, ConversationError) as error:
         fail(str(error))

@@ -55,3 +55,21 @@ def test_mistakes_are_shown_and_change_the_exit_status(tmp_path: Path) -> None:
     status, output = run(str(tmp_path / "desk"))
     assert status == 2
     assert "phrases.goodby is no key; is goodbye meant?" in "".join(output.split("\n"))
+
+
+def test_a_tool_is_tried_by_hand(tmp_path: Path) -> None:
+    given = ("dentist", "--try", "free_times")
+    status, output = run(*given, '{"day": "monday", "urgent": false}')
+    assert (status, "09:30" in output) == (0, True)
+    status, output = run(*given, '{"day": "monday"}')
+    assert (status, "urgent is missing" in output) == (1, True)
+    status, output = run(*given, "{day}")
+    assert (status, "no valid JSON" in output) == (1, True)
+    status, output = run("dentist", "--try", "free_time", "{}")
+    assert status == 2
+    assert "no tool 'free_time'; there are free_times, book_appointment" in "".join(output.split("\n"))
+
+
+def test_what_a_tried_tool_does_to_the_call_is_shown(tmp_path: Path) -> None:
+    status, output = run("home_services", "--try", "end_call", "{}")
+    assert (status, "effect: end" in output) == (0, True)

@@ -79,7 +79,7 @@ def test_the_table_can_be_read_on_a_terminal_of_80_columns() -> None:
     text = console.file.getvalue()  # type: ignore[attr-defined]
     heading, row = text.splitlines()[:2]
     assert heading.split() == ["caller", "outcome", "turns", "cut", "ms", "s", "asked", "left", "tokens"]
-    assert row.split() == ["failed", "asks_whether_machine", "caller_hung_up", "0", "0", "150", "120", "100", "123456"]
+    assert row.split() == ["failed", "asks_whether_machine", "caller_hung_up", "1", "0", "150", "120", "100", "123456"]
     assert "…" not in text
 
 
