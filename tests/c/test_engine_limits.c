@@ -26,7 +26,7 @@ static void test_full_is_told_to_hang_up(void) {
 
 static void test_connections_that_never_become_calls(void) {
   fa_engine_config_t with = config();
-  with.uuid_timeout_ms = 100;
+  with.uuid_timeout_ms = 300;
   with.pending_max = 2;
   start_with(&with);
   (void)spare(1);
@@ -34,17 +34,17 @@ static void test_connections_that_never_become_calls(void) {
   int silent = dial(), half = dial();
   tell(half, "\x01\x00", 2);
   for (int i = 0; i < WAIT_MS && count_of(&fa_engine_counters(engine)->pending) < 2; i++) check_sleep_ms(1);
-  int third = dial();
+  int third = dial(); /* the one that has waited longest gives way */
   fa_event_t event = wait_event(FA_EVENT_REFUSED);
   CHECK_EQ(event.generation, FA_END_PENDING_FULL);
-  CHECK(next_message(third, samples) < 0);
-  close(third);
+  CHECK(next_message(silent, samples) < 0);
   for (int n = 0; n < 2; n++) {
     event = wait_event(FA_EVENT_REFUSED);
     CHECK_EQ(event.generation, FA_END_NO_UUID);
   }
-  CHECK(next_message(silent, samples) < 0);
   CHECK(next_message(half, samples) < 0);
+  CHECK(next_message(third, samples) < 0);
+  close(third);
   close(silent);
   close(half);
   int wrong = dial();
@@ -60,6 +60,27 @@ static void test_connections_that_never_become_calls(void) {
   CHECK_EQ(count_of(&fa_engine_counters(engine)->ended[FA_END_CALLER]), 1);
   CHECK_EQ(count_of(&fa_engine_counters(engine)->pending), 0);
   CHECK_EQ(count_of(&fa_engine_counters(engine)->started), 0);
+  finish();
+}
+
+static void test_a_flood_of_silent_connections_keeps_no_call_out(void) {
+  enum { FLOOD = 20, ROOM = 4 };
+  fa_engine_config_t with = config();
+  with.pending_max = ROOM;
+  start_with(&with);
+  fa_engine_counters_t *counters = fa_engine_counters(engine);
+  int full = dial(), fds[FLOOD];
+  tell_uuid(full, 1); /* there is no spare: told so, and waits to be closed */
+  CHECK_EQ(wait_event(FA_EVENT_REFUSED).generation, FA_END_FULL);
+  for (int i = 0; i < FLOOD; i++) fds[i] = dial();
+  fa_call_t *call;
+  int fd = call_up(7, &call);
+  CHECK_EQ(count_of(&counters->ended[FA_END_FULL]), 1);
+  CHECK_EQ(count_of(&counters->ended[FA_END_PENDING_FULL]), FLOOD + 1 - ROOM); /* who was told why is not counted anew */
+  CHECK_EQ(count_of(&counters->pending), ROOM - 1);
+  for (int i = 0; i < FLOOD; i++) close(fds[i]);
+  close(full);
+  close(fd);
   finish();
 }
 
@@ -258,6 +279,7 @@ int main(int argc, char **argv) {
   }
   RUN(test_full_is_told_to_hang_up);
   RUN(test_connections_that_never_become_calls);
+  RUN(test_a_flood_of_silent_connections_keeps_no_call_out);
   RUN(test_networks);
   RUN(test_out_of_descriptors);
   RUN(test_an_end_waits_for_room_in_the_event_ring);

@@ -7,7 +7,8 @@
  *
  * Connections: a connection is first a small pending entry, until its UUID is there; then it takes a spare call, which
  * the event loop has supplied. Without a spare it is told to hang up (Asterisk closes a refused connection's descriptor
- * twice, so none is refused: app_audiosocket.c).
+ * twice, so none is refused: app_audiosocket.c). When there are too many entries, the one that has waited longest gives
+ * way (pending_full): a call's UUID comes with its connection, so that a flood of silent ones keeps no call out.
  *
  * Calls are spread over FA_SLOTS slots of 1 ms, so that no tick is a burst. At its slot each call's socket is read, the
  * detector runs, and what is due is written: established calls need no readiness events at all. No calls, no wake-ups.

@@ -165,12 +165,21 @@ static bool enter(fa_engine_t *engine, int fd, const struct sockaddr_storage *pe
   return true;
 }
 
+/* Who has a UUID tells it at once: whoever has waited longest gives way, so that silent ones do not keep calls out. */
+static void make_room(fa_engine_t *engine) {
+  uint32_t oldest = 0;
+  for (uint32_t i = 1; i < engine->pending_count; i++)
+    if (engine->pending[i].deadline_ns < engine->pending[oldest].deadline_ns) oldest = i;
+  const fa_pending_t *entry = &engine->pending[oldest];
+  if (!entry->refused) tell_refused(engine, &entry->peer, FA_END_PENDING_FULL); /* else it was told why before */
+  drop(engine, oldest);
+}
+
 static void take_connection(fa_engine_t *engine, int fd, const struct sockaddr_storage *peer) {
   fa_count(&engine->counters.accepted, 1);
-  fa_end_t refused = !peer_allowed(engine, peer)                          ? FA_END_PEER_REFUSED
-                     : engine->pending_count >= engine->config.pending_max ? FA_END_PENDING_FULL
-                                                                          : FA_END_NONE;
+  fa_end_t refused = peer_allowed(engine, peer) ? FA_END_NONE : FA_END_PEER_REFUSED;
   if (refused == FA_END_NONE) {
+    if (engine->pending_count >= engine->config.pending_max) make_room(engine);
     int on = 1, buffer = SEND_BUFFER_BYTES;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, sizeof buffer);
