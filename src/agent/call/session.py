@@ -15,20 +15,18 @@ from agent.call.answer import Crew
 from agent.call.answering_machine import Machine, MachineWatch
 from agent.call.chronicle import Chronicle
 from agent.call.company import CompanyContext
+from agent.call.ear import Ear
 from agent.call.history import History
 from agent.call.keypad import Keypad, Pressed
 from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
 from agent.call.turn import State, Turn
-from agent.call.uplink import Uplink
 from agent.call.waiting import Waiting
 from agent.ops.recording import record as record_call
 from agent.providers.base import (
     EagerEndOfTurn,
     EndOfTurn,
-    ProviderError,
-    SpeechToText,
     SttAway,
     SttBack,
     SttEvent,
@@ -65,8 +63,14 @@ class Session:
         self._turn = Turn(self._log.now_ms())
         self._keypad = Keypad()
         self._machine = MachineWatch(call.rate)
-        self._uplink: Uplink | None = None
-        self._stt: SpeechToText | None = None
+        self._ear = Ear(
+            call,
+            preparation,
+            now_ms=self._log.now_ms,
+            on_connected=lambda ends_turns: self._turn.vendor_ends_turns(ends_turns),
+            on_event=self._put,
+            on_audio=lambda pcm: self._beware(self._machine.audio(pcm)),
+        )
         self._company: CompanyContext = CompanyContext()
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
@@ -76,7 +80,6 @@ class Session:
         self._failed = False
         self._speech_end_ms: int | None = None
         self._heard_ms: int | None = None
-        self._listening_since: int | None = None  # the caller is to be heard, and the STT is not there yet
 
     # -- the call ----------------------------------------------------------------------------------------------------
 
@@ -86,7 +89,7 @@ class Session:
         try:
             await self._open()
             async with asyncio.TaskGroup() as group:
-                hearing = group.create_task(self._hear(), name="hear")
+                hearing = group.create_task(self._ear.hear(), name="hear")
                 if self._services.settings.record_calls and self._company.recording:
                     group.create_task(self._record_audio(), name="recording")
                 await self._converse()
@@ -208,9 +211,8 @@ class Session:
             record.verdict = f"{self._ending.action} {self._ending.target}".strip()
         if self._failed:
             self._log.outcome("failed")
-        record.vendors = {"stt": dict(getattr(self._stt, "counters", {}))}
-        del self._agent  # it holds this session, as the uplink does: a cycle keeps memory until the next collection
-        self._uplink = None
+        record.vendors = {"stt": self._ear.counters}
+        del self._agent, self._ear  # they hold this session: a cycle keeps memory until the next collection
         return record
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -220,23 +222,6 @@ class Session:
             self._services.counters["inbox_dropped"] += 1
             return
         self._inbox.put_nowait(item)
-
-    async def _hear(self) -> None:
-        """Take the STT as soon as it is connected, and hear what it says."""
-        try:
-            self._stt = await self._preparation.stt()
-        except ProviderError as error:
-            log.error("call %s: %s", self._call.uuid, error)
-            self._put(SttLost(str(error)))
-            return
-        self._turn.vendor_ends_turns(self._stt.ends_turns)
-        self._uplink = Uplink(self._call, self._stt, lambda pcm: self._beware(self._machine.audio(pcm)))
-        if self._listening_since is not None:
-            self._uplink.open(self._log.now_ms() - self._listening_since)
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._uplink.run(), name="uplink")
-            async for event in self._stt.events():
-                self._put(event)
 
     async def _record_audio(self) -> None:
         path = self._services.settings.recordings / f"{self._call.uuid}.wav"
@@ -307,10 +292,10 @@ class Session:
     async def _handle_media(self, event: fastaudio.Event, now_ms: int) -> None:
         match event.kind:
             case EventKind.SPEECH:
-                self._hurry(False)
+                self._ear.hurry(False)
                 await self._do(self._turn.caller_speaks(now_ms))
             case EventKind.QUIET:
-                self._hurry(True)
+                self._ear.hurry(True)
                 self._speech_end_ms = event.position * 1000 // self._call.rate
                 await self._do(self._turn.caller_quiet(now_ms, self._speech_end_ms))
             case EventKind.BEGAN:
@@ -362,10 +347,6 @@ class Session:
         self._heard_ms = self._speech_end_ms = None
         await self._do(self._turn.typed(self._keypad.take(), self._log.now_ms()))
 
-    def _hurry(self, quick: bool) -> None:
-        if self._uplink is not None and self._stt is not None and self._stt.ends_turns:
-            self._uplink.hurry(quick)
-
     # -- what the turn machine wants ---------------------------------------------------------------------------------
 
     async def _do(self, wanted: list[actions.Action]) -> None:
@@ -386,14 +367,11 @@ class Session:
                 case actions.SayTheRest():
                     await self._agent.say_the_rest()
                 case actions.Listen(preroll_ms):
-                    self._listen(preroll_ms)
+                    self._ear.listen(preroll_ms)
                 case actions.StopListening():
-                    self._listening_since = None
-                    if self._uplink is not None:
-                        self._uplink.close()
+                    self._ear.stop()
                 case actions.Finalize():
-                    if self._stt is not None:
-                        self._stt.finalize()
+                    self._ear.finalize()
                 case actions.AskIfThere():
                     await self._agent.say(self._phrases.still_there)
                 case actions.GiveUp():
@@ -403,13 +381,6 @@ class Session:
                     await self._stalled()
                 case actions.HangUp():
                     self._hang_up(self._ending or Verdict("hangup", reason="stalled"))
-
-    def _listen(self, preroll_ms: int) -> None:
-        """Let the STT hear; one that is not connected yet hears all of it when it is."""
-        if self._uplink is not None:
-            self._uplink.open(preroll_ms)
-        elif self._listening_since is None:
-            self._listening_since = self._log.now_ms() - preroll_ms
 
     def _respond(self, text: str) -> None:
         self._agent.respond(text, speech_end_ms=self._speech_end_ms, final_ms=self._heard_ms)
