@@ -27,6 +27,7 @@ SECTIONS = {
     "deepgram_api_key": "Vendors",
     "context_api_url": "Business APIs",
     "listen_host": "Where the agent listens",
+    "ami_host": "Transfers by AMI",
     "max_calls": "Limits",
     "data_dir": "Data",
     "conversation": "Conversation",

@@ -34,6 +34,10 @@ exten => _some-.,1,Goto(voice-agent-some,${{EXTEN:5}},1)
 exten => _missed-.,1,Goto(voice-agent-missed,${{EXTEN:7}},1)
 exten => _hours-.,1,ExecIf($["${{RIG_TIME}}" != ""]?Set(TESTTIME()=${{RIG_TIME}}))
  same => n,Goto(voice-agent-hours,${{EXTEN:6}},1)
+exten => _bare-.,1,AGI(agi://127.0.0.1:${{VOICE_AGENT_AGI_PORT}}/start,,${{EXTEN:5}})
+ same => n,Answer()
+ same => n,AudioSocket(${{VOICE_AGENT_UUID}},127.0.0.1:${{VOICE_AGENT_AUDIO_PORT}})
+ same => n,Hangup()
 exten => _limited-.,1,Set(TIMEOUT(absolute)=8)
  same => n,Goto(voice-agent-all,${{EXTEN:8}},1)
 exten => tone440,1,Answer()
@@ -96,7 +100,7 @@ permit = 127.0.0.1/255.255.255.255
 write = call
 """
 
-MANAGER_USER, MANAGER_SECRET = "voice-agent", "a secret; of = the rig"
+MANAGER_USER, MANAGER_SECRET = "voice-agent", "the secret = of the rig"
 
 PHONE = """
 [{name}](phone)

@@ -39,7 +39,7 @@ from agent.providers.base import SpeechToText
 from agent.providers.breaker import Breakers
 from agent.providers.cartesia import CartesiaTts
 from agent.reception import Reception
-from agent.telephony import CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
+from agent.telephony import CallRegistry, Desk, DialplanHttp, FastAgiServer, Manager, MetadataDirectory
 from agent.tools.registry import Endpoints
 
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ class Agent:
             ),
             breakers=self.breakers,
             counters=self.counters,
+            manager=_manager(settings),
             on_turn=self._turn_is_over,
         )
         self._voices[id(services)] = tts
@@ -333,6 +334,12 @@ def load_conversations(settings: Settings) -> Conversations:
         language=settings.language,
         environment=settings.environment,
     )
+
+
+def _manager(settings: Settings) -> Manager | None:
+    if not settings.ami_host:
+        return None
+    return Manager(settings.ami_host, settings.ami_port, settings.ami_user, settings.ami_secret.get_secret_value())
 
 
 async def _sweep(registry: CallRegistry, metadata: MetadataDirectory | None) -> None:

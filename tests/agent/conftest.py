@@ -69,7 +69,7 @@ LONDON = LONDON_PLUMBER.numbers[0]
 CALLER = "+447700900123"
 CALL_TASKS = (
     "call ", "greet", "await", "speech", "stt events", "uplink", "recording", "reply", "tool ", "deepgram",
-    "context", "warm tts", "connect stt", "prepare greeting", "drop preparation", "caller-",
+    "context", "warm tts", "connect stt", "prepare greeting", "drop preparation", "caller-", "redirect",
 )  # fmt: skip
 """How the names of tasks begin that belong to one call: none may outlive it. The emulated Deepgram's are among them."""
 

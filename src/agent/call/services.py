@@ -22,7 +22,7 @@ from agent.conversations import Conversations
 from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
 from agent.providers.breaker import Breakers
-from agent.telephony import CallInfo, CallRegistry
+from agent.telephony import CallInfo, CallRegistry, Manager
 from agent.tools.outbox import Outbox
 from agent.tools.registry import Endpoints
 
@@ -50,6 +50,8 @@ class Services:
     breakers: Breakers = field(default_factory=Breakers)
     prompts: Prompts = field(default_factory=Prompts)
     counters: Counter[str] = field(default_factory=Counter)
+    manager: Manager | None = None
+    """Asks Asterisk by AMI for transfers during the call; None: the dialplan asks for them after it."""
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
     """Told of each exchange that is over."""
 

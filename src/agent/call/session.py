@@ -18,6 +18,7 @@ from agent.call.company import CompanyContext
 from agent.call.ear import Ear
 from agent.call.history import History
 from agent.call.keypad import Keypad, Pressed
+from agent.call.parting import TRAIL_MS, Parting
 from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
@@ -44,7 +45,6 @@ log = logging.getLogger(__name__)
 
 INBOX = 1024
 STOPPING = "stopping"
-TRAIL_MS = 240  # the far end's jitter buffer plays the last word before the line goes
 
 
 Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone | Verdict
@@ -62,6 +62,7 @@ class Session:
         self._log = Chronicle(call, info, services.on_turn)
         self._turn = Turn(self._log.now_ms())
         self._keypad = Keypad()
+        self._parting = Parting(call, info, services)
         self._machine = MachineWatch(call.rate)
         self._ear = Ear(
             call,
@@ -203,12 +204,15 @@ class Session:
         """The call is over: end what is under way and write down what came of it."""
         await self._agent.close()
         await self._preparation.close()  # its STT too, also when the call was over before that was asked for
+        await self._parting.over()
         self._call.hangup(0)
         record = await self._log.close()
         if self._ending is None and not self._failed and record.ended_by == "caller":
             self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
         if self._ending is not None:
             record.verdict = f"{self._ending.action} {self._ending.target}".strip()
+        if self._parting.redirected:
+            record.ended_by = "agent"
         if self._failed:
             self._log.outcome("failed")
         record.vendors = {"stt": self._ear.counters}
@@ -487,7 +491,5 @@ class Session:
             self._call.hangup(TRAIL_MS)  # no verdict: the dialplan's fallback
 
     def _hang_up(self, verdict: Verdict) -> None:
-        """The verdict first: the dialplan asks within milliseconds of the hangup."""
         self._ending = verdict
-        self._services.registry.decide(self._call.uuid, verdict)
-        self._call.hangup(TRAIL_MS)
+        self._parting.begin(verdict)

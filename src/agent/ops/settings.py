@@ -141,6 +141,14 @@ class Settings(BaseSettings):
         "accept", description="what becomes of a call that neither FastAGI nor a metadata file announced"
     )
 
+    # Transfers by AMI.
+    ami_host: str = Field(
+        "", description="Asterisk's manager interface, where transfers are to be asked for by it; empty: never"
+    )
+    ami_port: int = Field(5038, ge=1, le=65535, description="AMI's TCP port")
+    ami_user: str = Field("", description="a user of manager.conf with `write = call`")
+    ami_secret: SecretStr = Field(SecretStr(""), description="that user's secret", validate_default=True)
+
     # Limits.
     max_calls: int = Field(100, ge=1, le=5000, description="calls at once")
     max_call_seconds: int = Field(1800, ge=10, description="the longest call, s")
@@ -263,6 +271,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"FLUX_EAGER_EOT_THRESHOLD={value:g} is above FLUX_EOT_THRESHOLD={certain:g}: the guess comes first"
             )
+        return value
+
+    @field_validator("ami_secret")
+    @classmethod
+    def _ami_user(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.data.get("ami_host") and not (info.data.get("ami_user") and value.get_secret_value()):
+            raise ValueError("AMI_HOST needs AMI_USER and AMI_SECRET: those of a user in manager.conf")
         return value
 
     @field_validator("websocket_client")

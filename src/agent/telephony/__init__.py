@@ -1,5 +1,6 @@
 """What the dialplan and the agent tell each other: FastAGI, call metadata, what comes next."""
 
+from agent.telephony.ami import Manager
 from agent.telephony.desk import Desk
 from agent.telephony.fastagi import FastAgiLimits, FastAgiServer
 from agent.telephony.http import DialplanHttp
@@ -14,6 +15,7 @@ __all__ = [
     "DuplicateCallError",
     "FastAgiLimits",
     "FastAgiServer",
+    "Manager",
     "MetadataDirectory",
     "RegistryFullError",
     "Verdict",
