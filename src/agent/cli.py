@@ -302,7 +302,9 @@ def report(
 @app.command()
 def callers(
     only: Annotated[list[str] | None, typer.Option(help="name of a caller, or a .caller file; again for more")] = None,
-    conversation: Annotated[Literal["home_services", "dentist"], typer.Option(help="whose callers")] = "home_services",
+    conversation: Annotated[
+        str, typer.Option(help="whose callers: a packaged name or a directory; CONVERSATION unless given")
+    ] = "",
     live: Annotated[bool, typer.Option("--live", help="with the real vendors and the keys of the env file")] = False,
     env_file: EnvFile = None,
     stt: Annotated[Literal["nova", "flux"], typer.Option(help="which of Deepgram's recognisers")] = "nova",
@@ -316,13 +318,23 @@ def callers(
     try:
         from rich.console import Console
 
+        from agent.conversations import ConversationError
+        from agent.conversations.catalogue import find_conversation
+        from agent.conversations.files import PACKAGED
+        from agent.ops.settings import SettingsError, load_settings
         from agent.sandbox.scenarios.command import callers_command
         from agent.sandbox.scenarios.rig import Options
     except ImportError as error:
         fail_for_want_of(error, "the callers need")
+    try:
+        settings = load_settings(env_file)
+        directory = find_conversation(conversation or settings.conversation, settings.conversations_dir)
+    except (SettingsError, ConversationError) as error:
+        fail(str(error))
     options = Options(
         folder=Path(),
-        conversation=conversation,
+        conversation=directory.name,
+        directory=None if directory.parent == PACKAGED else directory,
         engines=engines,
         stt=stt,
         live=live,

@@ -5,9 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from agent.cli import app
+from agent.ops.settings import Settings
 from agent.sandbox.scenarios.command import choose_callers
-from agent.sandbox.scenarios.reading import CONVERSATIONS, CallerError, packaged_callers, parse_caller, parse_rules
+from agent.sandbox.scenarios.reading import (
+    CONVERSATIONS,
+    RULES,
+    CallerError,
+    packaged_callers,
+    parse_caller,
+    parse_rules,
+)
 
 WHOLE = """# Rings twice,
 # and is odd.
@@ -88,3 +98,28 @@ def test_scenarios_are_chosen_by_name_or_file(tmp_path: Path) -> None:
         choose_callers("home_services", ["nonesuch"])
     with pytest.raises(CallerError, match="cannot read"):
         choose_callers("home_services", ["none.caller"])
+
+
+def test_callers_of_a_conversation_of_ones_own(tmp_path: Path) -> None:
+    desk = tmp_path / "desk"
+    (desk / "callers").mkdir(parents=True)
+    with pytest.raises(CallerError, match=r"desk has no callers: write some as callers/NAME\.caller there"):
+        choose_callers("desk", [], desk)
+    (desk / "callers" / "one.caller").write_text("# One\n[says]\nsay: a\n[expect]\nturns: 1\n", "utf-8")
+    (desk / "callers" / RULES).write_text("never (cheap): cheap\n", "utf-8")
+    (one,) = choose_callers("desk", [], desk)
+    assert (one.name, one.conversation, list(one.expect.rules)) == ("one", "desk", ["cheap"])
+    with pytest.raises(CallerError, match="no caller 'two'; there is one"):
+        choose_callers("desk", ["two"], desk)
+
+
+def test_the_command_heeds_what_the_environment_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    copied = tmp_path / "desk"
+    assert CliRunner().invoke(app, ["conversation", "home_services", "--copy", str(copied)]).exit_code == 0
+    monkeypatch.setenv("CONVERSATION", str(copied))
+    result = CliRunner().invoke(app, ["callers"])
+    assert (result.exit_code, "desk has no callers" in "".join(result.output.split("\n"))) == (2, True)
+    result = CliRunner().invoke(app, ["callers", "--conversation", "dentst"])
+    assert (result.exit_code, "is dentist meant?" in result.output) == (2, True)

@@ -44,10 +44,8 @@ class Conversations:
         `prompt_file` takes the place of the default's `prompt.md`; `environment` has the secrets of `url_tools`. Raises
         `ConversationError` with every mistake.
         """
-        found = {path.name: path for path in _directories(PACKAGED)}
-        if directory is not None:
-            found |= {path.name: path for path in _directories(directory)}
-        path = found.get(conversation) or directory_of(conversation, found)
+        found = _found(directory)
+        path = find_conversation(conversation, directory)
         found[path.name] = path
         mistakes: list[str] = []
         loaded: dict[str, Conversation] = {}
@@ -87,6 +85,18 @@ class Conversations:
         """The voice of a company's calls: its own, else its conversation's, else the agent's default one."""
         language = self.language_of(company).partition("-")[0]
         return SpeakingVoice(company.voice_id or self.of(company).voice_id, language)
+
+
+def find_conversation(conversation: str, directory: Path | None) -> Path:
+    """Where the conversation of that name or path is; `directory` is CONVERSATIONS_DIR. Raises `ConversationError`."""
+    found = _found(directory)
+    return found.get(conversation) or directory_of(conversation, found)
+
+
+def _found(directory: Path | None) -> dict[str, Path]:
+    """The packaged conversations and those in `directory`, which win, by name."""
+    found = {path.name: path for path in _directories(PACKAGED)}
+    return found | {path.name: path for path in _directories(directory)} if directory is not None else found
 
 
 def _directories(parent: Path) -> list[Path]:

@@ -12,18 +12,26 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
+from agent.conversations import ConversationError
 from agent.ops.settings import SettingsError
 from agent.sandbox.process import ProcessError
 from agent.sandbox.scenarios.evidence import Evidence
 from agent.sandbox.scenarios.expect import interruptions_of, turns_of
-from agent.sandbox.scenarios.reading import Caller, CallerError, packaged_callers, read_caller
+from agent.sandbox.scenarios.reading import Caller, CallerError, own_callers, packaged_callers, read_caller
 from agent.sandbox.scenarios.rig import Options, Outcome, callers_rig
 from agent.speech_engines import EngineMissing
 
 
-def choose_callers(conversation: str, only: Sequence[str]) -> list[Caller]:
-    """Return the callers of a conversation, or those of these names or files. Raises `CallerError`."""
-    known = packaged_callers(conversation)
+def choose_callers(conversation: str, only: Sequence[str], directory: Path | None = None) -> list[Caller]:
+    """Return the callers of a conversation, or those of these names or files. Raises `CallerError`.
+
+    A conversation of one's own is in `directory`.
+    """
+    known = packaged_callers(conversation) if directory is None else own_callers(directory)
+    if not only and not known:
+        raise CallerError(
+            f"{directory} has no callers: write some as callers/NAME.caller there, or name one by --only FILE.caller"
+        )
     if not only:
         return known
     by_name = {caller.name: caller for caller in known}
@@ -32,24 +40,26 @@ def choose_callers(conversation: str, only: Sequence[str]) -> list[Caller]:
         if name in by_name:
             chosen.append(by_name[name])
         elif name.endswith(".caller"):
-            chosen.append(read_caller(Path(name), conversation))
+            chosen.append(read_caller(Path(name), conversation, directory))
         else:
-            raise CallerError(f"there is no caller {name!r}; there is {', '.join(by_name)}")
+            there = f"there is {', '.join(by_name)}" if by_name else "a file's name ends in .caller"
+            raise CallerError(f"there is no caller {name!r}; {there}")
     return chosen
 
 
 async def callers_command(options: Options, only: Sequence[str], console: Console) -> int:
     """Run the callers and print what came of them; the exit status: 1 when one fails, 2 when they cannot run."""
     try:
-        callers = choose_callers(options.conversation, only)
+        callers = choose_callers(options.conversation, only, options.directory)
         with tempfile.TemporaryDirectory(prefix="voice-agent-callers-") as folder:
             # The agent begins with an empty back office each time.
             options = replace(options, folder=Path(folder))
             logging.basicConfig(filename=(options.save or options.folder) / "agent.log", level="INFO", force=True)
-            console.print(f"{len(callers)} callers, {options.at_once} at once; each call takes its time")
+            of_whom = options.directory or options.conversation
+            console.print(f"{len(callers)} callers of {of_whom}, {options.at_once} at once; each call takes its time")
             async with callers_rig(options) as rig:
                 outcomes = await rig.run(callers, lambda outcome: console.print(line_of(outcome), soft_wrap=True))
-    except (CallerError, ProcessError, SettingsError, EngineMissing) as error:
+    except (CallerError, ConversationError, ProcessError, SettingsError, EngineMissing) as error:
         console.print(f"[red]{escape(str(error))}[/red]", soft_wrap=True)
         return 2
     console.print(table_of(outcomes))

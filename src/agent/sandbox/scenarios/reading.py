@@ -83,15 +83,30 @@ def packaged_callers(conversation: str) -> list[Caller]:
     ]
 
 
-def read_caller(path: Path, conversation: str = "home_services") -> Caller:
-    """Read a caller of one's own, under the rules of a conversation. Raises `CallerError`."""
-    rules_file = files("agent.sandbox.scenarios") / conversation / RULES
+def own_callers(directory: Path) -> list[Caller]:
+    """Return the callers in `callers` of a conversation's directory, by name, if any. Raises `CallerError`."""
+    return [read_caller(path, directory.name, directory) for path in sorted((directory / "callers").glob("*.caller"))]
+
+
+def read_caller(path: Path, conversation: str = "home_services", directory: Path | None = None) -> Caller:
+    """Read a caller of one's own, under the rules of a conversation: a packaged one, or that in `directory`.
+
+    A directory need not have rules. Raises `CallerError`.
+    """
+    rules: dict[str, Check] = {}
+    if directory is None:
+        rules = parse_rules((files("agent.sandbox.scenarios") / conversation / RULES).read_text("utf-8"), RULES)
+    elif (file := directory / "callers" / RULES).is_file():
+        rules = parse_rules(_text_of(file), str(file))
+    caller = parse_caller(_text_of(path), str(path), rules, path.parent)
+    return replace(caller, conversation=conversation)
+
+
+def _text_of(path: Path) -> str:
     try:
-        text = path.read_text("utf-8")
+        return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CallerError(f"cannot read the caller {path}: {error}") from error
-    caller = parse_caller(text, str(path), parse_rules(rules_file.read_text("utf-8"), RULES), path.parent)
-    return replace(caller, conversation=conversation)
 
 
 def parse_caller(text: str, name: str, rules: Mapping[str, Check] | None = None, folder: Path | None = None) -> Caller:

@@ -56,6 +56,15 @@ DENTIST = NewCompany(
     transfer_targets={"reception": "2003"},
     conversation="dentist",
 )
+OWN = NewCompany(
+    name="Example Ltd",
+    trade_type="example",
+    trade_label="colleague",
+    callout_fee="",
+    numbers=("+442079460177",),
+    transfer_targets={"office": "2004"},
+)
+"""Whom the callers of a conversation of one's own ring; answered as CONVERSATION."""
 COMPANIES = {"home_services": LONDON_PLUMBER, "dentist": DENTIST}
 """Whom the callers of each conversation ring, unless they say otherwise."""
 
@@ -66,6 +75,8 @@ class Options:
 
     folder: Path
     conversation: str = "home_services"
+    directory: Path | None = None
+    """Where a conversation of one's own is; None: it is a packaged one."""
     engines: Literal["real", "tones"] = "tones"
     stt: Literal["nova", "flux"] = "nova"
     live: bool = False
@@ -141,7 +152,7 @@ class CallersRig:
         store = self._agent.store
         assert store is not None
         await seed_examples(store)
-        await add_companies(store, (NOBODY_THERE, DENTIST))
+        await add_companies(store, (NOBODY_THERE, DENTIST, OWN))
         self._numbers = {company.name: numbers[0] for company, numbers in await store.list_companies() if numbers}
         self._desk.office_url = f"http://127.0.0.1:{self._agent.http_port}/create_booking"
 
@@ -170,7 +181,7 @@ class CallersRig:
     async def _call(self, number: int, caller: Caller) -> Outcome:
         outcome = Outcome(caller)
         setup = caller.setup
-        did = self._numbers.get(setup.company or COMPANIES[caller.conversation].name, "")
+        did = self._numbers.get(setup.company or COMPANIES.get(caller.conversation, OWN).name, "")
         if not did:
             outcome.faults.append(f"there is no company {setup.company!r} with a number")
             return outcome
@@ -247,6 +258,8 @@ def _settings(options: Options, vendors: dict[str, str], booking_url: str) -> Se
     values |= {
         "data_dir": options.folder / "data",
         "listen_host": "127.0.0.1",
+        # The dentist's company names its own; what the environment says is for `options` to have heeded.
+        "conversation": str(options.directory) if options.directory else "home_services",
         "listen_port": 0,
         "fastagi_port": 0,
         "http_port": 0,
