@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from agent.office.store import OfficeStore
 from agent.ops.settings import UNLIMITED, Settings, load_settings
 from agent.providers.base import LanguageModel, LlmEvent, Message
 from agent.providers.cartesia import CartesiaTts
+from agent.providers.llm_chain import LlmChain
 from agent.sandbox import Sandbox, SandboxConfig
 from agent.sandbox.caller import CallPlan, CallResult, SimulatedCaller, parse_script
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
@@ -101,6 +103,11 @@ class NotedLlm:
         self.asked: list[list[Message]] = []
         self.on_ask: Callable[[int], None] = lambda number: None
         """Told with each question that it is the first, the second and so on."""
+
+    @property
+    def counters(self) -> Counter[str]:
+        assert isinstance(self._inner, LlmChain)
+        return self._inner.counters
 
     def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncGenerator[LlmEvent]:
         self.asked.append([dict(message) for message in messages])

@@ -96,6 +96,15 @@ def test_a_limit_is_rested_for_as_long_as_the_vendor_says(clock: Clock) -> None:
     assert breaker.allows()
 
 
+def test_whether_it_asked_to_be_left_alone(clock: Clock) -> None:
+    breaker = opened(clock)
+    assert not breaker.told, "trying all the same may do"
+    breaker.failed(ProviderError("X", "limit", status=429, retry_after_s=9))
+    assert breaker.told
+    breaker.succeeded()
+    assert not breaker.told
+
+
 def test_one_for_each_endpoint() -> None:
     breakers = Breakers()
     assert breakers.of("llm a") is breakers.of("llm a")

@@ -233,6 +233,17 @@ async def test_where_every_model_is_limited_for_long_nobody_is_asked(chain_of: M
     assert sandbox.groq.counters["requests"] == 2
 
 
+@pytest.mark.parametrize(
+    ("value", "rest_s"), [(1e9, 600.0), (float("inf"), 600.0), (float("nan"), 0.0), (-3.0, 0.0), (7.0, 7.0)]
+)
+async def test_no_limit_lasts_for_ever(chain_of: Maker, sandbox: Sandbox, value: float, rest_s: float) -> None:
+    sandbox.groq.faults.refuse_times, sandbox.groq.faults.refuse_status = 1, 429
+    sandbox.groq.faults.retry_after_s = value
+    chain = chain_of()
+    await collect(chain)
+    assert chain.links[0].breaker.rest_s == pytest.approx(rest_s, abs=1.0)
+
+
 async def test_what_one_call_finds_out_another_knows(chain_of: Maker, sandbox: Sandbox) -> None:
     breakers = Breakers()
     sandbox.groq.config.models = (SECOND,)

@@ -15,6 +15,7 @@ from agent.call.prompts import Prompt
 from agent.conversations import Phrases
 from agent.office.seed import LONDON_PLUMBER
 from agent.office.store import add_companies
+from agent.sandbox.brain import answer
 
 if TYPE_CHECKING:
     from agent.sandbox.caller.result import CallResult
@@ -88,6 +89,19 @@ async def test_the_llm_is_down_for_a_moment_and_is_asked_again(rig: Rig) -> None
     assert rig.agent.services.counters["replies_failed"] == 1
     assert rig.llm.asked[-1][-1] == {"role": "user", "content": "My tap leaks"}
     assert record.outcome == "no_booking"
+
+
+@pytest.mark.parametrize("fault", ["close", "error", "garbage", "cut", "silent"])
+async def test_the_llm_breaks_off_in_mid_reply(rig: Rig, fault: str) -> None:
+    """Another model goes on, and the caller hears each word once."""
+    setattr(rig.vendors.groq.faults, f"{fault}_times", 1)
+    setattr(rig.vendors.groq.faults, f"{fault}_after", 20)
+    result, record = await rig.call("say: My tap leaks\nhangup")
+    assert result.failure == ""
+    conversation = rig.agent.services.conversations.default
+    whole = conversation.spoken(answer(rig.llm.asked[-1], conversation.tools.schemas()).text)
+    assert record.turns[1].agent == whole
+    assert (rig.llm.counters["went_on"], rig.agent.services.counters["replies_failed"]) == (1, 0)
 
 
 async def test_the_llm_is_down_for_good(rig: Rig) -> None:

@@ -173,6 +173,31 @@ async def test_a_message_is_garbage(sandbox: Sandbox, http: aiohttp.ClientSessio
     assert body.endswith(b"data: [DONE]\n\n")
 
 
+async def test_a_later_message_of_groqs_is_garbage(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.groq_url, faults={"garbage_times": 1, "garbage_after": 4})
+    _, body = await chat(sandbox, http)
+    events = body.split(b"\n\n")
+    assert [index for index, event in enumerate(events) if event == b"data: {garbage"] == [4]
+    assert b"{garbage" not in (await chat(sandbox, http))[1]
+
+
+async def test_a_stream_of_groqs_is_cut_short_in_good_order(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.groq_url, faults={"cut_times": 1, "cut_after": 5})
+    status, body = await chat(sandbox, http)
+    assert (status, body.count(b"data: ")) == (200, 5)
+    assert b'finish_reason":"' not in body
+    assert b"[DONE]" not in body
+    assert (await chat(sandbox, http))[1].endswith(b"data: [DONE]\n\n")
+
+
+async def test_a_request_to_groq_is_dropped_unanswered(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.groq_url, faults={"drop_times": 1})
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await chat(sandbox, http)
+    assert (await chat(sandbox, http))[0] == 200
+    assert sandbox.groq.counters["dropped_by_fault"] == 1
+
+
 async def test_an_error_inside_a_stream(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
     await control(http, sandbox.groq_url, faults={"error_times": 1, "error_after": 3})
     status, body = await chat(sandbox, http)

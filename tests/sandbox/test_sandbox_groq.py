@@ -9,6 +9,7 @@ import aiohttp
 import orjson
 import pytest
 
+from agent.providers.openai_chat import GO_ON
 from agent.sandbox import Sandbox
 from agent.sandbox.groq import tokens_of
 
@@ -291,6 +292,34 @@ async def test_a_client_that_goes_away_is_noticed(sandbox: Sandbox, http: aiohtt
         await asyncio.sleep(0.02)
     assert sandbox.groq.counters["streams_cancelled"] == 1
     assert sandbox.groq.gauges["requests"] == 0
+
+
+def text_of(chunks: list[Any]) -> str:
+    return "".join(c["choices"][0]["delta"].get("content", "") for c in chunks if isinstance(c, dict) and c["choices"])
+
+
+@pytest.mark.parametrize("words", [1, 3, 100])
+async def test_an_unfinished_message_is_gone_on_with(sandbox: Sandbox, http: aiohttp.ClientSession, words: int) -> None:
+    whole = text_of(await stream(sandbox, http))
+    begun = " ".join(whole.split()[:words])
+    unfinished = [*TAP, {"role": "assistant", "content": begun}]
+    assert begun + text_of(await stream(sandbox, http, messages=unfinished)) == whole
+    other = [*TAP, {"role": "assistant", "content": "Well, hello"}]
+    assert text_of(await stream(sandbox, http, messages=other)) == whole, "what it would not say it does not go on with"
+
+
+async def test_what_else_may_become_of_an_unfinished_message(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    whole = text_of(await stream(sandbox, http))
+    begun = " ".join(whole.split()[:3])
+    unfinished = [*TAP, {"role": "assistant", "content": begun}]
+    in_words = [*unfinished, {"role": "user", "content": GO_ON}]
+    for way, said in (("anew", whole), ("nothing", "")):
+        sandbox.groq.config.unfinished = way  # type: ignore[assignment]
+        assert text_of(await stream(sandbox, http, messages=unfinished)) == said
+        assert begun + text_of(await stream(sandbox, http, messages=in_words)) == whole
+    sandbox.groq.config.unfinished = "refuse"
+    assert (await post(sandbox, http, messages=unfinished))[0] == 400
+    assert begun + text_of(await stream(sandbox, http, messages=in_words)) == whole
 
 
 def test_tokens_join_to_the_text() -> None:

@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 STATES = {BreakerState.CLOSED: 0, BreakerState.TRYING: 1, BreakerState.OPEN: 2}
 MEDIA = ("accepted", "started", "frames_in", "frames_out", "stalls", "caught_up", "skipped")
 """Of the media core's counters."""
+LLM = (
+    "replies", "requests", "errors", "fallbacks", "hedges", "hedges_won", "silent", "went_on", "whole_calls", "rested",
+    "sent_anew", "refused_calls", "prompt_tokens", "completion_tokens",
+)  # fmt: skip
+"""Of the chain's counters (`providers/llm_chain.py`)."""
 
 
 class Gauges(Collector):
@@ -64,6 +69,9 @@ class Gauges(Collector):
                 counts.add_metric([breaker.name, what], breaker.counters[what])
         yield state
         yield counts
+        llm: Mapping[str, int] = getattr(self._agent.services.llm, "counters", {})
+        counted = {name: llm.get(name, 0) for name in LLM}
+        yield _counter("llm", "Replies of language models, and how they came about", "what", counted)
 
     def _connections(self) -> Iterator[Metric]:
         agent = self._agent

@@ -31,6 +31,7 @@ MAX_REFUSAL_BYTES = 64 * 1024
 RUN_OUT_S = 0.4  # a reply that nobody wants any more is closed then; a short one has ended by itself
 RUNNING_OUT = 64
 FRESH_TRIES = 2  # connections that the vendor closes between two turns: so often the request is sent anew, at once
+LONGEST_RETRY_AFTER_S = 600.0  # a limit of a whole day is looked at again sooner
 USER_AGENT = "fastaudio-agent"  # some user agents of HTTP libraries are turned away by the vendor's front
 GO_ON = (
     "(Your answer was cut off there by a technical fault. Go on with its very next word. Do not begin anew, and do not "
@@ -244,6 +245,8 @@ def _refusal(response: aiohttp.ClientResponse, text: str) -> ProviderError:
         retry_after = float(response.headers.get("retry-after", "0"))
     except ValueError:
         retry_after = 0.0
+    if not 0.0 <= retry_after <= LONGEST_RETRY_AFTER_S:  # also what is no number, and what never ends
+        retry_after = LONGEST_RETRY_AFTER_S if retry_after > 0 else 0.0
     return ProviderError(
         VENDOR,
         f"{response.url} answered HTTP {response.status} {said}".strip(),
