@@ -62,7 +62,7 @@ bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON 
 	@$(BIN)/python -m benchmarks.pacing
 	@$(BIN)/python -m benchmarks.density
 
-bench-latency: $(VENV)/.tools ## How long a caller waits, four ways, and how often the caller is cut short (15 minutes)
+bench-latency: $(VENV)/.tools ## How long a caller waits, four ways, and how often the caller is cut short: about 15 minutes
 	@$(BIN)/python -m benchmarks.latency
 
 bench-agent: $(VENV)/.tools ## What a call costs the whole agent, with up to 200 talking: ten minutes

@@ -321,6 +321,7 @@ def callers(
         from agent.conversations import ConversationError
         from agent.conversations.catalogue import find_conversation
         from agent.conversations.files import PACKAGED
+        from agent.ops.private import make_private_directory
         from agent.ops.settings import SettingsError, load_settings
         from agent.sandbox.scenarios.command import callers_command
         from agent.sandbox.scenarios.rig import Options
@@ -344,7 +345,7 @@ def callers(
     )
     try:
         if save is not None:
-            save.mkdir(parents=True, exist_ok=True)
+            make_private_directory(save)
     except OSError as error:
         fail(f"cannot make the directory {save}: {error.strerror}")
     raise typer.Exit(run(callers_command(options, only or (), Console())))

@@ -19,6 +19,7 @@ from agent.call.record import CallRecord, TurnRecord
 from agent.office.seed import LONDON_PLUMBER, seed_examples
 from agent.ops.logs import set_up_logging
 from agent.ops.picture import PictureTurn, draw_call
+from agent.ops.private import make_private_directory, write_private
 from agent.ops.recording import Tracks, read_tracks
 from agent.ops.report import picture_of, write_report
 from agent.ops.settings import UNLIMITED, Settings, load_settings
@@ -53,7 +54,7 @@ class Demo:
 
 async def run_demo(demo: Demo, console: Console) -> int:
     """Run it; 0 when everything is there that must be, 1 otherwise."""
-    demo.out.mkdir(parents=True, exist_ok=True)
+    make_private_directory(demo.out)
     try:
         await _run(demo, console)
     except (DemoError, ProcessError) as error:
@@ -169,8 +170,8 @@ def _recording(record: CallRecord, out: Path) -> Path:
     source = Path(record.recording)
     if not record.recording or not source.is_file() or source.stat().st_size < 100_000:
         raise DemoError("the call was not recorded")
-    (out / "call.wav").write_bytes(source.read_bytes())
-    (out / "call.json").write_text(json.dumps(record.as_dict(), indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_private(out / "call.wav", source.read_bytes())
+    write_private(out / "call.json", json.dumps(record.as_dict(), indent=2, ensure_ascii=False) + "\n")
     return out / "call.wav"
 
 

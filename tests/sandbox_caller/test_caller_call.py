@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import stat
 import time
 import uuid
 import wave
@@ -158,6 +159,8 @@ async def test_the_tracks_are_one_time_line(tmp_path: Path) -> None:
         assert understood(inside) == utterance.text
     assert abs(len(result.agent_track) / 16000 - result.duration_s) < 0.3
     sound, document = result.save(tmp_path / "new")
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in (sound, document)}
+    assert (stat.S_IMODE(sound.parent.stat().st_mode), modes) == (0o700, {0o600}), "it is what a caller said"
     with wave.open(str(sound)) as file:
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, 8000, 2)
         stereo = file.readframes(file.getnframes())

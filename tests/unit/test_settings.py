@@ -68,9 +68,26 @@ def test_missing_keys_are_all_named() -> None:
     assert "CARTESIA_API_KEY" in str(caught.value)
 
 
+@pytest.mark.parametrize("model", ["nova-3", "nova-3-medical", "nova-4", "flux-general-multi", "enhanced"])
+def test_other_models_are_the_vendors_business(model: str) -> None:
+    assert load_settings(deepgram_model=model).deepgram_model == model
+
+
+def test_a_level_may_be_written_in_capitals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "WARNING")
+    assert load_settings().log_level == "warning"
+    assert load_settings(listen_host="::1").listen_host == "::1"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
+        ("LISTEN_HOST", "my-host", "'my-host' is no address; write 127.0.0.1, or 0.0.0.0"),
+        ("LISTEN_HOST", "10.0.0.256", "'10.0.0.256' is no address"),
+        ("DEEPGRAM_MODEL", "nova3", "'nova3' is no model; is nova-3 meant"),
+        ("DEEPGRAM_MODEL", "Nova-3", "is nova-3 meant"),
+        ("DEEPGRAM_MODEL", "flux", "is flux-general-en meant"),
+        ("LOG_LEVEL", "loud", "'debug', 'info', 'warning' or 'error'"),
         ("LISTEN_PORT", "99999", "less than or equal to 65535"),
         ("DEEPGRAM_URL", "https://x", "must begin with wss://"),
         ("GROQ_URL", "wss://x", "must begin with https://"),

@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import ipaddress
 import os
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationI
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from agent.ops.usage import Prices
+from fastaudio.extras import how_to_install
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """A comma-separated list in the environment, a tuple in the program."""
@@ -246,7 +248,7 @@ class Settings(BaseSettings):
             if name not in ("auto", "none", "local") and not name.startswith(("nova-", "flux-")):
                 raise ValueError(f"{name!r} is none; write nova-3, flux-general-en or local, or auto, or none")
         if "local" in value and importlib.util.find_spec("moonshine_cpp") is None:
-            raise ValueError("local needs an extra; run pip install 'fastaudio-agent[local]', or leave it out")
+            raise ValueError(f"local needs an extra; {how_to_install('local')}, or leave it out")
         return value
 
     @field_validator("deepgram_keyterms", "stt_fallbacks", "allowed_peers", mode="before")
@@ -254,6 +256,34 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _in_either_case(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("listen_host")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        try:
+            ipaddress.ip_address("127.0.0.1" if value == "localhost" else value)
+        except ValueError as error:
+            raise ValueError(
+                f"{value!r} is no address; write 127.0.0.1, or 0.0.0.0 for all networks of this host"
+            ) from error
+        return value
+
+    @field_validator("deepgram_model")
+    @classmethod
+    def _model(cls, value: str) -> str:
+        if re.fullmatch(r"(nova-\d+|flux-general)(-[a-z0-9]+)*", value):
+            return value
+        known = ("nova-3", "nova-2", "flux-general-en", "flux-general-multi")
+        near = difflib.get_close_matches(value.lower(), known, 1, 0.7)
+        near = near or ["flux-general-en"] * value.lower().startswith("flux")
+        if near:
+            raise ValueError(f"{value!r} is no model; is {near[0]} meant?")
         return value
 
     @field_validator("flux_eager_eot_threshold", mode="before")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import uuid
 import wave
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from agent.ops.private import make_private_directory, write_private
 from agent.sandbox.caller.listen import Utterance
 from agent.sandbox.caller.wire import WireCounters
 
@@ -88,16 +90,21 @@ class CallResult:
         return np.stack(tracks, axis=1).astype("<i2").tobytes()
 
     def save(self, folder: Path) -> tuple[Path, Path]:
-        """Write `<uuid>.wav` (stereo) and `<uuid>.json` into `folder`, which is made; return both paths."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write `<uuid>.wav` (stereo) and `<uuid>.json` into `folder`, which is made; return both paths.
+
+        They hold what was said: nobody but their owner may read them.
+        """
+        make_private_directory(folder)
         sound = folder / f"{self.call}.wav"
-        with wave.open(str(sound), "wb") as file:
+        wav = io.BytesIO()
+        with wave.open(wav, "wb") as file:
             file.setnchannels(2)
             file.setsampwidth(2)
             file.setframerate(self.rate)
             file.writeframes(self.stereo())
+        write_private(sound, wav.getvalue())
         document = folder / f"{self.call}.json"
-        document.write_text(json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_private(document, json.dumps(self.as_dict(), indent=2, ensure_ascii=False) + "\n")
         return sound, document
 
 

@@ -17,6 +17,7 @@ from agent.call.record import CallRecord
 from agent.office.models import utc_now
 from agent.office.seed import LONDON_PLUMBER, seed_examples
 from agent.office.store import NewCompany, add_companies
+from agent.ops.private import write_private
 from agent.ops.report import write_report
 from agent.ops.settings import UNLIMITED, Settings, load_settings
 from agent.sandbox.caller import CallPlan, CallResult, ScriptError, SimulatedCaller
@@ -290,4 +291,4 @@ def _save(outcome: Outcome, folder: Path) -> None:
     write_report(record, folder / "report.html", sound=recording if recording.is_file() else sound)
     document = {"caller": outcome.caller.title, "faults": outcome.faults, "record": record.as_dict()}
     text = json.dumps(document | {"history": outcome.asked.history}, indent=2, ensure_ascii=False)
-    (folder / "call.json").write_text(text + "\n", "utf-8")
+    write_private(folder / "call.json", text + "\n")
