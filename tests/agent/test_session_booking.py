@@ -15,7 +15,7 @@ from agent.office.seed import LONDON_PLUMBER
 from agent.sandbox.caller.listen import LOUD_RMS
 
 if TYPE_CHECKING:
-    from tests.agent.conftest import Rig
+    from tests.agent.conftest import Rig, RigMaker
 
 LONDON, CALLER = LONDON_PLUMBER.numbers[0], "+447700900123"
 
@@ -133,3 +133,25 @@ async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> No
     ours = "\n".join(e.getMessage() for e in caplog.records if e.name.startswith(("agent.", "fastaudio")))
     for secret in ("Anna", "Baker", "SW4", "leaking", CALLER[1:], LONDON[1:], "secret-key"):
         assert secret not in ours, secret
+
+
+async def test_a_booking_is_kept_while_its_api_is_down_and_made_by_the_next_agent(a_rig: RigMaker) -> None:
+    async with a_rig(booking_api_url="http://127.0.0.1:1/create_booking") as rig:
+        result, record = await rig.call(SCRIPT)
+        assert rig.agent.services.outbox.counts()["waiting"] == 1
+        assert await rig.store.list_bookings() == []
+    assert result.failure == ""
+    assert (record.outcome, record.booking_id, record.verdict) == ("booking_kept", "", "hangup")
+    assert "someone will ring you back to confirm" in record.turns[6].heard
+    assert record.turns[6].tools[0]["ok"] is True
+    (mark,) = (mark for mark in record.marks if mark.what == "booking_kept")
+    told = [json.loads(message["content"]) for message in rig.llm.asked[-1] if message["role"] == "tool"]
+    assert [answer["status"] for answer in told] == ["kept"]
+    assert "outcome=booking_kept booking=- " in record.metrics_line()
+
+    async with a_rig() as rig:
+        await rig.until(lambda: rig.agent.services.outbox.counts()["accepted"] == 1)
+        (booking,) = await rig.store.list_bookings(call_uuid=record.uuid)
+        assert booking.idempotency_key is not None
+        assert booking.idempotency_key.startswith(mark.detail)
+        assert (booking.customer_name, booking.postcode) == ("Anna Smith", "SW4 7DQ")

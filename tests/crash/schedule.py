@@ -112,7 +112,10 @@ class Schedule:
         self.bookings += new
         self.lives += 1
         honours = self.api != "forgets"
-        return fork(lambda: sender.live(self.folder, self.port, numbers, honours_keys=honours, kill_at=kill_at))
+        pace = sender.IN_A_HURRY if self.faulty else sender.PATIENT
+        return fork(
+            lambda: sender.live(self.folder, self.port, numbers, honours_keys=honours, kill_at=kill_at, pace=pace)
+        )
 
     def end(self, process: int, *, after_s: float | None = None) -> bool:
         """Wait for a sender to end, killing it after a time; tell whether it was killed."""
@@ -143,7 +146,9 @@ class Schedule:
             while self.crash_points < points and not self.wrong:
                 self.mind_api()
                 kind = self.chance.random()
-                if kind < 0.6:
+                if kind < 0.1:
+                    self.end(self.begin(3))
+                elif kind < 0.6:
                     self.end(self.begin(self.chance.randint(0, 3), self.chance.randint(1, STEPS)))
                 elif kind < 0.8:
                     self.end(self.begin(self.chance.randint(0, 3)), after_s=self.chance.uniform(0, 0.15))
@@ -206,6 +211,24 @@ class Schedule:
         }
 
 
+def in_peace(api: Api, seed: int, senders: int = 4, each: int = 50) -> dict[str, object]:
+    """Several senders at once in one folder, and nothing goes wrong: each row is sent by one of them, once."""
+    with tempfile.TemporaryDirectory(prefix="crash-") as folder:
+        schedule = Schedule(api, Path(folder), random.Random(seed), faulty=0.0)
+        try:
+            schedule.mind_api()
+            for process in [schedule.begin(each) for _ in range(senders)]:
+                schedule.end(process)
+        finally:
+            schedule.stop_api()
+        schedule.judge()
+        report = schedule.report()
+        requests = len((schedule.folder / "faults.txt").read_text().splitlines())
+    if requests != senders * each or schedule.states["uncertain"]:
+        schedule.wrong.append(f"{requests} requests for {senders * each} bookings: {dict(schedule.states)}")
+    return report | {"wrong": schedule.wrong[:20]}
+
+
 def every_step(api: Api, seed: int) -> dict[str, object]:
     """Kill a sender in front of its first step, its second and so on, each in a folder of its own."""
     wrong: list[str] = []
@@ -235,12 +258,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--api", choices=get_args(Api), action="append")
     parser.add_argument("--every-step", action="store_true", help="one after the other instead of by chance")
+    parser.add_argument("--in-peace", action="store_true", help="nobody is killed: many senders share a directory")
     options = parser.parse_args()
     gc.freeze()
     reports = []
     for api in options.api or get_args(Api):
         if options.every_step:
             reports.append(every_step(api, options.seed))
+            continue
+        if options.in_peace:
+            reports.append(in_peace(api, options.seed))
             continue
         with tempfile.TemporaryDirectory(prefix="crash-") as folder:
             schedule = Schedule(api, Path(folder), random.Random(options.seed))

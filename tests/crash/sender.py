@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +27,8 @@ IN_A_HURRY = Pace(
     first_pause_s=0.01, longest_pause_s=0.04, longest_wish_s=0.04, held_pause_s=0.02, connect_s=1.0, attempt_s=0.1,
     only_attempt_s=0.1, poll_s=0.02, tell_after_s=3600.0, overdue_s=3600.0,
 )  # fmt: skip
+PATIENT = replace(IN_A_HURRY, attempt_s=10.0, only_attempt_s=10.0)
+"""Where every answer comes, however long this host stands still."""
 LIFE_S = 20.0
 
 
@@ -83,17 +86,19 @@ def booking(number: int) -> tuple[str, dict[str, str]]:
     return idempotency_key(body["call_uuid"], body), body
 
 
-def live(folder: Path, port: int, numbers: Sequence[int], *, honours_keys: bool, kill_at: int = 0) -> None:
+def live(
+    folder: Path, port: int, numbers: Sequence[int], *, honours_keys: bool, kill_at: int = 0, pace: Pace = IN_A_HURRY
+) -> None:
     """Live until killed, or until nothing is left to send. What `keep` has promised stands in `promised.txt`."""
     steps = Steps(kill_at)
     steps.watch_sql()
-    asyncio.run(_live(folder, port, numbers, honours_keys, steps))
-
-
-async def _live(folder: Path, port: int, numbers: Sequence[int], honours_keys: bool, steps: Steps) -> None:
     target = Target("api", f"http://127.0.0.1:{port}/create_booking", {"X-API-Key": KEY}, honours_keys=honours_keys)
+    asyncio.run(_live(folder, numbers, target, steps, pace))
+
+
+async def _live(folder: Path, numbers: Sequence[int], target: Target, steps: Steps, pace: Pace) -> None:
     promised = os.open(folder / "promised.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    async with Outbox(folder, {"booking": target}, pace=IN_A_HURRY) as outbox:
+    async with Outbox(folder, {"booking": target}, pace=pace) as outbox:
         outbox._http.trace_configs.append(steps.trace())
         for number in numbers:
             key, body = booking(number)

@@ -53,3 +53,10 @@ def test_a_crash_in_front_of_every_step(api: str) -> None:
     if api == "forgets":
         # Those that were killed between the claim's commit and that of the answer.
         assert 3 < report["states"]["uncertain"] < report["crash_points"]
+
+
+def test_several_processes_share_the_outbox_and_none_sends_what_another_does() -> None:
+    """With an API that knows no keys, so that one request too many is one booking too many."""
+    report = run("--api", "forgets", "--in-peace")
+    assert report["crash_points"] == 0
+    assert report["states"] == {"accepted": 189, "refused": 11}

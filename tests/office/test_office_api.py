@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -112,6 +113,14 @@ async def test_the_same_key_and_content_is_the_same_booking(client: Client, stor
     assert first["booking_id"] == again["booking_id"]
     other = {**BOOKING, "address": "13 Acacia Avenue"}
     assert (await post(client, "/create_booking", json=other, headers=headers))[0] == 422
+    assert len(await store.list_bookings()) == 1
+
+
+async def test_posts_at_once_with_one_key_are_one_booking(client: Client, store: OfficeStore) -> None:
+    headers = {**KEY, "Idempotency-Key": "k1"}
+    answers = await asyncio.gather(*(post(client, "/create_booking", json=BOOKING, headers=headers) for _ in range(12)))
+    assert sorted(status for status, _ in answers) == [200] * 11 + [201]
+    assert len({body["booking_id"] for _, body in answers}) == 1
     assert len(await store.list_bookings()) == 1
 
 

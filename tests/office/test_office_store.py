@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import stat
 from collections.abc import AsyncIterator
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -151,6 +151,24 @@ async def test_a_key_books_once_however_often_and_from_wherever(url: str, store:
     assert len({booking.id for booking, _ in made}) == 1
     assert sum(is_new for _, is_new in made) == 1
     assert len(await store.list_bookings()) == 1
+
+
+async def test_what_was_answered_survives_a_power_cut(store: OfficeStore) -> None:
+    async with store._engine.connect() as connection:
+        assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
+        assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
+
+
+@dataclass(frozen=True)
+class NewerBooking(NewBooking):
+    van: str = ""
+
+
+def test_a_request_of_before_an_upgrade_is_still_the_same() -> None:
+    """A field that is new and empty makes no other request of it."""
+    newer = NewerBooking(**asdict(BOOKING))
+    assert newer.fingerprint() == BOOKING.fingerprint()
+    assert replace(newer, van="blue").fingerprint() != BOOKING.fingerprint()
 
 
 async def test_a_key_with_other_content_is_a_conflict(store: OfficeStore) -> None:

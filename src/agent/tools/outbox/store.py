@@ -229,6 +229,7 @@ class OutboxStore:
                 "WHERE key = ?",
                 (reason, now, entry.key),
             )
+        self._select("PRAGMA wal_checkpoint(TRUNCATE)")  # the log held it, too
         return self.get(key)
 
     def get(self, key: str) -> Entry:
