@@ -124,7 +124,7 @@ def test_a_region_may_be_written_small() -> None:
 
 def test_keys_do_not_show(tmp_path: Path) -> None:
     settings = load_settings(env_file(tmp_path, KEYS))
-    assert "secret" not in repr(settings)
+    assert "-secret" not in repr(settings)
     assert settings.groq_api_key.get_secret_value() == "gsk-secret"
 
 
