@@ -236,6 +236,15 @@ async def test_no_answer_is_told_to_the_caller(words: str) -> None:
     assert [message["content"] for message in bench.history.messages()[2:]] == bench.speech.clauses[:-1]
 
 
+@pytest.mark.parametrize("words", ["", " "])
+async def test_an_answer_without_a_word_is_none(words: str) -> None:
+    bench = Bench(ScriptedLlm([Text(words), Finished("stop", 0, 0, "m")]))
+    await bench.reply.run()
+    assert bench.reply.failed
+    assert bench.reply.unanswered
+    assert bench.speech.text == PHRASES.trouble
+
+
 async def test_a_tool_of_a_reply_that_broke_off_does_not_run() -> None:
     bench = Bench(ScriptedLlm([Text("Bye. "), call("end"), ProviderError("LLM", "broke off")]))
     await bench.reply.run()

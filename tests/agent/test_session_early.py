@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from agent.call import turn
+from agent.call.prompts import Prompt
 from agent.conversations import Phrases
 from agent.providers.base import LlmEvent, Message
 from agent.sandbox.caller import SimulatedCaller, parse_script
@@ -123,19 +124,20 @@ class Hanging:
         yield  # type: ignore[misc]
 
 
-async def test_a_vendor_that_hangs_is_apologised_for_once_and_then_the_call_goes_to_the_fallback(
+async def test_a_vendor_that_hangs_is_apologised_for_once_and_then_a_person_takes_the_call(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(turn, "THINKING_MS", 700)
     llm = rig.agent.services.llm = Hanging()
     result, record = await rig.call("say: My tap leaks")
-    assert [exchange.agent for exchange in record.turns[1:]] == [Phrases().trouble]
+    sorry = f"{Prompt.SORRY.value} {Prompt.TRANSFERRING.value}"
+    assert [exchange.agent for exchange in record.turns[1:]] == [Phrases().trouble, sorry]
     assert [mark.what for mark in record.marks if mark.what in ("stalled", "no_llm")] == [
         "stalled",
         "stalled",
         "no_llm",
     ]
-    assert (record.outcome, result.verdict) == ("failed", "UNKNOWN")
+    assert (record.outcome, result.verdict) == ("failed", "transfer")
     assert llm.asked == 2
 
 

@@ -122,8 +122,9 @@ class Reply:
             if said:
                 self._history.agent_said(said)
             raise
-        if said or calls:
-            self._history.agent_said(said, calls)
+        if not said.strip() and not calls:
+            raise ProviderError("LLM", "an empty reply")  # nothing to hear is as bad as no answer
+        self._history.agent_said(said, calls)
         return calls
 
     async def _pronounce(self, clause: str) -> str:
