@@ -167,6 +167,7 @@ class Agent:
                 host=settings.listen_host,
                 port=settings.fastagi_port,
                 allowed_peers=settings.allowed_peers,
+                on_refused=lambda reason, peer: self.strangers.turned_away("FastAGI", reason, peer),
             )
         )
         self.engine = await self._stack.enter_async_context(
@@ -198,7 +199,10 @@ class Agent:
         app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
         status.add_pages(app, self, self._metrics)
         self._metrics.include(Gauges(self))
-        self.dialplan_http = DialplanHttp(Desk(self.registry, lambda info: self.reception.admit(info)))
+        self.dialplan_http = DialplanHttp(
+            Desk(self.registry, lambda info: self.reception.admit(info)),
+            on_refused=lambda reason, peer: self.strangers.turned_away("HTTP", reason, peer),
+        )
         self.dialplan_http.add_pages(app)
         url, self.http_port = await self._stack.enter_async_context(http_port(app, settings, self.strangers))
         return url, key

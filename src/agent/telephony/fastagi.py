@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from uuid import UUID, uuid4
@@ -68,8 +68,11 @@ class FastAgiServer:
         port: int = 4573,
         allowed_peers: Sequence[str] = ("127.0.0.0/8", "::1/128"),
         limits: FastAgiLimits | None = None,
+        on_refused: Callable[[str, str], None] | None = None,
     ) -> None:
+        """`on_refused` is told the reason and the address of each client that is turned away, which is logged else."""
         self.counters: Counter[str] = Counter()
+        self._on_refused = on_refused
         self._registry = registry
         self._host = host
         self._port = port
@@ -83,6 +86,8 @@ class FastAgiServer:
         )
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._silent: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
+        """Those that have not told yet what they want, in the order in which they came."""
         self._sweeper: asyncio.Task[None] | None = None
 
     @property
@@ -121,28 +126,47 @@ class FastAgiServer:
             self._registry.sweep()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        reason = None
-        if not self._allowed(writer):
-            reason = "peer"
-        elif len(self._tasks) >= self._limits.max_connections:
-            reason = "connections"
-        if reason is not None:
-            self.counters[f"refused_{reason}"] += 1
+        if not self._peers.allow(_peer(writer)):
+            self._refused("peer", writer)
+            writer.transport.abort()
+            return
+        if len(self._tasks) >= self._limits.max_connections and not self._make_room():
+            self._refused("connections", writer)
             writer.transport.abort()
             return
         self.counters["connections"] += 1
         task = asyncio.create_task(self._serve(reader, writer), name="fastagi-request")
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._silent[task] = writer
+        task.add_done_callback(self._over)
 
-    def _allowed(self, writer: asyncio.StreamWriter) -> bool:
-        peer = writer.get_extra_info("peername")
-        return bool(peer) and self._peers.allow(str(peer[0]))
+    def _make_room(self) -> bool:
+        """Asterisk says at once what it wants: whoever has been silent for longest gives way. False: nobody is."""
+        for task, writer in self._silent.items():
+            self._refused("connections", writer)
+            task.cancel()
+            writer.transport.abort()
+            del self._silent[task]
+            return True
+        return False
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._silent.pop(task, None)
+
+    def _refused(self, reason: str, writer: asyncio.StreamWriter, why: object = "") -> None:
+        self.counters[f"refused_{reason}"] += 1
+        if self._on_refused is not None:
+            self._on_refused(reason, _peer(writer))
+        else:
+            log.warning("FastAGI request of %s ends: %s", _peer(writer), why or reason)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         session = _AgiSession(reader, writer, self._limits)
         try:
             request = await session.request()
+            if (task := asyncio.current_task()) is not None:
+                self._silent.pop(task, None)
             if request.script == "start":
                 await self._start(session, request)
             elif request.script == "next":
@@ -150,9 +174,10 @@ class FastAgiServer:
             else:
                 raise AgiError("script", "the dialplan asks for neither start nor next")
         except AgiError as error:
-            self.counters[f"refused_{error.reason}"] += 1
-            if error.reason not in ("hangup", "closed"):  # callers who hang up while it rings
-                log.warning("FastAGI request ends: %s", error)
+            if error.reason in ("hangup", "closed"):  # callers who hang up while it rings
+                self.counters[f"refused_{error.reason}"] += 1
+            else:
+                self._refused(error.reason, writer, error)
         except Exception:
             self.counters["refused_internal"] += 1
             log.exception("FastAGI request fails")
@@ -186,6 +211,11 @@ class FastAgiServer:
         action = verdict.action if verdict else "UNKNOWN"
         self.counters[f"next_{action.lower()}"] += 1
         await session.set(VOICE_AGENT_TARGET=verdict.target if verdict else "", VOICE_AGENT_NEXT=action)
+
+
+def _peer(writer: asyncio.StreamWriter) -> str:
+    peer = writer.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
 
 
 class _AgiSession:

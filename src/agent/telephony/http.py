@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
@@ -35,8 +35,17 @@ class DialplanHttp:
     which a request was turned away: `requests`, `timeout`, `body`, `bad_uuid`.
     """
 
-    def __init__(self, desk: Desk, *, max_requests: int = 256, request_timeout_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        *,
+        max_requests: int = 256,
+        request_timeout_s: float = 2.0,
+        on_refused: Callable[[str, str], None] | None = None,
+    ) -> None:
+        """`on_refused` is told the reason and the address of each client that is turned away, which is logged else."""
         self.counters: Counter[str] = Counter()
+        self._on_refused = on_refused
         self._desk = desk
         self._max_requests = max_requests
         self._request_timeout_s = request_timeout_s
@@ -59,25 +68,25 @@ class DialplanHttp:
     async def _start(self, request: web.Request) -> web.Response:
         with self._place() as room:
             if not room:
-                return self._refuse("requests", 503)
+                return self._refuse(request, "requests", 503)
             try:
                 async with asyncio.timeout(self._request_timeout_s):
                     body = await request.content.read(MAX_BODY_BYTES + 1)
                     while len(body) <= MAX_BODY_BYTES and (more := await request.content.read(MAX_BODY_BYTES)):
                         body += more
             except TimeoutError:
-                return self._refuse("timeout", 408)
+                return self._refuse(request, "timeout", 408)
             if len(body) > MAX_BODY_BYTES:
-                return self._refuse("body", 413)
+                return self._refuse(request, "body", 413)
             try:
                 fields = parse_qsl(body.decode("utf-8", "replace"), errors="replace", max_num_fields=MAX_FIELDS)
             except ValueError:
-                return self._refuse("body", 400)
+                return self._refuse(request, "body", 400)
             # The first value of a name counts, as over FastAGI.
             texts = dict(reversed(fields))
             uuid = uuid_of(texts["uuid"]) if texts.get("uuid") else uuid4()
             if uuid is None:
-                return self._refuse("bad_uuid", 400)
+                return self._refuse(request, "bad_uuid", 400)
             answer = await self._desk.start(call_info(uuid, texts, "http"))
             self.counters[f"start_{answer.lower()}"] += 1
             return web.Response(text=f"OK {uuid}" if answer == "OK" else answer)
@@ -85,14 +94,17 @@ class DialplanHttp:
     async def _next(self, request: web.Request) -> web.Response:
         with self._place() as room:
             if not room:
-                return self._refuse("requests", 503)
+                return self._refuse(request, "requests", 503)
             verdict = await self._desk.next(request.match_info["uuid"])
             self.counters[f"next_{verdict.action if verdict else 'unknown'}"] += 1
             if verdict is None:
                 return web.Response(text="unknown", status=404)
             return web.Response(text=f"{verdict.action} {verdict.target}".strip())
 
-    def _refuse(self, reason: str, status: int) -> web.Response:
+    def _refuse(self, request: web.Request, reason: str, status: int) -> web.Response:
         self.counters[f"refused_{reason}"] += 1
-        log.warning("a dialplan's HTTP request is refused: %s", reason)
+        if self._on_refused is not None:
+            self._on_refused(reason, request.remote or "")
+        else:
+            log.warning("a dialplan's HTTP request of %s is refused: %s", request.remote, reason)
         return web.Response(text="ERROR", status=status)
