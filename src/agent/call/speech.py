@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import time
+from collections.abc import AsyncIterator
+from itertools import zip_longest
 
 import fastaudio
+from agent.call import seam
+from agent.call.seam import HalfWord, TimedWord
 from agent.providers.base import (
     DEFAULT_VOICE,
     Audio,
@@ -16,13 +19,18 @@ from agent.providers.base import (
     SpeakingVoice,
     Synthesis,
     TextToSpeech,
+    TtsEvent,
     Words,
     bytes_a_ms,
 )
 
 log = logging.getLogger(__name__)
 
-LAST_WORD_MS = 300  # how long a word is taken to last that no other one follows
+AHEAD_MS = 300
+"""Audio behind the last whole word is kept while the caller has as much as this to hear: a break is mended there."""
+KEPT_MS = 1000  # and never more of it than this: a vendor may not say when words are spoken
+WRONG_VOICE = (400, 404, 422)  # what a vendor says of a voice that it does not have
+GO_ON_S = 3.0  # after a break, for so long: then nothing more is said
 STALE_NS = 800_000_000
 """An LLM that stalls for longer than this gets a new synthesis: a vendor's ends 1 s after its last audio (Cartesia,
 "Contexts")."""
@@ -53,7 +61,7 @@ class Speech:
         self._utterance: fastaudio.Utterance | None = None  # until there is audio: what is at hand sooner plays sooner
         self._begun = asyncio.Event()
         self._base_ms = 0  # of the utterance, at which the synthesis begins that is being spoken
-        self._aside_bytes = 0
+        self._aside_bytes = self._aside_until_ms = 0
         self.text = ""
         self.failed = False
         self.first_text_ns = 0
@@ -61,8 +69,10 @@ class Speech:
         self._syntheses: asyncio.Queue[tuple[Synthesis, list[str]] | None] = asyncio.Queue(64)
         self._open: tuple[Synthesis, list[str]] | None = None
         self._said_ns = 0
-        self._words: list[tuple[str, int]] = []  # a word and the ms of the utterance at which it begins
-        self._audio_bytes = 0
+        self._words: list[TimedWord] = []  # in ms of the utterance
+        self._audio_bytes = 0  # that are out
+        self._kept = bytearray()  # audio that came and is not out
+        self._half: HalfWord | None = None  # that the next synthesis goes on with
         self._cancelled = False
         self._whole = False  # all of its audio was made
         self._pump = asyncio.create_task(self._run(), name="speech")
@@ -107,9 +117,13 @@ class Speech:
     async def interject(self, pcm: bytes) -> None:
         """Let something be heard that is no part of the text, where nothing comes behind what was played."""
         at_ms, aside_ms = self.audio_ms, len(pcm) // self._bytes_a_ms
-        self._words = [(word, start if start < at_ms else start + aside_ms) for word, start in self._words]
+        for word in self._words:
+            word.start_ms += aside_ms if word.start_ms >= at_ms else 0
+            word.end_ms += aside_ms if word.end_ms > at_ms else 0
+        self._half = None  # a word that broke off is said again behind this, and not from its middle on
         self._audio_bytes += len(pcm)
         self._aside_bytes += len(pcm)
+        self._aside_until_ms = self.audio_ms
         self._base_ms += aside_ms
         with contextlib.suppress(fastaudio.StaleGeneration, fastaudio.EngineClosed):
             await self._begin().play(pcm)
@@ -193,7 +207,7 @@ class Speech:
             return self.whole_text
         heard_ms = self._heard_ms
         if self._words:
-            return " ".join(word for word, start_ms in self._words if start_ms < heard_ms)
+            return " ".join(word.text for word in self._words if word.start_ms < heard_ms)
         total_ms = (self._audio_bytes - self._aside_bytes) / self._bytes_a_ms
         share = min(1.0, heard_ms / total_ms) if total_ms else 0.0
         cut = self.text[: round(len(self.text) * share)]
@@ -219,10 +233,12 @@ class Speech:
 
     def _note(self, words: Words | None) -> None:
         if words is not None:
-            base_ms = self.audio_ms
-            self._words.extend(
-                (word, base_ms + start) for word, start in zip(words.words, words.start_ms, strict=False)
-            )
+            self._add(words, self.audio_ms)
+
+    def _add(self, words: Words, base_ms: int) -> None:
+        for text, start, end in zip_longest(words.words, words.start_ms, words.end_ms[: len(words.words)]):
+            if text is not None and start is not None:
+                self._words.append(TimedWord(text, base_ms + start, base_ms + end if end else 0))
 
     async def _run(self) -> None:
         try:
@@ -234,58 +250,156 @@ class Speech:
             self._begun.set()  # flushed, or the call is over
 
     async def _speak(self, synthesis: Synthesis, said: list[str]) -> None:
-        base_bytes, base_words = self._audio_bytes, len(self._words)
-        try:
-            await self._forward(synthesis)
-        except ProviderError as error:
-            log.warning("%s", error)
-            spoken = self._whole_words(base_words)
-            if self._audio_bytes > base_bytes and not spoken:
-                self.failed = True  # where to go on is not known, and saying it all again would repeat words
+        """Speak all that is said in one flow, on as many connections as that takes."""
+        out = 0  # words of it
+        lost_at: float | None = None
+        while True:
+            first, before = len(self._words), self._audio_bytes
+            try:
+                await self._forward(synthesis)
                 return
-            await self._again(said, spoken)
+            except ProviderError as error:
+                log.warning("%s", error)
+                out += await self._cut(first, seam.text_after("".join(said), out))
+                if lost_at is None or self._audio_bytes > before:
+                    lost_at = time.monotonic()
+                elif time.monotonic() - lost_at > GO_ON_S:
+                    self._give_up(error)
+                    return
+                if error.status in WRONG_VOICE and self._voice.id and self._audio_bytes == before:
+                    self._voice = SpeakingVoice("", self._voice.language)  # the agent's own rather than none
+            try:
+                synthesis = await self._go_on(said, out)
+            except ProviderError as error:
+                self._give_up(error)
+                return
 
-    def _whole_words(self, first: int) -> int:
-        """How many words from this one on have all their audio; the times of the others are forgotten."""
-        ends = [start for _, start in self._words[first + 1 :]]
-        if len(self._words) > first:
-            ends.append(self._words[-1][1] + LAST_WORD_MS)
-        whole = sum(end <= self.audio_ms for end in ends)
+    def _give_up(self, error: ProviderError) -> None:
+        log.error("%s; the rest is not said", error)
+        self.failed = True
+
+    async def _go_on(self, said: list[str], out: int) -> Synthesis:
+        """Another synthesis, which begins behind the words that are out. Raises `ProviderError`."""
+        synthesis = await self._tts.open(self._voice)
+        still_open = self._open is not None and self._open[1] is said
+        if still_open:
+            self._open = (synthesis, said)  # what is still thought goes there, too
+        with contextlib.suppress(ProviderError):  # its events tell
+            await synthesis.say(seam.text_after("".join(said), out))
+            if not still_open or self._open is None or self._open[0] is not synthesis:
+                await synthesis.finish()
+        return synthesis
+
+    async def _cut(self, first: int, text: str) -> int:
+        """A synthesis broke off: what is whole of its words goes out, and the rest is dropped; returns how many are.
+
+        `text` is what it was to say, and `first` the index of its first word with a time.
+        """
+        words = self._words[first:]
+        kept, self._kept = self._kept, bytearray()
+        if self._half is not None:
+            whole = 0  # the word that broke off before was not reached again
+        elif words or not self.audio_ms + len(kept) // self._bytes_a_ms > self._base_ms:
+            whole, joint_ms = seam.last_joint(words, self.audio_ms + len(kept) // self._bytes_a_ms)
+            if whole < len(words) and max(joint_ms, self._aside_until_ms) < self.audio_ms:
+                length_ms = seam.end_of(words, whole) - words[whole].start_ms
+                self._half = HalfWord(self.audio_ms - words[whole].start_ms, length_ms)
+            else:
+                await self._play(seam.fade(kept[: self._bytes_until(joint_ms)], self._call.rate, rising=False))
+        else:  # no times: a silent place is the most likely end of a word
+            place = seam.silent_place(kept, self._call.rate)
+            await self._play(bytes(kept if place is None else kept[:place]))
+            whole = seam.reckoned_words(text, self.audio_ms - self._base_ms)
         del self._words[first + whole :]
         return whole
 
-    async def _again(self, said: list[str], spoken: int) -> None:
-        """The rest of it on another connection: from behind the words that were spoken."""
-        try:
-            synthesis = await self._tts.open(self._voice)
-            if self._open is not None and self._open[1] is said:
-                self._open = (synthesis, said)  # what is still thought goes there, too
-            rest = re.sub(rf"\A(?:\s*\S+){{{spoken}}}\s*", "", "".join(said))
-            await synthesis.say(rest)
-            if self._open is None or self._open[1] is not said:
-                await synthesis.finish()
-            await self._forward(synthesis)
-        except ProviderError as error:
-            log.error("%s; this is not said", error)
-            self.failed = True
-
     async def _forward(self, synthesis: Synthesis) -> None:
         self._base_ms = self.audio_ms
+        first = len(self._words)
+        events = synthesis.events()
+        coming: asyncio.Task[TtsEvent | None] | None = None
         try:
-            async for event in synthesis.events():
-                if isinstance(event, Audio):
-                    self.first_audio_ns = self.first_audio_ns or time.monotonic_ns()
-                    self._audio_bytes += len(event.pcm)
-                    await self._may_be_heard()
-                    await self._begin().play(event.pcm)
-                else:
-                    pairs = zip(event.words, event.start_ms, strict=False)
-                    self._words.extend((word, self._base_ms + start) for word, start in pairs)
+            while True:
+                coming = coming or asyncio.create_task(_next(events), name="speech event")
+                await asyncio.wait({coming}, timeout=self._due_s())
+                if coming.done():
+                    event, coming = coming.result(), None
+                    if event is None:
+                        break
+                    if isinstance(event, Audio):
+                        self.first_audio_ns = self.first_audio_ns or time.monotonic_ns()
+                        self._kept += event.pcm
+                    else:
+                        self._add(event, self._base_ms)
+                await self._let_go(first)
+            await self._let_go(first, ended=True)
         except BaseException:
+            if coming is not None:
+                coming.cancel()
+                await asyncio.gather(coming, return_exceptions=True)
             await synthesis.cancel()
             raise
+
+    async def _let_go(self, first: int, *, ended: bool = False) -> None:
+        """Let out what may be: whole words, and as much more as keeps the caller from waiting."""
+        if self._half is not None and not self._join(self._half, first, ended=ended):
+            return
+        if not self._kept:
+            return
+        await self._may_be_heard()
+        kept_ms = len(self._kept) // self._bytes_a_ms
+        _, joint_ms = seam.last_joint(self._words[first:], self.audio_ms + kept_ms)
+        wanted_ms = max(joint_ms - self.audio_ms, AHEAD_MS - self._ahead_ms, kept_ms - KEPT_MS)
+        count = len(self._kept) if ended or wanted_ms >= kept_ms else max(0, wanted_ms) * self._bytes_a_ms
+        pcm = bytes(self._kept[:count])
+        del self._kept[:count]
+        await self._play(pcm)
+
+    def _join(self, half: HalfWord, first: int, *, ended: bool) -> bool:
+        """Drop of the new synthesis what is out of its first word; False while too little of it is there to tell."""
+        words, kept_ms = self._words[first:], len(self._kept) // self._bytes_a_ms
+        if words:
+            length_ms = seam.end_of(words, 0) - words[0].start_ms
+            dropped_ms = words[0].start_ms - self._base_ms + half.out_of(length_ms)
+        elif ended or kept_ms >= KEPT_MS:
+            dropped_ms = half.out_ms
+        else:
+            return False
+        if kept_ms < dropped_ms and not ended:
+            return False
+        del self._kept[: dropped_ms * self._bytes_a_ms]
+        self._kept[:] = seam.fade(self._kept, self._call.rate, rising=True)
+        self._base_ms -= dropped_ms
+        for word in words:
+            word.start_ms -= dropped_ms
+            word.end_ms -= dropped_ms if word.end_ms else 0
+        self._half = None
+        return True
+
+    async def _play(self, pcm: bytes) -> None:
+        if pcm:
+            self._audio_bytes += len(pcm)
+            await self._begin().play(pcm)
+
+    def _bytes_until(self, place_ms: int) -> int:
+        return max(0, place_ms - self.audio_ms) * self._bytes_a_ms
+
+    @property
+    def _ahead_ms(self) -> int:
+        """How much is out that the caller has yet to hear."""
+        return self.audio_ms - self._heard_ms
+
+    def _due_s(self) -> float | None:
+        """When some of what is kept is to be let out, s from now; None while nothing is."""
+        if not self._kept or self._half is not None:
+            return None
+        return max(0.01, (self._ahead_ms - AHEAD_MS) / 1000)
 
     async def _may_be_heard(self) -> None:
         while self._certain is not None and not self._certain.is_set():
             await self._certain.wait()
         self._let_out = True
+
+
+async def _next(events: AsyncIterator[TtsEvent]) -> TtsEvent | None:
+    return await anext(events, None)
