@@ -183,6 +183,27 @@ def _on_outbox(env_file: Path | None, work: Any, *arguments: str, **options: boo
 
 
 @app.command()
+def prompts(
+    again: Annotated[bool, typer.Option("--again", help="record also what is there already")] = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Record what callers hear when the voice is away, in each voice of the agent; exit 1 if one fails."""
+    try:
+        from agent.ops.prompts import record_prompts
+    except ImportError as error:
+        fail(f"recording prompts needs the package {error.name!r}: run pip install 'fastaudio-agent[cartesia]'")
+    from agent.conversations import ConversationError
+    from agent.office.database import DatabaseError
+    from agent.ops.settings import SettingsError, load_settings
+
+    try:
+        failed = run(record_prompts(load_settings(env_file), again=again, report=typer.echo))
+    except (SettingsError, ConversationError, DatabaseError) as error:
+        fail(str(error))
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command()
 def sandbox(
     config: Annotated[Path | None, typer.Option(help="JSON file of settings")] = None,
     engines: Annotated[str | None, typer.Option(help="speech engines: real, tones or script")] = None,

@@ -231,7 +231,7 @@ class Agent:
 
         ears = self._ears = self._ears or vendors.local_ears(settings)
         tts = vendors.text_to_speech(settings, conversations.default.language, self.breakers)
-        prompts = Prompts(default_voice_id=settings.cartesia_voice_id)
+        prompts = Prompts.load(settings.prompts, settings.cartesia_voice_id)
         prompts.warm(settings.sample_rate)
         services = Services(
             settings=settings,

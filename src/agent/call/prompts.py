@@ -7,15 +7,27 @@ own serve: one English voice for everybody, but a caller hears a sentence and no
 from __future__ import annotations
 
 import enum
+import json
+import logging
 import math
+import wave
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import NamedTuple
 
 from agent.providers.base import DEFAULT_VOICE, SpeakingVoice
 
+log = logging.getLogger(__name__)
+
+MANIFEST = "prompts.json"
+"""In each voice's directory: which file holds which prompt, and its words."""
+VOICES = 200
+"""So many are kept in memory: some 400 KB each."""
+LONGEST_S = 30
 LANGUAGE = "en"
 """Of the package's own prompts, and of a voice that names none."""
 _STORED_RATE = 8000
@@ -54,6 +66,56 @@ class PromptKey(NamedTuple):
     sample_rate: int
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A line of a voice's manifest."""
+
+    key: PromptKey
+    text: str
+    model: str
+    """Which of the vendor's models spoke it."""
+    file: str
+    """Beside the manifest: a WAV file."""
+
+
+def read_manifest(manifest: Path) -> list[Recording]:
+    """What was recorded of a voice; nothing when there is no such file, or none that can be read."""
+    try:
+        document = json.loads(manifest.read_bytes())
+        return [
+            Recording(
+                PromptKey(
+                    Prompt[line["prompt"]], str(document["voice"]), str(line["language"]), int(line["sample_rate"])
+                ),
+                str(line["text"]),
+                str(line["model"]),
+                Path(str(line["file"])).name,  # of this directory, whatever it says
+            )
+            for line in document["prompts"]
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log.warning("%s cannot be read (%s: %s); run voice-agent prompts", manifest, type(error).__name__, error)
+        return []
+
+
+def manifest_text(voice_id: str, recordings: Iterable[Recording]) -> str:
+    """The manifest that `read_manifest` reads."""
+    lines = [
+        {
+            "prompt": each.key.prompt.name,
+            "language": each.key.language,
+            "sample_rate": each.key.sample_rate,
+            "text": each.text,
+            "model": each.model,
+            "file": each.file,
+        }
+        for each in recordings
+    ]
+    return json.dumps({"voice": voice_id, "prompts": lines}, ensure_ascii=False, indent=1) + "\n"
+
+
 class Prompts:
     """The recordings of all voices, in memory: nothing is read, decoded or waited for when one is needed."""
 
@@ -63,6 +125,21 @@ class Prompts:
         """`recorded` has audio (16-bit mono PCM) and its words; `default_voice_id` is that of a voice without one."""
         self._recorded = dict(recorded or {})
         self._default_voice_id = default_voice_id
+
+    @classmethod
+    def load(cls, directory: Path, default_voice_id: str = "") -> Prompts:
+        """Read what was recorded; what cannot be read is said in the log, and the package's own serve in its place."""
+        recorded: dict[PromptKey, tuple[bytes, str]] = {}
+        manifests = sorted(directory.glob(f"*/{MANIFEST}"))
+        if len(manifests) > VOICES:
+            log.warning("%s has more than %d voices: those behind are not used", directory, VOICES)
+        for manifest in manifests[:VOICES]:
+            for recording in read_manifest(manifest):
+                try:
+                    recorded[recording.key] = _wav(manifest.parent / recording.file, recording.key), recording.text
+                except (OSError, EOFError, wave.Error, ValueError) as error:
+                    log.warning("%s: %s; run voice-agent prompts", manifest.parent / recording.file, error)
+        return cls(recorded, default_voice_id)
 
     def audio(self, prompt: Prompt, voice: SpeakingVoice = DEFAULT_VOICE, sample_rate: int = 8000) -> tuple[bytes, str]:
         """16-bit mono PCM at `sample_rate` (8000 or 16000), and its words; never raises and never waits.
@@ -84,6 +161,14 @@ class Prompts:
 
     def __len__(self) -> int:
         return len(self._recorded)
+
+
+def _wav(file: Path, key: PromptKey) -> bytes:
+    with wave.open(str(file), "rb") as opened:
+        shape = (opened.getnchannels(), opened.getsampwidth(), opened.getframerate())
+        if shape != (1, 2, key.sample_rate) or not 0 < opened.getnframes() <= LONGEST_S * key.sample_rate:
+            raise ValueError(f"no {key.sample_rate} Hz mono recording of up to {LONGEST_S} s")
+        return opened.readframes(opened.getnframes())
 
 
 @cache

@@ -49,6 +49,18 @@ class Phrases:
     """When the caller asked for a person by key, or the LLM transfers without a word."""
     nobody_free: str = "Sorry, nobody can take the call just now, but I can book somebody in for you."
     """When there is nobody to transfer to."""
+    hello: str = "Hello, bear with me a moment."
+    """The first words where the greeting is late."""
+    sorry: str = "Sorry, we're experiencing issues."
+    """When a vendor is gone for good, before the caller is put through."""
+    sorry_goodbye: str = "Sorry, we're experiencing issues. Please call again a little later. Goodbye."
+    """When there is nobody to put the caller through to either."""
+    not_heard: str = "Sorry, I can't hear you very well, could you say that again?"
+    """When the caller's words were lost."""
+    closing: str = "I'm sorry, I have to end the call now. Please call again in a few minutes. Goodbye."
+    """When the agent stops and the call has gone on for too long after that."""
+    limit: str = "I'm sorry, we can't take your call just now. Please call again another time. Goodbye."
+    """When a limit against abuse turns the call away."""
 
     def time_of_day(self, moment: datetime) -> str:
         """Morning until noon, afternoon until six, then evening; the small hours are morning."""

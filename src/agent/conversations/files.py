@@ -64,6 +64,12 @@ class _PhrasesTable(BaseModel):
     too_long: _Line | None = None
     transferring: _Line | None = None
     nobody_free: _Line | None = None
+    hello: _Line | None = None
+    sorry: _Line | None = None
+    sorry_goodbye: _Line | None = None
+    not_heard: _Line | None = None
+    closing: _Line | None = None
+    limit: _Line | None = None
 
 
 class _ConversationFile(BaseModel):

@@ -398,6 +398,11 @@ class Settings(BaseSettings):
         return self.records_dir or self.data_dir / "calls"
 
     @property
+    def prompts(self) -> Path:
+        """Directory of what `voice-agent prompts` has recorded."""
+        return self.data_dir / "prompts"
+
+    @property
     def metadata(self) -> Path:
         """Directory where the AGI script leaves call metadata."""
         return self.metadata_dir or self.data_dir / "metadata"

@@ -1,4 +1,4 @@
-"""Cartesia's text-to-speech WebSocket (`/tts/websocket`) on its own wire.
+"""Cartesia's text-to-speech WebSocket (`/tts/websocket`) on its own wire, and the two REST calls that prompts need.
 
 Source: Cartesia's AsyncAPI, its pages on concurrency, contexts and versions (2026), and its SDK 4.2.0.
 """
@@ -12,10 +12,18 @@ from concurrent.futures import Executor
 from aiohttp import WSMsgType, web
 
 from agent.sandbox.cartesia_context import Context
-from agent.sandbox.cartesia_request import Cancel, Generation, RequestError, error_event, parse
+from agent.sandbox.cartesia_request import (
+    Cancel,
+    Generation,
+    RequestError,
+    error_event,
+    parse,
+    parse_bytes,
+    voice_document,
+)
 from agent.sandbox.config import CartesiaConfig
 from agent.sandbox.control import Control, FaultySocket
-from agent.speech_engines import Voice
+from agent.speech_engines import Voice, audio
 
 VERSIONS = ("2024-06-10", "2024-11-13", "2025-04-16", "2026-03-01", "2026-08-14")
 
@@ -32,20 +40,20 @@ class CartesiaEmulator:
         self._pool = pool
         self._contexts: set[Context] = set()
         self.app = web.Application()
-        self.app.add_routes([web.get("/tts/websocket", self._connect), *control.routes()])
+        self.app.add_routes(
+            [
+                web.get("/tts/websocket", self._connect),
+                web.post("/tts/bytes", self._bytes),
+                web.get("/voices/{voice}", self._voice_of),
+                *control.routes(),
+            ]
+        )
 
     async def _connect(self, request: web.Request) -> web.StreamResponse:
         control = self.control
         control.count("upgrades")
-        if (refusal := await control.refusal()) is not None:
+        if (refusal := await self._refusal(request)) is not None:
             return refusal
-        if not control.known(_key(request)):
-            return self._refuse(401, "unauthorized", "Invalid API key.")
-        version = request.query.get("cartesia_version") or request.headers.get("cartesia-version", "")
-        if version not in VERSIONS:
-            return self._refuse(
-                400, "invalid_version", f"Cartesia-Version must be one of {', '.join(VERSIONS)}, not {version!r}."
-            )
         if control.gauges["sockets"] >= control.config.max_sockets:
             return self._refuse(429, "concurrency_limited", "Too many WebSocket connections.")
         socket = web.WebSocketResponse(compress=False, timeout=2.0)
@@ -105,7 +113,7 @@ class CartesiaEmulator:
             self._context(message, contexts, over, out).submit(message)
         except RequestError as error:
             control.count("refused_messages")
-            code = "concurrency_limited" if error.status == 429 else "invalid_request"
+            code = {429: "concurrency_limited", 404: "voice_not_found"}.get(error.status, "invalid_request")
             await out.send(error_event(error.status, code, str(error), error.context_id))
             return False
         return True
@@ -136,10 +144,53 @@ class CartesiaEmulator:
             while len(over) > _REMEMBERED:
                 over.popitem(last=False)
 
+        if not self._has_voice(message.voice_id):
+            raise RequestError(f"Voice {message.voice_id} does not exist.", message.context_id, 404)
         self.control.count("contexts")
         context = contexts[message.context_id] = Context(message, out, self.control, self._voice, self._pool, ended)
         self._contexts.add(context)
         return context
+
+    async def _refusal(self, request: web.Request) -> web.Response | None:
+        """Why a request is not served, whatever it asks for."""
+        if (refusal := await self.control.refusal()) is not None:
+            return refusal
+        if not self.control.known(_key(request)):
+            return self._refuse(401, "unauthorized", "Invalid API key.")
+        version = request.query.get("cartesia_version") or request.headers.get("cartesia-version", "")
+        if version not in VERSIONS:
+            return self._refuse(
+                400, "invalid_version", f"Cartesia-Version must be one of {', '.join(VERSIONS)}, not {version!r}."
+            )
+        return None
+
+    async def _voice_of(self, request: web.Request) -> web.Response:
+        """`GET /voices/{id}`."""
+        self.control.count("voices_asked_for")
+        if (refusal := await self._refusal(request)) is not None:
+            return refusal
+        voice = request.match_info["voice"]
+        if not self._has_voice(voice):
+            return self._refuse(404, "voice_not_found", f"Voice {voice} does not exist.")
+        return web.json_response(voice_document(voice))
+
+    async def _bytes(self, request: web.Request) -> web.Response:
+        """`POST /tts/bytes`: all the audio of one text, raw."""
+        self.control.count("bytes_asked_for")
+        if (refusal := await self._refusal(request)) is not None:
+            return refusal
+        try:
+            wanted = parse_bytes(await request.text())
+        except RequestError as error:
+            return self._refuse(error.status, "invalid_request", str(error))
+        if not self._has_voice(wanted.voice_id):
+            return self._refuse(404, "voice_not_found", f"Voice {wanted.voice_id} does not exist.")
+        loop = asyncio.get_running_loop()
+        speech = await loop.run_in_executor(self._pool, self._voice.speak, wanted.transcript, wanted.sample_rate)
+        return web.Response(body=audio.encode(speech.samples, wanted.encoding), content_type="audio/pcm")
+
+    def _has_voice(self, voice_id: str) -> bool:
+        return not self.control.config.voices or voice_id in self.control.config.voices
 
     def _refuse(self, status: int, code: str, message: str) -> web.Response:
         self.control.count(f"refused_{status}")

@@ -42,6 +42,7 @@ class Generation:
 
     context_id: str
     transcript: str
+    voice_id: str
     more: bool
     """`continue`: whether more text of the context comes."""
     flush: bool
@@ -66,6 +67,11 @@ def parse(text: str) -> Cancel | Generation:
         raise RequestError("context_id is required.", None)
     if message.get("cancel") is True:
         return Cancel(context_id)
+    return _checked(message)
+
+
+def _checked(message: dict[str, Any]) -> Generation:
+    context_id = message["context_id"]
     for name in _REQUIRED:
         if name not in message:
             raise RequestError(f"{name} is required.", context_id)
@@ -73,6 +79,17 @@ def parse(text: str) -> Cancel | Generation:
         return _generation(message, context_id)
     except ValueError as error:
         raise RequestError(str(error), context_id) from None
+
+
+def parse_bytes(text: str) -> Generation:
+    """Check the body of `POST /tts/bytes`: as a message of one context, but for what is about contexts."""
+    try:
+        body = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        raise RequestError("The body is not valid JSON.", None) from None
+    if not isinstance(body, dict):
+        raise RequestError("The body must be a JSON object.", None)
+    return _checked({**body, "context_id": "bytes", "continue": False})
 
 
 def _generation(message: dict[str, Any], context_id: str) -> Generation:
@@ -106,6 +123,7 @@ def _generation(message: dict[str, Any], context_id: str) -> Generation:
     return Generation(
         context_id=context_id,
         transcript=transcript,
+        voice_id=voice if isinstance(voice, str) else str(voice["id"]),
         more=_typed(message, "continue", bool, False),
         flush=_typed(message, "flush", bool, False),
         encoding=output["encoding"],
@@ -137,3 +155,19 @@ def error_event(status: int, code: str, message: str, context_id: str | None) ->
     if context_id is not None:
         event["context_id"] = context_id
     return event
+
+
+def voice_document(voice_id: str) -> dict[str, Any]:
+    """What `GET /voices/{id}` says of a voice (API of 2026, as the SDK 4.2.0 reads it)."""
+    return {
+        "id": voice_id,
+        "name": f"Sandbox voice {voice_id[:8]}",
+        "description": "A voice of this machine.",
+        "tagline": "",
+        "language": "en",
+        "locales": [],
+        "access": "public",
+        "visibility": "all",
+        "is_owner": False,
+        "created_at": "2026-01-01T00:00:00Z",
+    }

@@ -76,6 +76,7 @@ class GroqConfig(_Part):
 class CartesiaConfig(_Part):
     """The emulated Cartesia. Defaults are the vendor's, on its plan Scale."""
 
+    voices: tuple[str, ...] = Field(default=(), description="ids of voices that exist; none: any does")
     max_contexts: int = Field(
         default=15, ge=1, description="contexts generating at once; one more: concurrency_limited"
     )
