@@ -177,7 +177,7 @@ def _draw_turns(area: Axes, turns: Sequence[PictureTurn], first_s: float, last_s
             continue
         if turn.latency_ms is not None:
             _draw_latency(area, turn)
-        width = max(24, round((turn.end_s - turn.start_s) / per_char))
+        width = max(24, round((min(turn.end_s, last_s) - turn.start_s) / per_char))  # as wide as what this row shows
         words = turn.text or "(not understood)"
         text = textwrap.fill(words, width, max_lines=3, placeholder=" …")
         longest = max(len(line) for line in text.splitlines())
