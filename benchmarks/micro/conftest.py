@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pytest
 
@@ -45,25 +45,6 @@ class Ratio:
 ratios: list[Ratio] = []
 
 
-class Compare(Protocol):
-    """Times `ours` against `theirs` and keeps the ratio; `of` is how many items one call works on."""
-
-    def __call__(
-        self,
-        what: str,
-        ours: Work,
-        baseline: str,
-        theirs: Work,
-        of: int = 1,
-        goal: float = 0,
-        clock: Clock = time.perf_counter,
-    ) -> Ratio:
-        """Returns the ratio; `what` and `baseline` name the two in the table, `goal` is the ratio to reach.
-
-        `clock` is `time.process_time` where a work waits for something: then its time is the processor's.
-        """
-
-
 def _loops(work: Work, clock: Clock) -> int:
     loops = 1
     while _seconds(work, loops, clock) < ROUND_S:
@@ -78,11 +59,14 @@ def _seconds(work: Work, loops: int, clock: Clock) -> float:
     return clock() - started
 
 
-@pytest.fixture
-def compare(benchmark: Any) -> Compare:
-    """Alternates rounds of two works; pytest-benchmark's own table shows ours alone."""
+class Compare:
+    """Times `ours` against `theirs` in rounds that alternate and keeps the ratio; made by the fixture `compare`."""
 
-    def measure(
+    def __init__(self, benchmark: Any) -> None:
+        self._benchmark = benchmark
+
+    def __call__(
+        self,
         what: str,
         ours: Work,
         baseline: str,
@@ -91,6 +75,11 @@ def compare(benchmark: Any) -> Compare:
         goal: float = 0,
         clock: Clock = time.perf_counter,
     ) -> Ratio:
+        """Returns the ratio; `what` and `baseline` name the two in the table, `goal` is the ratio to reach.
+
+        `of` is how many items one call works on. `clock` is `time.process_time` where a work waits for something: then
+        its time is the processor's.
+        """
         loops, other_loops = _loops(ours, clock), _loops(theirs, clock)
         gc.disable()
         try:
@@ -112,12 +101,16 @@ def compare(benchmark: Any) -> Compare:
             goal=goal,
         )
         ratios.append(ratio)
-        benchmark.extra_info[baseline] = ratio.times
-        if benchmark.stats is None:
-            benchmark.pedantic(ours, rounds=10, iterations=max(1, loops // 4))
+        self._benchmark.extra_info[baseline] = ratio.times
+        if self._benchmark.stats is None:
+            self._benchmark.pedantic(ours, rounds=10, iterations=max(1, loops // 4))
         return ratio
 
-    return measure
+
+@pytest.fixture
+def compare(benchmark: Any) -> Compare:
+    """Alternates rounds of two works; pytest-benchmark's own table shows ours alone."""
+    return Compare(benchmark)
 
 
 @dataclass(frozen=True)
