@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from agent.call import turn
+from agent.call import turn_limits
 from agent.call.prompts import Prompt
 from agent.conversations import Phrases
 from agent.providers.base import LlmEvent, Message
@@ -127,7 +127,7 @@ class Hanging:
 async def test_a_vendor_that_hangs_is_apologised_for_once_and_then_a_person_takes_the_call(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn, "THINKING_MS", 700)
+    monkeypatch.setattr(turn_limits, "THINKING_MS", 700)
     llm = rig.agent.services.llm = Hanging()
     result, record = await rig.call("say: My tap leaks")
     sorry = f"{Prompt.SORRY.value} {Prompt.TRANSFERRING.value}"

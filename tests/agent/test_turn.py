@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.call import turn as turns
+from agent.call import turn_limits as limits
 from agent.call.actions import (
     Action,
     AskIfThere,
@@ -121,7 +121,7 @@ def test_the_greeting_comes_first_and_then_the_caller_is_heard() -> None:
 def test_a_caller_who_speaks_into_the_end_of_the_greeting_is_heard_from_before() -> None:
     machine = Turn(0)
     machine.caller_speaks(1900)
-    assert machine.agent_finished(2000) == [Listen(turns.PREROLL_MS)]
+    assert machine.agent_finished(2000) == [Listen(limits.PREROLL_MS)]
 
 
 def test_the_words_are_asked_for_thought_about_and_answered() -> None:
@@ -187,8 +187,8 @@ def test_no_final_is_asked_for_again_and_then_done_without(caller: Caller) -> No
     caller.hears("my tap is leaking", 800, final=False, end=700)
     caller.at(5000)
     assert caller.of(Finalize, Respond) == [
-        (700 + turns.FINAL_MS, Finalize()),
-        (700 + 2 * turns.FINAL_MS, Respond("my tap is leaking")),
+        (700 + limits.FINAL_MS, Finalize()),
+        (700 + 2 * limits.FINAL_MS, Respond("my tap is leaking")),
     ]
 
 
@@ -198,7 +198,7 @@ def test_a_vendor_that_does_not_answer_is_not_waited_for(caller: Caller) -> None
     caller.hears("my tap is leaking", 900, final=False, end=850)
     caller.note(caller.turn.caller_quiet(1100, 1000))
     caller.at(5000)
-    assert caller.of(Respond) == [(1100 + turns.FINAL_MS, Respond("my tap is leaking"))]
+    assert caller.of(Respond) == [(1100 + limits.FINAL_MS, Respond("my tap is leaking"))]
 
 
 def test_a_noise_that_goes_on_after_the_words_does_not_keep_them_from_being_answered(caller: Caller) -> None:
@@ -212,7 +212,7 @@ def test_noise_after_words_that_are_not_final_does_not_hold_the_call_for_ever(ca
     caller.at(100)
     caller.note(caller.turn.caller_speaks(100))
     caller.hears("my tap", 900, final=False)
-    caller.at(900 + turns.NOISE_MS + turns.FINAL_MS)
+    caller.at(900 + limits.NOISE_MS + limits.FINAL_MS)
     assert [action for _, action in caller.of(Respond)] == [Respond("my tap")]
 
 
@@ -356,8 +356,8 @@ def test_a_vendor_that_never_ends_the_turn_is_asked_to(flux: Caller) -> None:
     flux.speaks(900, 1000)
     flux.at(9000)
     assert flux.of(Finalize, Respond) == [
-        (1000 + TAKING.incomplete_ms + turns.FINAL_MS, Finalize()),
-        (1000 + TAKING.incomplete_ms + 2 * turns.FINAL_MS, Respond("My tap is leaking")),
+        (1000 + TAKING.incomplete_ms + limits.FINAL_MS, Finalize()),
+        (1000 + TAKING.incomplete_ms + 2 * limits.FINAL_MS, Respond("My tap is leaking")),
     ]
 
 
@@ -397,7 +397,7 @@ def test_a_noisy_line_does_not_keep_the_agent_from_answering() -> None:
     for begin in range(1450, 4000, 150):  # a keyboard beside the caller: sounds that are never words
         caller.speaks(begin, begin + 20)
     caller.at(8000)
-    assert len(caller.of(Retract)) <= turns.SOUNDS
+    assert len(caller.of(Retract)) <= limits.SOUNDS
     assert caller.turn.state is State.THINKING
     assert {action for _, action in caller.of(Respond)} == {Respond(TAP)}
 
@@ -441,13 +441,13 @@ def test_an_answer_without_a_sound_ends_in_listening() -> None:
 
 
 def test_vendors_that_all_go_quiet_are_done_without() -> None:
-    caller = thinking().at(1400 + turns.THINKING_MS)
+    caller = thinking().at(1400 + limits.THINKING_MS)
     assert [action for _, action in caller.of(Stalled)] == [Stalled()]
     assert caller.turn.state is State.LISTENING
     tool = thinking()
     tool.turn.tool_began(1500)
-    assert tool.at(1400 + turns.THINKING_MS).of(Stalled) == []
-    assert tool.at(1400 + turns.TOOLS_MS).of(Stalled) != []
+    assert tool.at(1400 + limits.THINKING_MS).of(Stalled) == []
+    assert tool.at(1400 + limits.TOOLS_MS).of(Stalled) != []
 
 
 # ---- the agent speaks -----------------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_vendors_that_all_go_quiet_are_done_without() -> None:
 
 def test_words_interrupt_and_are_answered() -> None:
     caller = speaking().at(2000)
-    assert caller.note(caller.turn.hold(2000)) == [Listen(turns.PREROLL_MS)]
+    assert caller.note(caller.turn.hold(2000)) == [Listen(limits.PREROLL_MS)]
     caller.note(caller.turn.caller_speaks(2000))
     caller.hears("how much", 2600, final=False, end=2500)
     assert [action for _, action in caller.of(Interrupt)] == [Interrupt()]
@@ -532,11 +532,11 @@ def test_a_noise_that_cut_the_agent_off_lets_it_say_the_rest() -> None:
     caller.at(3500)
     caller.note(caller.turn.flushed(3500))
     caller.note(caller.turn.caller_quiet(3700, 3600))
-    caller.hears("", 3900).at(3600 + turns.REST_MS)
-    assert caller.of(SayTheRest) == [(3600 + turns.REST_MS, SayTheRest())]
+    caller.hears("", 3900).at(3600 + limits.REST_MS)
+    assert caller.of(SayTheRest) == [(3600 + limits.REST_MS, SayTheRest())]
     caller.turn.agent_speaks(5000)
     caller.turn.agent_finished(6000)
-    assert caller.at(20_000).of(SayTheRest) == [(3600 + turns.REST_MS, SayTheRest())]
+    assert caller.at(20_000).of(SayTheRest) == [(3600 + limits.REST_MS, SayTheRest())]
 
 
 def test_words_after_the_limit_are_answered_and_the_rest_is_not_said() -> None:
@@ -593,7 +593,7 @@ def test_a_backchannel_in_the_middle_answers_nothing() -> None:
 
 
 def test_speech_that_never_ends_is_ended() -> None:
-    caller = speaking(1500).at(1500 + turns.SPEAKING_MS)
+    caller = speaking(1500).at(1500 + limits.SPEAKING_MS)
     assert [action for _, action in caller.of(Interrupt)] == [Interrupt()]
 
 
@@ -634,7 +634,7 @@ def test_words_start_the_count_of_questions_again(caller: Caller) -> None:
 
 def test_noise_without_words_is_waited_for_longer(caller: Caller) -> None:
     caller.turn.caller_speaks(1000)
-    assert caller.turn.deadline_ms == turns.NOISE_MS
+    assert caller.turn.deadline_ms == limits.NOISE_MS
 
 
 def test_silence_counts_from_the_last_sound(caller: Caller) -> None:
@@ -864,13 +864,13 @@ def test_when_nobody_comes_back_the_words_at_hand_are_answered(caller: Caller) -
     caller.note(caller.turn.stt_away(850))
     caller.at(1600)
     caller.note(caller.turn.caller_quiet(1600, 1500))
-    caller.at(850 + turns.AWAY_MS + 2000)
+    caller.at(850 + limits.AWAY_MS + 2000)
     assert [action for _, action in caller.of(Respond)] == [Respond("my tap is leaking")]
 
 
 def test_nobody_is_asked_whether_they_are_there_while_nobody_would_hear_it(caller: Caller) -> None:
     caller.note(caller.turn.stt_away(500))
-    caller.at(500 + turns.AWAY_MS - 1)
+    caller.at(500 + limits.AWAY_MS - 1)
     assert caller.of(AskIfThere) == []
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import enum
 
+from agent.call import turn_limits as limits
 from agent.call.actions import (
     Action,
     AskIfThere,
@@ -36,31 +37,6 @@ from agent.call.caller_turn import CallerTurn, TurnTaking
 from agent.language.turn_words import BRITISH, TurnWords
 from agent.language.words import Completeness, interrupts_at_once, is_backchannel, same_words
 from agent.providers.base import EndOfTurn, Transcript
-
-NOISE_MS = 20_000
-"""Something is heard for so long that has no words: the agent asks whether the caller is there."""
-FINAL_MS = 900
-"""The STT was asked for what it has, or should have had words, and nothing came: it is asked again."""
-SOUNDS = 2
-"""So many times an answer waits for a sound without words; a noisy line must not keep the agent from answering."""
-REST_MS = 1200
-"""The agent was cut off, and no words came in this silence: it goes on with what was not heard."""
-THINKING_MS = 8_000
-"""No audio of an answer for so long, and no tool that runs: every vendor has given up before, or hangs."""
-TOOLS_MS = 45_000
-"""The same while tools run; each has a time limit of its own."""
-SPEAKING_MS = 150_000
-"""Longer than the audio of any answer."""
-ENDING_MS = 20_000
-ASIDE_MS = 1000
-"""A "yes" so shortly before the agent has finished answers what it asked, and is no backchannel."""
-LATE_WORDS = 2
-"""So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
-PREROLL_MS = 500
-AWAY_MS = 12_000
-"""Nobody hears the caller for so long: it goes on with the words that there are."""
-BACK_MS = 1500
-"""What was kept meanwhile takes its time to be heard."""
 
 
 class State(enum.Enum):
@@ -85,7 +61,7 @@ class Turn:
     ) -> None:
         self.state = State.SPEAKING  # the greeting comes first
         self.held = False
-        self.deadline_ms = now_ms + SPEAKING_MS
+        self.deadline_ms = now_ms + limits.SPEAKING_MS
         self._taking = taking or TurnTaking()
         self._language = words
         self._caller = CallerTurn(now_ms, self._taking, words)
@@ -143,7 +119,7 @@ class Turn:
     def stt_away(self, now_ms: float) -> list[Action]:
         """Nobody hears the caller just now; the words that are at hand may not be all."""
         self._now = now_ms
-        self._caller.away_until_ms = now_ms + AWAY_MS
+        self._caller.away_until_ms = now_ms + limits.AWAY_MS
         return self._next()
 
     def stt_back(self, now_ms: float, *, ends_turns: bool) -> list[Action]:
@@ -156,7 +132,7 @@ class Turn:
         self._since = now_ms
         actions = [] if self._caller.speaking else self._ask()
         if actions:
-            self._caller.asked_ms = now_ms + BACK_MS
+            self._caller.asked_ms = now_ms + limits.BACK_MS
         return [*actions, *self._next()]
 
     def utterance_end(self, now_ms: float) -> list[Action]:
@@ -210,7 +186,7 @@ class Turn:
         self._now = now_ms
         self._caller.speaks(now_ms)
         actions: list[Action] = []
-        if self.state is State.THINKING and self._sounds < SOUNDS and not self._dealt_with:
+        if self.state is State.THINKING and self._sounds < limits.SOUNDS and not self._dealt_with:
             self._sounds += 1
             self._caller.again(self._draft or "", now_ms)
             self._enter(State.LISTENING)
@@ -234,7 +210,7 @@ class Turn:
         if self.state is not State.SPEAKING:
             return []
         self.held = True
-        return [Listen(PREROLL_MS)]
+        return [Listen(limits.PREROLL_MS)]
 
     def resumed(self, now_ms: float) -> list[Action]:
         """It was nothing, or we said so."""
@@ -278,10 +254,10 @@ class Turn:
         self._caller.question = said
         self._listen()
         aside, aside_ms = self._aside
-        if aside and now_ms - aside_ms <= ASIDE_MS:
+        if aside and now_ms - aside_ms <= limits.ASIDE_MS:
             self._caller.finals.append(aside)
             self._caller.settle()
-        return [Listen(PREROLL_MS if self._caller.speaking else 0), *self._next()]
+        return [Listen(limits.PREROLL_MS if self._caller.speaking else 0), *self._next()]
 
     def thinks_again(self, now_ms: float) -> None:
         """The words were answered with an apology, and are answered now."""
@@ -368,12 +344,7 @@ class Turn:
     def _next(self, *, think: bool = False) -> list[Action]:
         """What follows from how things stand, and the time at which they are to be looked at again."""
         if self.state is not State.LISTENING:
-            limits = {
-                State.THINKING: TOOLS_MS if self._tools > 0 else THINKING_MS,
-                State.SPEAKING: SPEAKING_MS,
-                State.ENDING: ENDING_MS,
-            }
-            self.deadline_ms = self._since + limits[self.state]
+            self.deadline_ms = self._since + self._longest_ms
             return []
         caller = self._caller
         if caller.away_until_ms is not None:
@@ -388,20 +359,33 @@ class Turn:
                 return self._respond()
             think = True
         elif caller.asked_ms is not None:
-            self.deadline_ms = caller.asked_ms + FINAL_MS
+            self.deadline_ms = caller.asked_ms + limits.FINAL_MS
         elif caller.speaking:
-            self.deadline_ms = self._now + NOISE_MS  # the caller speaks on; noise must not hold the call for ever
+            self.deadline_ms = (
+                self._now + limits.NOISE_MS
+            )  # the caller speaks on; noise must not hold the call for ever
         else:
             patience = self._taking.incomplete_ms if caller.vendor_ends else 0
-            self.deadline_ms = max(caller.quiet_since_ms, self._since) + FINAL_MS + patience
+            self.deadline_ms = max(caller.quiet_since_ms, self._since) + limits.FINAL_MS + patience
         return self._think() if think else []
+
+    @property
+    def _longest_ms(self) -> int:
+        """How long a state may last in which the caller is not listened to."""
+        match self.state:
+            case State.THINKING:
+                return limits.TOOLS_MS if self._tools > 0 else limits.THINKING_MS
+            case State.SPEAKING:
+                return limits.SPEAKING_MS
+            case _:
+                return limits.ENDING_MS
 
     def _silent_at(self) -> float:
         """When nothing has been heard for too long."""
         if self._caller.speaking:
-            return self._since + NOISE_MS
+            return self._since + limits.NOISE_MS
         silent_since = max(self._since, self._caller.quiet_since_ms)
-        return silent_since + (REST_MS if self._cut_off else self._taking.silence_ms)
+        return silent_since + (limits.REST_MS if self._cut_off else self._taking.silence_ms)
 
     def _think(self) -> list[Action]:
         """Think early, if the words are worth it and the turn has not wasted too much already."""
@@ -472,7 +456,7 @@ class Turn:
         return [Interrupt(), *([] if self._caller.speaking else self._ask())]
 
     def _over_the_agent(self, text: str, end_ms: float, *, final: bool) -> list[Action]:
-        if end_ms <= self._began and len(text.split()) <= LATE_WORDS:
+        if end_ms <= self._began and len(text.split()) <= limits.LATE_WORDS:
             self._caller.forget()
             return []
         if is_backchannel(text, self._language):
