@@ -148,7 +148,9 @@ def _printer(console: Console) -> Any:
         heard = turn.heard + (" [red]… interrupted[/red]" if turn.interrupted else "")
         console.print(f"[yellow]agent[/yellow]   {heard}", soft_wrap=True)
         if wait := turn.times.summary():
-            console.print(f"        [dim]{wait} from the end of speech to the answer[/dim]", soft_wrap=True)
+            whole, _, stages = wait.partition(" ms")
+            stages = stages.replace(" (", "\n        (")
+            console.print(f"        [dim]{whole} ms from the end of speech to the answer{stages}[/dim]", soft_wrap=True)
 
     return show
 
