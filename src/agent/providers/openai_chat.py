@@ -22,6 +22,7 @@ import aiohttp
 import orjson
 
 from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
+from agent.providers.quoting import without_quotes
 
 log = logging.getLogger(__name__)
 
@@ -148,7 +149,7 @@ class ChatModel:
                 if response.status != 200:
                     text = (await response.content.read(MAX_REFUSAL_BYTES)).decode("utf-8", "replace")
                     if (refused := _refused_call(text)) is None:
-                        raise _refusal(response, text)
+                        raise _refusal(response, text, messages)
                     self.counters["refused_calls"] += 1
                     yield refused
                     yield Finished("tool_calls", 0, 0, model)
@@ -233,7 +234,7 @@ def _refused_call(text: str) -> ToolCall | None:
         return None
 
 
-def _refusal(response: aiohttp.ClientResponse, text: str) -> ProviderError:
+def _refusal(response: aiohttp.ClientResponse, text: str, messages: Sequence[Message]) -> ProviderError:
     try:
         error = orjson.loads(text)["error"]
         said = str(error.get("code") or error.get("type") or "")
@@ -249,7 +250,7 @@ def _refusal(response: aiohttp.ClientResponse, text: str) -> ProviderError:
         retry_after = LONGEST_RETRY_AFTER_S if retry_after > 0 else 0.0
     return ProviderError(
         VENDOR,
-        f"{response.url} answered HTTP {response.status} {said}".strip(),
+        f"{response.url} answered HTTP {response.status} {without_quotes(said, messages)}".strip(),
         status=response.status,
         retry_after_s=retry_after,
     )
