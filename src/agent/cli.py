@@ -31,11 +31,11 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
-def fail_for_want_of(error: ImportError, what: str) -> NoReturn:
-    """Leave with status 2 over a package that the extra `local` brings along; `what` is such as "the demo needs"."""
+def fail_for_want_of(error: ImportError, what: str, extra: str = "local") -> NoReturn:
+    """Leave with status 2 over a package that an extra brings along; `what` is such as "the demo needs"."""
     from fastaudio.extras import how_to_install
 
-    fail(f"{what} the package {error.name!r}: {how_to_install('local')}")
+    fail(f"{what} the package {error.name!r}: {how_to_install(extra)}")
 
 
 def _check_rate(rate: int) -> None:
@@ -191,7 +191,7 @@ def prompts(
     try:
         from agent.ops.prompts import record_prompts
     except ImportError as error:
-        fail(f"recording prompts needs the package {error.name!r}: run pip install 'fastaudio-agent[cartesia]'")
+        fail_for_want_of(error, "recording prompts needs", "cartesia")
     from agent.conversations import ConversationError
     from agent.office.database import DatabaseError
     from agent.ops.settings import SettingsError, load_settings
