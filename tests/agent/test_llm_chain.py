@@ -392,7 +392,7 @@ async def test_a_reply_that_nobody_goes_on_with_is_an_error(chain_of: Maker, san
 
 
 async def test_nothing_is_left_of_a_reply_that_nobody_wants(chain_of: Maker, sandbox: Sandbox, quick: None) -> None:
-    sandbox.groq.config.tokens_per_second = 20.0
+    sandbox.groq.config.tokens_per_second, sandbox.groq.config.first_token = 4.0, 0.0
     before = asyncio.all_tasks()
     async with aclosing(chain_of().reply(LEAK, TOOLS)) as events:
         async for event in events:
