@@ -51,6 +51,7 @@ callers: $(VENV)/.installed ## Scripted callers ring an agent on emulated vendor
 
 test-asterisk: $(VENV)/.tools ## Calls through a real Asterisk 22 (needs root; makes its own root directory once)
 	@command -v debootstrap >/dev/null || { echo "debootstrap is missing: apt-get install debootstrap"; exit 2; }
+	@command -v sipp >/dev/null || { echo "SIPp is missing: apt-get install sip-tester"; exit 2; }
 	@$(BIN)/python -m pytest -m asterisk tests/asterisk $(PYTEST_ARGS)
 
 bench: $(VENV)/.tools ## Benchmarks as ratios inside one run: tables here, JSON in build/bench

@@ -28,7 +28,7 @@ STOP_S = 20.0
 _NICE = {"serve": -10, "sandbox": 10}
 """The emulated vendors' speech engines run elsewhere in earnest: here they must not take the agent's time."""
 
-_LISTENS = re.compile(r"AudioSocket on \S+:(\d+), FastAGI on \S+:(\d+)")
+_LISTENS = re.compile(r"AudioSocket on \S+:(\d+), FastAGI on \S+:(\d+), HTTP on \S+:(\d+)")
 
 
 class AgentStack:
@@ -46,7 +46,7 @@ class AgentStack:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
-        self.audio_port = self.agi_port = 0
+        self.audio_port = self.agi_port = self.http_port = 0
         self.database_url = f"sqlite+aiosqlite:///{directory / 'office.sqlite3'}"
         self._metadata = metadata
         self._engines = engines
@@ -79,6 +79,15 @@ class AgentStack:
         """Kill the agent, as the kernel would for want of memory."""
         self._processes["serve"].kill()
 
+    @property
+    def pid(self) -> int:
+        """The agent's process."""
+        return self._processes["serve"].pid
+
+    def records(self) -> list[dict[str, Any]]:
+        """The records of all calls that are over."""
+        return [json.loads(path.read_text()) for path in (self.directory / "calls").rglob("*.json")]
+
     async def bookings(self) -> list[Booking]:
         """The bookings in the back office, the latest first."""
         async with await OfficeStore.open(self.database_url) as store:
@@ -108,13 +117,13 @@ class AgentStack:
             "DATA_DIR": str(self.directory),
             "METADATA_DIR": str(self._metadata),
             "DATABASE_URL": self.database_url,
-        }
+        } | {name.upper(): str(value) for name, value in UNLIMITED.items()}
         unlimited = {name.upper(): str(value) for name, value in UNLIMITED.items()}
         await self._spawn("serve", [], vendors | settings | unlimited | self._settings)
         await self._until("serve", lambda: _LISTENS.search(self.output("serve")) is not None)
         ports = _LISTENS.search(self.output("serve"))
         assert ports is not None
-        self.audio_port, self.agi_port = int(ports[1]), int(ports[2])
+        self.audio_port, self.agi_port, self.http_port = (int(port) for port in ports.groups())
 
     async def _spawn(self, command: str, arguments: list[str], settings: dict[str, str]) -> None:
         keep = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "PYTHONPATH") if name in os.environ}

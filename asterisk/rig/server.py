@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import secrets
 import shutil
@@ -185,6 +186,11 @@ class AsteriskRig:
             # Asterisk has no command that waits for this: it is asked.
             while "0 active channels" not in await self.cli("core show channels count"):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
+
+    async def descriptors(self) -> int:
+        """How many files and sockets Asterisk has open."""
+        pid = int((self.place / "run/asterisk.pid").read_text())
+        return len(os.listdir(f"/proc/{pid}/fd"))
 
     def log(self) -> str:
         """Everything that Asterisk logged."""

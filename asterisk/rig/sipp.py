@@ -69,7 +69,7 @@ Content-Length: [len]
   <recv response="100" optional="true"/>
   <recv response="180" optional="true"/>
   <recv response="183" optional="true"/>
-  <recv response="200" timeout="20000"/>
+  <recv response="200" timeout="20000" rrs="true"/>
   <send><![CDATA[
 ACK [next_url] SIP/2.0
 {_FROM}[last_To:]
@@ -160,7 +160,6 @@ async def many_calls(
         [
             *(f"{host}:{port}", "-s", number, "-m", str(calls), "-l", str(at_once), "-r", str(each_second)),
             *("-timeout", f"{timeout_s:.0f}s", "-trace_stat", "-stf", str(directory / "caller.csv"), "-fd", "1"),
-            *("-min_rtp_port", "40000", "-max_rtp_port", "49998"),
         ],
     )
     try:
