@@ -42,7 +42,7 @@ chaos: $(VENV)/.tools ## Calls on a network that cuts, delays and resets, for MI
 		$(BIN)/python -m pytest -s tests/integration/test_fastaudio_chaos.py -k schedules $(PYTEST_ARGS)
 
 POINTS ?= 1000
-crash: $(VENV)/.tools ## Kills the outbox and the booking API a thousand times each way: four minutes (POINTS=1000)
+crash: $(VENV)/.tools ## Kills the outbox and the booking API a thousand times each way: five minutes (POINTS=1000)
 	@CRASH_POINTS=$(POINTS) CRASH_SEED=$${CRASH_SEED:-$$(date +%s)} \
 		$(BIN)/python -m pytest -s tests/crash/test_crash_outbox.py $(PYTEST_ARGS)
 

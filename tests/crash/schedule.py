@@ -29,7 +29,7 @@ from agent.tools.outbox import OutboxStore
 from tests.crash import books, sender
 from tests.crash.books import Api
 
-STEPS = 90
+STEPS = 120
 """A life in which a few bookings are kept and sent has about so many."""
 
 
@@ -146,7 +146,7 @@ class Schedule:
             while self.crash_points < points and not self.wrong:
                 self.mind_api()
                 kind = self.chance.random()
-                if kind < 0.1:
+                if kind < 0.15:
                     self.end(self.begin(3))
                 elif kind < 0.6:
                     self.end(self.begin(self.chance.randint(0, 3), self.chance.randint(1, STEPS)))
@@ -159,7 +159,7 @@ class Schedule:
             self.faulty = 0.0
             self.stop_api()
             self.mind_api()
-            self.end(self.begin(1))
+            self.end(self.begin(10))
         finally:
             self.stop_api()
         self.judge()

@@ -78,6 +78,7 @@ async def test_a_booking_is_sent_until_it_is_accepted(tmp_path: Path) -> None:
     async with api.outbox(tmp_path) as outbox:
         await outbox.keep(KEY, BODY)
         await until(lambda: outbox.counts()["accepted"] == 1)
+        assert api.alerts[0]["reason"] == "status 401: check BOOKING_API_URL and BOOKING_API_KEY"
         assert outbox.oldest_s() == 0
         assert (await outbox.wait(KEY, 0)).answer == "B1"
     assert api.keys == [KEY] * 5
@@ -127,6 +128,7 @@ async def test_a_late_refusal_is_told_to_the_webhook_and_the_log(
 
 async def test_a_stop_in_the_middle_of_a_request_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.tools.outbox.outbox.CLOSE_S", 0.05)
+    monkeypatch.setattr("agent.tools.outbox.outbox.CLOSE_ONLY_S", 0.05)
     api = Api(201)
     for honours_keys, state in ((False, "uncertain"), (True, "accepted")):
         folder = tmp_path / state

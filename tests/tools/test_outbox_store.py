@@ -220,12 +220,37 @@ def test_a_refusal_alerts_once_unless_the_caller_heard_of_it(store: OutboxStore)
     store.told("told")
     assert alerts(store, NOW + 14) == [], "its tool may still be about to say so"
     assert alerts(store, NOW + 16) == ["refused"]
-    assert alerts(store, NOW + 99) == []
+    assert alerts(store, NOW + 599) == []
     (alert,) = (entry for entry in store.entries(everything=False) if entry.kind == "alert")
     assert (alert.body["event"], alert.body["key"]) == ("booking_refused", "untold")
     assert (alert.body["did_number"], alert.body["reason"]) == ("+442079460123", "status 400")
     assert alert.body["command"] == "voice-agent outbox --show untold"
     assert "Bloggs" not in str(alert.body)
+
+
+def test_a_refusal_that_led_to_nothing_alerts_although_the_caller_heard_of_it(store: OutboxStore) -> None:
+    for call in ("corrected", "given-up"):
+        store.keep(f"{call}-1", BODY, did="", call_uuid=call, now=NOW)
+        send(store, Verdict("refused", "status 400", 400))
+        store.told(f"{call}-1")
+    assert store.counts()[0]["refused_told"] == 2
+    store.keep("corrected-2", BODY, did="", call_uuid="corrected", now=NOW + 30)
+    assert alerts(store, NOW + 599) == []
+    assert alerts(store, NOW + 601) == ["refused"]
+    counts, _ = store.counts()
+    assert (counts["refused"], counts["refused_told"]) == (1, 1)
+    assert "given-up-1" in {entry.key for entry in store.entries(everything=False)}
+
+
+def test_no_more_than_a_bound_is_open(store: OutboxStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.tools.outbox.store.MOST_OPEN", 2)
+    keep(store, "key-1")
+    send(store, Verdict("accepted"))
+    keep(store, "key-2")
+    keep(store, "key-3")
+    with pytest.raises(OutboxError, match="open bookings"):
+        keep(store, "key-4")
+    assert keep(store, "key-3").state == "waiting"
 
 
 def test_what_is_uncertain_or_held_up_alerts(store: OutboxStore) -> None:
@@ -285,9 +310,9 @@ def test_a_key_is_named_by_its_beginning(store: OutboxStore) -> None:
     ("status", "what", "held"),
     [
         *[(status, "accepted", False) for status in (200, 201, 202, 204)],
-        *[(status, "later", True) for status in (301, 302, 307, 308, 401, 403)],
+        *[(status, "later", True) for status in (301, 302, 307, 308, 401, 403, 404, 405, 407)],
         *[(status, "later", False) for status in (408, 425, 429, 503)],
-        *[(status, "refused", False) for status in (400, 402, 404, 405, 409, 410, 413, 415, 422)],
+        *[(status, "refused", False) for status in (400, 402, 409, 410, 413, 415, 422)],
         *[(status, "lost", False) for status in (500, 501, 502, 504, 520)],
     ],
 )
@@ -298,6 +323,11 @@ def test_statuses(status: int, what: str, held: bool) -> None:
 
 def test_an_api_that_is_still_at_work_on_the_first_attempt_is_asked_again() -> None:
     assert judge(409, b"{}", {}, in_doubt=True).what == "later"
+
+
+def test_an_api_that_says_what_it_does_not_find_refuses() -> None:
+    verdict = judge(404, b'{"error": "no such company"}', {})
+    assert (verdict.what, verdict.answer) == ("refused", "no such company")
 
 
 def test_what_the_api_says_stays_out_of_the_reason() -> None:

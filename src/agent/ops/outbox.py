@@ -32,7 +32,8 @@ def make_outbox(settings: Settings, office_url: str, booking_key: str) -> Outbox
         )
     }
     if webhook := settings.alert_webhook_url.get_secret_value():
-        targets["alert"] = Target("webhook", webhook, honours_keys=True)  # an alert may come twice, and must come
+        # An alert may come twice, and must come.
+        targets["alert"] = Target("webhook", webhook, honours_keys=True, settings="ALERT_WEBHOOK_URL")
     return Outbox(settings.data_dir, targets, pace=Pace(retention_s=settings.outbox_retention_days * DAY_S))
 
 

@@ -28,6 +28,8 @@ class Target:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     honours_keys: bool = False
     """Whether a request sent twice with one `Idempotency-Key` counts once. For alerts: whether twice does no harm."""
+    settings: str = "BOOKING_API_URL and BOOKING_API_KEY"
+    """What is to be looked at when it turns everybody away."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Entry:
     held: bool
     """Whether something on our side must be mended first, such as a key."""
     told: bool
-    """Whether the caller heard of the refusal while the call lasted."""
+    """Whether the call learnt of the refusal while it lasted."""
 
     @property
     def short_key(self) -> str:
@@ -97,6 +99,8 @@ class Pace:
     """How soon rows of other processes and of `voice-agent outbox` are seen."""
     tell_after_s: float = 15.0
     """A refusal that no caller has heard of by then alerts; longer than any tool waits."""
+    correct_s: float = 600.0
+    """A refusal that a caller has heard of, and that no other booking of the call has followed by then, alerts."""
     overdue_s: float = 900.0
     """A booking that waits for longer alerts."""
     busy_s: float = 5.0

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -36,6 +36,8 @@ AGAIN_AT_ONCE: Final = 4
 LATE_409: Final = 12
 """Attempts after which an API that says it is still at work on an earlier one is no longer believed."""
 CLOSE_S: Final = 5.0
+CLOSE_ONLY_S: Final = 20.0
+"""The same where keys are not honoured: what is given up is uncertain."""
 HOUSEKEEPING_S: Final = 3600.0
 _TOLD_STATES: Final = ("accepted", "refused", "uncertain", "dropped")
 
@@ -82,6 +84,7 @@ class Outbox:
         """Replaced each time a row changes: who waits for one looks again."""
         self._counts: dict[str, int] = {}
         self._oldest: float | None = None
+        self._version = (0, -1)
         self._disk_failed = False
         self._closing = False
 
@@ -106,7 +109,8 @@ class Outbox:
         self._wake.set()
         await self._loop_task
         if self._sending:
-            await asyncio.wait(self._sending, timeout=CLOSE_S)
+            honoured = all(target.honours_keys for target in self._targets.values())
+            await asyncio.wait(self._sending, timeout=CLOSE_S if honoured else CLOSE_ONLY_S)
         for task in list(self._sending):
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
@@ -157,7 +161,7 @@ class Outbox:
                 pass
 
     async def told(self, key: str) -> None:
-        """The caller has heard of a refusal, so nobody else must. A disk that fails now makes for an alert too many."""
+        """The call goes on and knows of a refusal. A disk that fails now makes for an alert too many."""
         try:
             await self._disk(lambda: self._store.told(key))
         except OutboxError as error:
@@ -229,7 +233,10 @@ class Outbox:
             )
 
     def _take_stock(self) -> None:
-        self._counts, self._oldest = self._store.counts()
+        version = self._store.version()
+        if version != self._version:
+            self._counts, self._oldest = self._store.counts()
+            self._version = version
 
     def _send(self, entry: Entry) -> None:
         task = asyncio.create_task(self._deliver(entry), name=f"outbox {entry.short_key}")
@@ -245,6 +252,8 @@ class Outbox:
     async def _deliver(self, entry: Entry) -> None:
         target = self._targets[entry.kind]
         verdict = await self._attempt(entry, target)
+        if verdict.held:
+            verdict = replace(verdict, reason=f"{verdict.reason}: check {target.settings}")
         self.counters["attempts"] += 1
         self.counters[verdict.what] += 1
         if verdict.what in ("later", "lost"):

@@ -20,8 +20,8 @@ from agent.tools.outbox.entry import STATES, Entry, Kind, OutboxError, Pace, Sta
 
 FILE: Final = "outbox.sqlite3"
 VERSION: Final = 1
-MOST_ROWS: Final = 100_000
-"""No more than these are kept: far beyond what waits in a week without an API."""
+MOST_OPEN: Final = 100_000
+"""No more than these may be open: far beyond what waits in a week without an API."""
 
 _SCHEMA = """
 CREATE TABLE rows (
@@ -46,15 +46,24 @@ CREATE TABLE rows (
     alerted TEXT NOT NULL DEFAULT ''
 )
 """
+_INDEXES = (
+    "CREATE INDEX rows_by_due ON rows (state, due_at)",
+    "CREATE INDEX rows_by_state ON rows (kind, state, told, made_at)",
+    "CREATE INDEX rows_by_call ON rows (call_uuid)",
+)
 _FIELDS = (
     "key, kind, body, did, call_uuid, state, made_at, due_at, changed_at, attempts, target, doubt, status, reason, "
     "answer, held, told"
 )
 _DONE_WITH = "(state IN ('accepted', 'dropped') OR (state = 'refused' AND (told OR kind = 'alert')))"
+_OPEN = "kind = 'booking' AND state IN ('waiting', 'sending', 'refused', 'uncertain')"
 _TO_ALERT = """
 SELECT {fields}, CASE WHEN state = 'waiting' THEN 'held_up' ELSE state END AS event FROM rows
 WHERE kind = 'booking' AND (
-    (state = 'refused' AND NOT told AND alerted != 'refused' AND changed_at < :untold_since)
+    (state = 'refused' AND alerted != 'refused' AND NOT told AND changed_at < :untold_since)
+    OR (state = 'refused' AND alerted != 'refused' AND told AND changed_at < :told_since AND NOT EXISTS (
+        SELECT 1 FROM rows AS later WHERE later.call_uuid = rows.call_uuid AND later.made_at > rows.made_at
+        AND later.kind = 'booking'))
     OR (state = 'uncertain' AND alerted != 'uncertain')
     OR (state = 'waiting' AND alerted = '' AND attempts > 0 AND (held OR made_at < :overdue_since))
 ) LIMIT 100
@@ -102,8 +111,8 @@ class OutboxStore:
             found = self._find(key)
             if found is not None:
                 return found, False
-            if self._db.execute("SELECT count(*) FROM rows").fetchone()[0] >= MOST_ROWS:
-                raise OutboxError(f"{self.path} holds {MOST_ROWS} rows: see voice-agent outbox")
+            if self._db.execute(f"SELECT count(*) FROM rows WHERE {_OPEN}").fetchone()[0] >= MOST_OPEN:
+                raise OutboxError(f"{self.path} holds {MOST_OPEN} open bookings: see voice-agent outbox")
             self._insert(key, "booking", body, did, call_uuid, now)
         return self.get(key), True
 
@@ -173,7 +182,7 @@ class OutboxStore:
         return recovered
 
     def told(self, key: str) -> None:
-        """The caller has heard of the refusal: nobody else needs to."""
+        """The call goes on and knows of the refusal: nobody else needs to, if another booking comes of it."""
         with self._transaction():
             self._db.execute("UPDATE rows SET told = 1 WHERE key = ? AND state = 'refused'", (key,))
 
@@ -182,13 +191,17 @@ class OutboxStore:
         `webhook`, an alert to be sent is written in the same transaction.
         """
         query = _TO_ALERT.format(fields=_FIELDS)
-        times = {"untold_since": now - self.pace.tell_after_s, "overdue_since": now - self.pace.overdue_s}
+        times = {
+            "untold_since": now - self.pace.tell_after_s,
+            "told_since": now - self.pace.correct_s,
+            "overdue_since": now - self.pace.overdue_s,
+        }
         if not self._select(query, times):
             return []
         with self._transaction():
             found = [(str(row[-1]), _entry(row[:-1])) for row in self._db.execute(query, times).fetchall()]
             for event, entry in found:
-                self._db.execute("UPDATE rows SET alerted = ? WHERE key = ?", (event, entry.key))
+                self._db.execute("UPDATE rows SET alerted = ?, told = 0 WHERE key = ?", (event, entry.key))
                 if webhook:
                     alert_key = f"alert-{event}-{entry.attempts}-{entry.key}"
                     if self._find(alert_key) is None:
@@ -273,6 +286,11 @@ class OutboxStore:
                 oldest = made_at if oldest is None else min(oldest, made_at)
         return dict(counts), oldest
 
+    def version(self) -> tuple[int, int]:
+        """Return something that differs after every change, of this store or of another process."""
+        ((others,),) = self._select("PRAGMA data_version")
+        return others, self._db.total_changes
+
     def next_due(self, kinds: Collection[Kind]) -> float | None:
         """Return when the next row of these kinds is due; None where none waits."""
         marks = ", ".join("?" * len(kinds))
@@ -289,7 +307,8 @@ class OutboxStore:
                 raise OutboxError(f"{self.path} was written by a newer version of the agent")
             if version == 0:
                 self._db.execute(_SCHEMA)
-                self._db.execute("CREATE INDEX rows_by_due ON rows (state, due_at)")
+                for index in _INDEXES:
+                    self._db.execute(index)
                 self._db.execute(f"PRAGMA user_version = {VERSION}")
 
     def _in_hand(self, key: str, what: str) -> Entry:

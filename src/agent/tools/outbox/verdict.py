@@ -13,8 +13,10 @@ import aiohttp
 
 from agent.tools.outbox.entry import Pace, Verdict
 
-OURS_TO_MEND: Final = {401, 403}
+OURS_TO_MEND: Final = {401, 403, 407}
 """Our key, not the booking: whoever runs the agent mends it, and the booking waits for that."""
+NO_SUCH_PLACE: Final = {404, 405}
+"""Our URL, unless the API itself says in JSON what is wrong."""
 NOT_NOW: Final = {408, 425, 429, 503}
 """The server says that it has done nothing. (RFC 9110, 15.5.9 and 15.6.4; RFC 8470, 5.2; RFC 6585, 4)"""
 MAX_ANSWER_CHARS = 300
@@ -32,14 +34,14 @@ def judge(status: int, raw: bytes, headers: Mapping[str, str], *, in_doubt: bool
         return Verdict("accepted", "accepted", status, str(answer.get("booking_id", ""))[:64])
     reason = f"status {status}"
     after_s = retry_after_s(headers.get("Retry-After", ""))
-    if status in OURS_TO_MEND:
-        return Verdict("later", f"{reason}: check BOOKING_API_KEY", status, after_s=after_s, held=True)
-    if 300 <= status < 400:
-        return Verdict("later", f"{reason}: the API has moved, check BOOKING_API_URL", status, held=True)
+    says = answer.get("error")
+    moved = 300 <= status < 400
+    if moved or status in OURS_TO_MEND or (status in NO_SUCH_PLACE and not says):
+        return Verdict("later", reason, status, after_s=after_s, held=True)
     if status in NOT_NOW or (status == 409 and in_doubt):
         return Verdict("later", reason, status, after_s=after_s)
     if 400 <= status < 500:
-        return Verdict("refused", reason, status, str(answer.get("error", reason))[:MAX_ANSWER_CHARS])
+        return Verdict("refused", reason, status, str(says or reason)[:MAX_ANSWER_CHARS])
     # A gateway's 502 and 504, or a fault behind the commit: it may be made.
     return Verdict("lost", reason, status, after_s=after_s)
 
@@ -48,7 +50,7 @@ def judge_failure(error: BaseException) -> Verdict:
     """Say what a failure means: only one to connect shows that nothing was sent."""
     reason = type(error).__name__
     if isinstance(error, aiohttp.InvalidURL):
-        return Verdict("later", f"{reason}: check BOOKING_API_URL", held=True)
+        return Verdict("later", reason, held=True)
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         return Verdict("later", reason)
     return Verdict("lost", "no answer in time" if isinstance(error, TimeoutError) else reason)
