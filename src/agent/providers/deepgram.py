@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -116,6 +117,12 @@ class DeepgramStream(ABC):
             return False
         from_ms, from_s = self._speech_from
         return self._lasts_s(from_ms, from_s) > self._unanswered_limit_s
+
+    def _stalls_at(self) -> float:
+        """When speech will have been unanswered for too long, if no more audio comes until then."""
+        from_ms, from_s = self._speech_from
+        enough = self._speech_ms >= SPEECH_MS and self._timeline.sent_ms - from_ms > 1000 * self._unanswered_limit_s
+        return from_s + self._unanswered_limit_s if enough else math.inf
 
     def _begin(self) -> None:
         """A stream begins: forget what the one before was about."""
@@ -294,7 +301,7 @@ class DeepgramStream(ABC):
                 await self._idle(socket)
             if self._give_up(socket):
                 return
-            await self._bell.wait(self._idle_from())
+            await self._bell.wait(min(self._idle_from(), self._stalls_at()))
 
     async def _pass_on(self, socket: Socket, position_ms: int, pcm: bytes) -> None:
         """Send a piece, audio or a request."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import TypeAlias
 
 KEPT_MS = 30_000  # of audio that waits, and as much of what was sent and is not final
+ROUNDED_MS = 0.5  # vendors round times to the ms
 BURST_MS = 1000  # may go at once: the pre-roll of an interruption is half of it
 
 Piece: TypeAlias = tuple[int, bytes]
@@ -62,14 +63,14 @@ class KeptAudio:
 
     def settle(self, stream_ms: float) -> None:
         """Everything before this is final, to the sample: the rest of a piece is kept."""
-        if stream_ms + 1.0 >= self._let_go[0]:
+        if stream_ms + ROUNDED_MS >= self._let_go[0]:
             self._let_go = 0.0, 0.0
-        while self._unfinal and self._unfinal[0][0] <= stream_ms + 1.0:
+        while self._unfinal and self._unfinal[0][0] <= stream_ms + ROUNDED_MS:
             self._unfinal_bytes -= len(self._unfinal.popleft()[2])
         if not self._unfinal:
             return
         end_ms, position_ms, pcm = self._unfinal[0]
-        final_ms = int(stream_ms - (end_ms - len(pcm) / self._bytes_a_ms))
+        final_ms = round(stream_ms - (end_ms - len(pcm) / self._bytes_a_ms))
         if final_ms > 0:
             rest = pcm[final_ms * self._bytes_a_ms :]
             self._unfinal[0] = end_ms, position_ms + final_ms, rest

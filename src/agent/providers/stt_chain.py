@@ -159,14 +159,16 @@ class SttChain:
             try:
                 async with asyncio.timeout_at(limit):
                     link, stt = await self._first_of(others)
-            except (ProviderError, TimeoutError):
-                pass
+            except ProviderError as error:
+                reason = f"{self._lost_reason}; {error}"
+            except TimeoutError:
+                reason = self._lost_reason
             else:
                 self._switch(link, stt)
                 return
             if self._lost.is_set() and (not self._left() or loop.time() + AGAIN_S > limit):
-                log.error("%s; this call goes on without an STT", self._lost_reason)
-                self._events.put(SttLost(self._lost_reason))
+                log.error("%s; this call goes on without an STT", reason)
+                self._events.put(SttLost(reason))
                 return
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(AGAIN_S):
