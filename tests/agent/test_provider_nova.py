@@ -277,7 +277,7 @@ async def test_garbage_and_the_vendors_errors_are_counted_and_survived(sandbox: 
         call.silence(600)
         await call.until(lambda: any("leaking" in final.text for final in call.finals()))
         assert (call.stt.counters["garbage"], call.stt.counters["errors"]) == (1, 1)
-        assert call.stt.counters["reconnected"] == 0
+        assert call.stt.counters["reconnected"] == 1, "words may be missing on a stream with an error"
 
 
 SHAPES = (

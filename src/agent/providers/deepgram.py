@@ -285,7 +285,7 @@ class DeepgramStream(ABC):
 
     def _lose(self, reason: str) -> None:
         self.hopeless = True
-        log.error("%s; this call goes on without it", reason)
+        log.warning("%s; it is given up for this call", reason)
         self._emit(SttLost(reason))
 
     async def _send(self, socket: Socket) -> None:

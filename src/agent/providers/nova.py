@@ -85,6 +85,8 @@ class NovaStt(DeepgramStream):
         elif kind == "Error":
             self.counters["errors"] += 1
             log.warning("Deepgram: %s", str(document.get("description", ""))[:200])
+            if document.get("variant") != "SchemaError" and self._socket is not None:
+                self._socket.abort()  # words may be missing; a SchemaError is about what we said
             return False
         elif kind != "SpeechStarted":
             self.counters["unknown"] += kind != "Metadata"
