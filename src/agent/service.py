@@ -50,7 +50,7 @@ log = logging.getLogger(__name__)
 LISTENING_STOP_MS = 80
 """Local silence after which the caller seems to have finished: time to ask the STT for the words, and to think."""
 KEEP_ALIVE_S = 120.0  # a turn must not pay for a new connection to the LLM
-SWEEP_S = 60.0
+SWEEP_S = 20.0
 RETIRE_STEP_S = 1.0
 
 
@@ -153,7 +153,9 @@ class Agent:
         )
         self._stack.callback(self.admission.usage.keep)
         self._office_url, self._office_key = await self._start_http()
-        self._stack.push_async_callback(_cancel, asyncio.create_task(_sweep(self.registry, metadata), name="sweep"))
+        self._stack.push_async_callback(
+            _cancel, asyncio.create_task(_sweep(self.registry, metadata, self.admission.usage), name="sweep")
+        )
         self.outbox = await self._stack.enter_async_context(make_outbox(settings, self._office_url, self._office_key))
         self._metrics.include(OutboxCollector(self.outbox))
         self._stack.push_async_callback(self._close_voices)
@@ -346,11 +348,12 @@ def _manager(settings: Settings) -> Manager | None:
     return Manager(settings.ami_host, settings.ami_port, settings.ami_user, settings.ami_secret.get_secret_value())
 
 
-async def _sweep(registry: CallRegistry, metadata: MetadataDirectory | None) -> None:
-    """Now and then: announcements that expired in a quiet hour, and metadata files that no call has claimed."""
+async def _sweep(registry: CallRegistry, metadata: MetadataDirectory | None, usage: Usage) -> None:
+    """Now and then: announcements that expired in a quiet hour, files that no call has claimed, what was used today."""
     while True:
         await asyncio.sleep(SWEEP_S)
         registry.sweep()
+        await asyncio.to_thread(usage.keep)
         if metadata is not None:
             await asyncio.to_thread(metadata.sweep)
 

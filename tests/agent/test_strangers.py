@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import aiohttp
 import pytest
@@ -18,6 +19,7 @@ from agent.ops import http as agent_http
 from agent.ops.http import HttpLimits, http_port
 from agent.ops.settings import Settings
 from agent.ops.strangers import LINES, Strangers
+from agent.sandbox.caller.agi import Dialplan
 from fastaudio import load
 
 if TYPE_CHECKING:
@@ -269,6 +271,16 @@ async def test_swarms_of_strangers_do_not_touch_the_calls(a_rig: RigMaker) -> No
         assert counters["FastAGI", "connections"] > 0
         assert counters["HTTP", "connections"] > 0
         assert agent.engine.counters()["pending"] <= 256
+
+
+async def test_asterisk_finds_its_way_in_past_the_silent(rig: Rig) -> None:
+    with contextlib.ExitStack() as stack, quiet_log():
+        for _ in range(300):
+            address = (HERE, rig.agent.fastagi_port)
+            stack.enter_context(await asyncio.to_thread(socket.create_connection, address, timeout=5))
+        dialplan = Dialplan(HERE, rig.agent.fastagi_port, did="+442079460123", caller_id="+447700900123")
+        assert (await dialplan.start(uuid4()))["VOICE_AGENT_STATUS"] == "OK"
+        assert rig.agent.strangers.counters["FastAGI", "connections"] == 45, "256 of 301 are kept"
 
 
 async def _hello(rig: Rig) -> None:
