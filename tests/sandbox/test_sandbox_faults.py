@@ -332,3 +332,66 @@ async def test_a_message_of_a_type_that_nobody_knows(sandbox: Sandbox, http: aio
     await control(http, sandbox.cartesia_url, faults={"unknown_times": 1})
     events, _ = await speak(sandbox, http)
     assert (events[0]["type"], events[-1]["type"]) == ("from_tomorrow", "done")
+
+
+# ---- Deepgram -------------------------------------------------------------------------------------------------------
+
+TURNS = "/v2/listen?model=flux-general-en&encoding=linear16&sample_rate=8000"
+
+
+@pytest.mark.parametrize("path", [LISTEN, TURNS])
+async def test_deepgram_closes_after_so_much_audio(sandbox: Sandbox, http: aiohttp.ClientSession, path: str) -> None:
+    """In mid-word, though nothing is to be said just then."""
+    await control(http, sandbox.deepgram_url, faults={"close_times": 1, "close_after_ms": 300, "close_code": 1008})
+    async with http.ws_connect(sandbox.deepgram_url + path, headers=DEEPGRAM) as socket:
+        for _ in range(3):
+            await socket.send_bytes(bytes(2 * 8 * 80))
+        await asyncio.sleep(0.05)
+        assert not socket.closed
+        await socket.send_bytes(bytes(2 * 8 * 80))
+        while (end := await socket.receive(timeout=2)).type == aiohttp.WSMsgType.TEXT:
+            pass
+        assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1008)
+
+
+async def test_faults_of_one_model_leave_the_other_alone(sandbox: Sandbox, http: aiohttp.ClientSession) -> None:
+    await control(http, sandbox.deepgram_url, faults={"model": "nova-3", "refuse_times": 5, "silent_times": 5})
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM)
+    async with http.ws_connect(sandbox.deepgram_url + TURNS, headers=DEEPGRAM) as socket:
+        assert orjson.loads((await socket.receive(timeout=2)).data)["type"] == "Connected"
+    assert sandbox.deepgram.faults.refuse_times == 4
+    assert sandbox.deepgram.faults.silent_times == 5
+
+
+async def test_unknown_and_binary_messages_come_before_those_that_are_due(
+    sandbox: Sandbox, http: aiohttp.ClientSession
+) -> None:
+    await control(http, sandbox.deepgram_url, faults={"unknown_times": 1, "binary_times": 1})
+    async with http.ws_connect(sandbox.deepgram_url + TURNS, headers=DEEPGRAM) as socket:
+        binary, unknown, due = [await socket.receive(timeout=2) for _ in range(3)]
+    assert binary.type == aiohttp.WSMsgType.BINARY
+    assert orjson.loads(unknown.data)["type"] == "from_tomorrow"
+    assert orjson.loads(due.data)["type"] == "Connected"
+
+
+@pytest.mark.parametrize("kept", ["audio", "KeepAlive", "ping", ""])
+async def test_nova_closes_what_is_idle_and_a_ping_does_not_count(
+    sandbox: Sandbox, http: aiohttp.ClientSession, kept: str
+) -> None:
+    await control(http, sandbox.deepgram_url, settings={"idle_s": 0.5})
+    async with http.ws_connect(sandbox.deepgram_url + LISTEN, headers=DEEPGRAM) as socket:
+        for _ in range(8):
+            if kept == "audio":
+                await socket.send_bytes(bytes(160))
+            elif kept == "KeepAlive":
+                await socket.send_str('{"type":"KeepAlive"}')
+            elif kept == "ping":
+                await socket.ping()
+            await asyncio.sleep(0.1)
+        assert sandbox.deepgram.counters["closed_net_0001"] == int(kept in ("ping", ""))
+        if kept in ("ping", ""):
+            while (end := await socket.receive(timeout=2)).type == aiohttp.WSMsgType.TEXT:
+                pass
+            assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 1011)
+            assert "net0001" in str(end.extra)

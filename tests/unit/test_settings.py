@@ -48,6 +48,22 @@ def test_the_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.
     assert settings.deepgram_keyterms == ("tap", "boiler")
 
 
+def test_who_hears_the_caller_when_the_first_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert load_settings().stt_fallbacks == ("auto",)
+    monkeypatch.setenv("STT_FALLBACKS", "flux-general-en, nova-2")
+    assert load_settings().stt_fallbacks == ("flux-general-en", "nova-2")
+    monkeypatch.setenv("STT_FALLBACKS", "flux-general-en,none")
+    with pytest.raises(SettingsError, match=r"STT_FALLBACKS .*'none' stands alone"):
+        load_settings()
+    monkeypatch.setenv("STT_FALLBACKS", "whisper")
+    with pytest.raises(SettingsError, match=r"'whisper' is none; write nova-3, flux-general-en or local"):
+        load_settings()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setenv("STT_FALLBACKS", "local")
+    with pytest.raises(SettingsError, match=r"local needs an extra; run pip install .*\[local\]"):
+        load_settings()
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644])
 def test_a_file_that_others_may_read_is_refused(tmp_path: Path, mode: int) -> None:
     path = env_file(tmp_path, KEYS, mode)
