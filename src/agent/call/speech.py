@@ -31,6 +31,7 @@ AHEAD_MS = 300
 KEPT_MS = 1000  # and never more of it than this: a vendor may not say when words are spoken
 WRONG_VOICE = (400, 404, 422)  # what a vendor says of a voice that it does not have
 GO_ON_S = 3.0  # after a break, for so long: then nothing more is said
+AGAIN_S = 0.1  # at first at once, and each time so much later
 STALE_NS = 800_000_000
 """An LLM that stalls for longer than this gets a new synthesis: a vendor's ends 1 s after its last audio (Cartesia,
 "Contexts")."""
@@ -253,6 +254,7 @@ class Speech:
         """Speak all that is said in one flow, on as many connections as that takes."""
         out = 0  # words of it
         lost_at: float | None = None
+        wait_s = 0.0
         while True:
             first, before = len(self._words), self._audio_bytes
             try:
@@ -261,13 +263,15 @@ class Speech:
             except ProviderError as error:
                 log.warning("%s", error)
                 out += await self._cut(first, seam.text_after("".join(said), out))
-                if lost_at is None or self._audio_bytes > before:
-                    lost_at = time.monotonic()
-                elif time.monotonic() - lost_at > GO_ON_S:
+                if error.status in WRONG_VOICE and self._voice.id:
+                    self._voice = SpeakingVoice("", self._voice.language)  # the agent's own rather than none
+                elif lost_at is None or self._audio_bytes > before:
+                    lost_at, wait_s = time.monotonic(), 0.0
+                elif error.hopeless or time.monotonic() - lost_at > GO_ON_S:
                     self._give_up(error)
                     return
-                if error.status in WRONG_VOICE and self._voice.id and self._audio_bytes == before:
-                    self._voice = SpeakingVoice("", self._voice.language)  # the agent's own rather than none
+                await asyncio.sleep(wait_s)
+                wait_s += AGAIN_S
             try:
                 synthesis = await self._go_on(said, out)
             except ProviderError as error:

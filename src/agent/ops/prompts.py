@@ -136,7 +136,7 @@ class _Studio:
                 there[recording.key] = recording
                 _write(manifest, manifest_text(voice.id, there.values()).encode())
                 seconds = len(pcm) / bytes_a_ms(self._rate) / 1000
-                self._report(f'{self._folder / recording.file}: {seconds:.1f} s, "{recording.text}"')
+                self._report(f'{recording.file}: {seconds:.1f} s, "{recording.text}"')
             for old in set(self._folder.glob("*.wav")) - {self._folder / each.file for each in there.values()}:
                 old.unlink()
         except OSError as error:
@@ -160,7 +160,7 @@ class _Studio:
             voice = await self._client.voices.get(voice_id)
         except cartesia.CartesiaError as error:
             raise PromptError(_said(error)) from error
-        self._report(f"{voice_id}: {voice.name}, {voice.language} ({self._speaker.of})")
+        self._report(f"{voice_id}: {voice.name}, {voice.language} ({self._speaker.of}), to {self._folder}")
 
     async def _spoken(self, text: str) -> bytes:
         voice = self._speaker.voice
