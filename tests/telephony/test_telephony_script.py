@@ -164,8 +164,7 @@ async def test_an_unknown_request_does_nothing(directory: MetadataDirectory) -> 
 )
 async def test_a_name_of_several_lines_changes_nothing_else(directory: MetadataDirectory, name: bytes) -> None:
     # The order is Asterisk's own (`setup_env`): what says that the number is withheld comes after the name.
-    headers = {"calleridname": name, "callingpres": "35"}
-    _, variables, _ = await run("start", "02012345678", str(directory.path), **headers)
+    _, variables, _ = await run("start", "02012345678", str(directory.path), calleridname=name, callingpres="35")
     assert variables["VOICE_AGENT_STATUS"] == "OK"
     info = directory.take(UUID(variables["VOICE_AGENT_UUID"]))
     assert info is not None
