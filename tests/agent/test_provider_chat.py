@@ -279,6 +279,19 @@ async def test_a_call_without_an_id_gets_one_of_its_own() -> None:
     assert len(set(ids)) == 2
 
 
+async def test_a_call_that_is_refused_for_us_inside_the_stream_is_given_on() -> None:
+    written = {"name": "end_call", "arguments": {"why": 1}}
+    error = {"message": "no", "code": "tool_use_failed", "failed_generation": json.dumps(written)}
+    async with a_server() as (server, model):
+        line = b"event: error\ndata: " + json.dumps({"error": error}).encode()
+        server.pieces = [chunk({"content": "Bye. "}) + b"\n\n", line + b"\n\n"]
+        text, call, finished = await collect(model, said("hi"))
+    assert text == Text("Bye. ")
+    assert isinstance(call, ToolCall)
+    assert (call.name, call.arguments) == ("end_call", '{"why":1}')
+    assert finished == Finished("tool_calls", 0, 0, "local-model")
+
+
 @pytest.mark.parametrize(
     "line",
     [

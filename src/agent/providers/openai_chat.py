@@ -148,7 +148,7 @@ class ChatModel:
             try:
                 if response.status != 200:
                     text = (await response.content.read(MAX_REFUSAL_BYTES)).decode("utf-8", "replace")
-                    if (refused := _refused_call(text)) is None:
+                    if (refused := _refused_call(_error_of(text))) is None:
                         raise _refusal(response, text, messages)
                     self.counters["refused_calls"] += 1
                     yield refused
@@ -215,14 +215,20 @@ async def _run_out(response: aiohttp.ClientResponse) -> None:
         response.release()
 
 
-def _refused_call(text: str) -> ToolCall | None:
+def _error_of(text: str) -> Any:
+    try:
+        return orjson.loads(text)["error"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return None
+
+
+def _refused_call(error: Any) -> ToolCall | None:
     """The tool call that the vendor refused on our behalf, since its arguments break the schema; None for all else.
 
-    Groq answers HTTP 400 `tool_use_failed` then, with what the model wrote as `failed_generation`. Given on, it is
-    judged like any other, and the model is told what is wrong with it.
+    Groq answers HTTP 400 `tool_use_failed` then, or has that error in the stream, with what the model wrote as
+    `failed_generation`. Given on, it is judged like any other, and the model is told what is wrong with it.
     """
     try:
-        error = orjson.loads(text)["error"]
         if error["code"] != "tool_use_failed":
             return None
         written = orjson.loads(error["failed_generation"])
@@ -306,6 +312,10 @@ class _Reply:
     def _understand(self, document: Any) -> Sequence[Text | Alive]:
         if document.get("error") or (document.get("x_groq") or {}).get("error"):
             error_body = document.get("error")
+            if (refused := _refused_call(error_body)) is not None:
+                self._calls = {0: {"id": refused.id, "name": refused.name, "arguments": refused.arguments}}
+                self._reason = "tool_calls"
+                return [Alive((refused,))]
             code = error_body.get("code", "") if isinstance(error_body, dict) else ""
             raise ProviderError(VENDOR, f"an error inside the stream: {code}")
         self._usage = document.get("usage") or (document.get("x_groq") or {}).get("usage") or self._usage
