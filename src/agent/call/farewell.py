@@ -7,12 +7,11 @@ import contextlib
 import fastaudio
 from agent.call.chronicle import Chronicle
 from agent.call.company import CompanyContext
+from agent.call.parting import TRAIL_MS
 from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.call.services import Services
 from agent.telephony import CallInfo, Verdict
-
-TRAIL_MS = 240
 
 
 async def say_farewell(call: fastaudio.Call, info: CallInfo, services: Services, reason: str) -> CallRecord:

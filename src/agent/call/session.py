@@ -16,9 +16,10 @@ from agent.call.answering_machine import Machine, MachineWatch
 from agent.call.chronicle import Chronicle
 from agent.call.company import CompanyContext
 from agent.call.ear import Ear
+from agent.call.ending import Ending
 from agent.call.history import History
 from agent.call.keypad import Keypad, Pressed
-from agent.call.parting import TRAIL_MS, Parting
+from agent.call.parting import Parting
 from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
@@ -76,9 +77,8 @@ class Session:
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
         self._agent = self._agent_turn()
+        self._ending = self._how_it_ends()
         self._waiting = Waiting()
-        self._ending: Verdict | None = None
-        self._failed = False
         self._speech_end_ms: int | None = None
         self._heard_ms: int | None = None
 
@@ -99,7 +99,7 @@ class Session:
             pass  # the caller hung up in the middle of something
         except* Exception:
             log.exception("call %s failed", self._call.uuid)
-            self._failed = True
+            self._ending.failed = True
         finally:
             record = await self._close()
         return record
@@ -116,6 +116,7 @@ class Session:
         self._turn = Turn(self._log.now_ms(), self._services.turn_taking, self._conversation.words)
         self._keypad = Keypad(self._conversation.words)
         self._agent = self._agent_turn()
+        self._ending = self._how_it_ends()
         self._agent.greet(self._services.greetings, self._conversation.greeting(self._company))
 
     def _agent_turn(self) -> AgentTurn:
@@ -146,6 +147,9 @@ class Session:
         history = History(conversation.prompt(self._company))
         return AgentTurn(crew, history, self._log, services.counters, self._put)
 
+    def _how_it_ends(self) -> Ending:
+        return Ending(self._call, self._turn, self._agent, self._parting, self._log, self._company, self._recorded)
+
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
         while not self._call.ended:
@@ -156,10 +160,10 @@ class Session:
                     item = await self._inbox.get()
             except TimeoutError:
                 if time.monotonic() >= limit and self._turn.state is not State.ENDING:
-                    await self._last_words(self._phrases.too_long, Verdict("hangup", reason="too_long"))
+                    await self._ending.say(self._phrases.too_long, Verdict("hangup", reason="too_long"))
                     limit += 30  # for a goodbye that cannot be spoken
                 elif time.monotonic() >= limit:
-                    self._hang_up(Verdict("hangup", reason="too_long"))
+                    self._ending.hang_up(Verdict("hangup", reason="too_long"))
                     limit += 30
                 if self._keypad.deadline_ms is not None and self._log.now_ms() >= self._keypad.deadline_ms:
                     await self._typed()
@@ -207,16 +211,12 @@ class Session:
         await self._parting.over()
         self._call.hangup(0)
         record = await self._log.close()
-        if self._ending is None and not self._failed and record.ended_by == "caller":
+        if self._ending.verdict is None and not self._ending.failed and record.ended_by == "caller":
             self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
-        if self._ending is not None:
-            record.verdict = f"{self._ending.action} {self._ending.target}".strip()
-        if self._parting.redirected:
-            record.ended_by = "agent"
-        if self._failed:
-            self._log.outcome("failed")
+        self._ending.note(record)
         record.vendors = {"stt": self._ear.counters}
-        del self._agent, self._ear  # they hold this session: a cycle keeps memory until the next collection
+        # They hold this session: a cycle keeps memory until the next collection.
+        del self._agent, self._ear, self._ending
         return record
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -255,7 +255,7 @@ class Session:
             self._log.mark("stt_back")
             await self._do(self._turn.stt_back(now_ms, ends_turns=item.ends_turns))
         elif isinstance(item, SttLost):
-            await self._trouble("no_stt")
+            await self._ending.trouble("no_stt")
         elif isinstance(item, SpeechDone):
             await self._speech_done(item, now_ms)
         elif isinstance(item, Verdict):
@@ -266,16 +266,11 @@ class Session:
     async def _decided(self, verdict: Verdict) -> None:
         """The call is to end, and nothing is being said about it yet."""
         if verdict.reason == STOPPING:
-            if self._turn.state is State.ENDING:
-                return
-            self._log.mark(STOPPING)
-            await self._agent.interrupt()
-            self._begin_ending()
-            self._ending = verdict
-            # Recorded: all calls say it at once, more than a vendor may have contexts for.
-            await self._agent.recite(*self._recorded(Prompt.CLOSING))
+            if not self._ending.begun:
+                self._log.mark(STOPPING)
+                await self._ending.recite(verdict, Prompt.CLOSING)
             return
-        await self._last_words(
+        await self._ending.say(
             self._phrases.transferring if verdict.action == "transfer" else self._phrases.goodbye, verdict
         )
 
@@ -341,7 +336,7 @@ class Session:
             case Pressed.ALL:
                 await self._typed()
             case Pressed.PERSON if targets := list(self._company.transfer_targets.values()):
-                await self._last_words(self._phrases.transferring, Verdict("transfer", targets[0], "dtmf"))
+                await self._ending.say(self._phrases.transferring, Verdict("transfer", targets[0], "dtmf"))
             case Pressed.PERSON:
                 await self._agent.interrupt()
                 await self._agent.say(self._phrases.nobody_free)
@@ -380,11 +375,11 @@ class Session:
                     await self._agent.say(self._phrases.still_there)
                 case actions.GiveUp():
                     self._log.outcome("silent")
-                    await self._last_words(self._phrases.silent_goodbye, Verdict("hangup", reason="silence"))
+                    await self._ending.say(self._phrases.silent_goodbye, Verdict("hangup", reason="silence"))
                 case actions.Stalled():
                     await self._stalled()
                 case actions.HangUp():
-                    self._hang_up(self._ending or Verdict("hangup", reason="stalled"))
+                    self._ending.hang_up(self._ending.verdict or Verdict("hangup", reason="stalled"))
 
     def _respond(self, text: str) -> None:
         self._agent.respond(text, speech_end_ms=self._speech_end_ms, final_ms=self._heard_ms)
@@ -411,10 +406,7 @@ class Session:
         if not self._agent.answering:
             self._put(verdict)  # the answer that ran it was interrupted, and nothing is being said
             return
-        self._ending = verdict
-        if verdict.action == "transfer":
-            self._log.outcome("transferred")
-        self._begin_ending()
+        self._ending.behind_the_answer(verdict)
 
     async def _stalled(self) -> None:
         """No vendor answers, and none says so: what the caller said is answered after an apology, once."""
@@ -422,31 +414,20 @@ class Session:
         self._services.counters["stalled"] += 1
         await self._agent.give_up()
         if self._agent.unanswered > 1:
-            await self._trouble("no_llm")
+            await self._ending.trouble("no_llm")
         else:
             await self._agent.say(self._phrases.trouble)
-
-    def _begin_ending(self) -> None:
-        """The last words are coming: nothing interrupts them any more."""
-        self._call.set_barge_in(fastaudio.BargeInOptions(enabled=False))
-        for action in self._turn.ending(self._log.now_ms()):
-            if isinstance(action, actions.Resume):
-                self._call.resume()
 
     async def _speech_done(self, done: SpeechDone, now_ms: int) -> None:
         if not await self._agent.done(done):
             return
         self._waiting.heard(now_ms)
-        if self._ending is not None and done.speech.failed and not self._failed:
-            self._failed = True  # the last words could not be said: others are, which need no voice
-            transfers = self._ending.action == "transfer"
-            await self._agent.recite(*self._recorded(Prompt.TRANSFERRING if transfers else Prompt.SORRY_GOODBYE))
-        elif self._ending is not None or self._failed:
-            self._end_call()
-        elif done.speech.failed:
-            await self._trouble("no_tts")
+        if await self._ending.words_are_done(failed=done.speech.failed):
+            return
+        if done.speech.failed:
+            await self._ending.trouble("no_tts")
         elif self._agent.unanswered > 1:
-            await self._trouble("no_llm")
+            await self._ending.trouble("no_llm")
         elif not done.played.flushed:
             self._agent.end_exchange()
             self._machine.agent_finished()
@@ -454,42 +435,3 @@ class Session:
             if self._agent.unanswered:  # the caller was asked to bear with us, and has nothing to say again
                 self._turn.thinks_again(now_ms)
                 self._respond("")
-
-    async def _last_words(self, text: str, verdict: Verdict) -> None:
-        await self._agent.interrupt()
-        self._begin_ending()
-        self._ending = verdict
-        if verdict.action == "transfer":
-            self._log.outcome("transferred")
-        await self._agent.say(text)
-
-    async def _trouble(self, what: str) -> None:
-        """A vendor is gone for good: the company's first transfer target takes the caller, or the dialplan's fallback.
-
-        That is where a call goes without a verdict. What the caller hears of it was recorded before.
-        """
-        if self._failed:
-            return
-        self._log.mark(what)
-        self._failed = True
-        if self._turn.state is State.ENDING:
-            self._end_call()
-            return
-        await self._agent.interrupt()
-        self._begin_ending()
-        said = [self._recorded(Prompt.SORRY)]
-        if targets := list(self._company.transfer_targets.values()):
-            self._ending = Verdict("transfer", targets[0], what)
-            said.append(self._recorded(Prompt.TRANSFERRING))
-        await self._agent.recite(b"".join(pcm for pcm, _ in said), " ".join(text for _, text in said))
-
-    def _end_call(self) -> None:
-        """The last words are over."""
-        if self._ending is not None:
-            self._hang_up(self._ending)
-        else:
-            self._call.hangup(TRAIL_MS)  # no verdict: the dialplan's fallback
-
-    def _hang_up(self, verdict: Verdict) -> None:
-        self._ending = verdict
-        self._parting.begin(verdict)
