@@ -30,23 +30,26 @@ STEP_S = 0.05
 
 
 class Reception:
-    """The calls of one agent. `services` is what new ones get; those that run or are announced keep theirs."""
+    """The calls of one agent, from `open` on. `services` is what new ones get; those there are keep theirs."""
 
     def __init__(
         self,
         registry: CallRegistry,
         admission: Admission,
-        services: Services,
         strangers: Strangers,
         on_record: Callable[[CallRecord, Services], None],
     ) -> None:
-        self.preparations = Preparations(services)
+        self.preparations: Preparations
         self._registry = registry
         self._admission = admission
         self._strangers = strangers
         self._on_record = on_record
         self._tasks: set[asyncio.Task[None]] = set()
         self._sessions: dict[Session, Services] = {}
+
+    def open(self, services: Services) -> None:
+        """From now on calls may come."""
+        self.preparations = Preparations(services)
 
     @property
     def calls(self) -> int:

@@ -108,7 +108,7 @@ class Agent:
     @property
     def calls(self) -> int:
         """Calls that are running."""
-        return self.reception.calls if hasattr(self, "reception") else 0
+        return self.reception.calls
 
     @property
     def stopping(self) -> bool:
@@ -130,7 +130,7 @@ class Agent:
     async def _start(self) -> None:
         settings = self.settings
         settings.require_keys()
-        conversations = load_conversations(settings)
+        files = _read_files(settings)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         connector = aiohttp.TCPConnector(limit=2 * settings.max_calls, keepalive_timeout=KEEP_ALIVE_S)
         # All calls share it: a cookie that one call's tool was given is no business of another's.
@@ -152,6 +152,7 @@ class Agent:
             llm_counters=lambda: getattr(self.services.llm, "counters", {}),
         )
         self._stack.callback(self.admission.usage.keep)
+        self.reception = Reception(self.registry, self.admission, self.strangers, self._report)
         self._office_url, self._office_key = await self._start_http()
         self._stack.push_async_callback(
             _cancel, asyncio.create_task(_sweep(self.registry, metadata, self.admission.usage), name="sweep")
@@ -159,8 +160,7 @@ class Agent:
         self.outbox = await self._stack.enter_async_context(make_outbox(settings, self._office_url, self._office_key))
         self._metrics.include(OutboxCollector(self.outbox))
         self._stack.push_async_callback(self._close_voices)
-        services = self._make_services(settings, conversations)
-        self.reception = Reception(self.registry, self.admission, services, self.strangers, self._report)
+        self.reception.open(self._make_services(settings, *files))
         self._stack.push_async_callback(self.reception.preparations.close)
         self.fastagi = await self._stack.enter_async_context(
             FastAgiServer(
@@ -224,7 +224,7 @@ class Agent:
             ),
         )
 
-    def _make_services(self, settings: Settings, conversations: Conversations) -> Services:
+    def _make_services(self, settings: Settings, conversations: Conversations, prompts: Prompts) -> Services:
         """What calls get that begin with these settings."""
 
         def new_stt(company: CompanyContext) -> SpeechToText:
@@ -233,8 +233,6 @@ class Agent:
 
         ears = self._ears = self._ears or vendors.local_ears(settings)
         tts = vendors.text_to_speech(settings, conversations.default.language, self.breakers)
-        prompts = Prompts.load(settings.prompts, settings.cartesia_voice_id)
-        prompts.warm(settings.sample_rate)
         services = Services(
             settings=settings,
             registry=self.registry,
@@ -280,9 +278,9 @@ class Agent:
         fixed = changed_for_a_start(self.settings, settings)
         settings = settings.model_copy(update={name: getattr(self.settings, name) for name in fixed})
         settings.require_keys()
-        conversations = await asyncio.to_thread(load_conversations, settings)
+        files = await asyncio.to_thread(_read_files, settings)
         old = self.services
-        self.reception.services = self._make_services(settings, conversations)
+        self.reception.services = self._make_services(settings, *files)
         self.settings = settings
         self.admission.heed(settings)
         retiring = asyncio.create_task(self._retire(old), name="retire")
@@ -331,15 +329,18 @@ class Agent:
         await self.reception.drain(self.settings.stop_grace_seconds if grace_s is None else grace_s)
 
 
-def load_conversations(settings: Settings) -> Conversations:
-    """The conversations of these settings. Raises `ConversationError` with every mistake."""
-    return Conversations.load(
+def _read_files(settings: Settings) -> tuple[Conversations, Prompts]:
+    """What calls need of the disk, in memory. Raises `ConversationError` with every mistake."""
+    conversations = Conversations.load(
         settings.conversation,
         directory=settings.conversations_dir,
         prompt_file=settings.prompt_file,
         language=settings.language,
         environment=settings.environment,
     )
+    prompts = Prompts.load(settings.prompts, settings.cartesia_voice_id)
+    prompts.warm(settings.sample_rate)
+    return conversations, prompts
 
 
 def _manager(settings: Settings) -> Manager | None:
