@@ -48,6 +48,20 @@ def test_it_opens_after_failures_in_a_row_only(clock: Clock) -> None:
     assert breaker.rest_s == REST_S
 
 
+def test_who_accepts_a_connection_is_on_probation(clock: Clock) -> None:
+    breaker = opened(clock)
+    breaker.accepted()
+    assert breaker.state == BreakerState.OPEN, "of an attempt that began before: the rest is the rest"
+    clock.now += REST_S
+    assert breaker.allows()
+    breaker.accepted()
+    assert breaker.allows()
+    assert breaker.allows(), "all may call"
+    breaker.failed(DOWN)
+    assert breaker.state == BreakerState.OPEN
+    assert breaker.rest_s == 2 * REST_S, "it has done nothing since the first rest"
+
+
 def test_after_the_rest_one_call_tries(clock: Clock) -> None:
     breaker = opened(clock)
     clock.now += REST_S

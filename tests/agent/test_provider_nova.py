@@ -367,3 +367,34 @@ async def test_events_that_nobody_takes_are_bounded_and_counted(monkeypatch: pyt
         assert isinstance(first, Transcript)
         assert first.text == "6"
         await stt.close()
+
+
+async def test_what_we_slept_through_is_not_the_vendors_fault() -> None:
+    """After a freeze of our own the answer may be there and not be read yet."""
+    aborted = 0
+
+    class Wire:
+        def abort(self) -> None:
+            nonlocal aborted
+            aborted += 1
+
+    stt = NovaStt(NovaOptions("ws://x", KEY))
+    loop = asyncio.get_running_loop()
+
+    def unanswered() -> None:
+        stt._begin()
+        stt._timeline.sent(0, 5000)
+        stt._speech_ms, stt._speech_from = 500.0, (0.0, loop.time() - 5)
+
+    unanswered()
+    assert not stt._give_up(Wire())  # type: ignore[arg-type]
+    stt._answered()
+    await asyncio.sleep(0.15)
+    assert not stt._give_up(Wire())  # type: ignore[arg-type]
+    unanswered()
+    assert not stt._give_up(Wire())  # type: ignore[arg-type]
+    assert loop.time() < stt._stalls_at() <= loop.time() + 0.1
+    await asyncio.sleep(0.15)
+    assert stt._give_up(Wire())  # type: ignore[arg-type]
+    assert (aborted, stt.counters["stalled"]) == (1, 1)
+    await stt.close()

@@ -77,6 +77,13 @@ class Breaker:
         self._trial_until = 0.0
         self.told = False
 
+    def accepted(self) -> None:
+        """It takes connections again, and has not done its work yet: all may call, and one failure opens it again."""
+        if self._open_until is not None and self._clock() >= self._open_until:
+            self._open_until = None
+            self._trial_until = 0.0
+            self._in_a_row = FAILURES - 1
+
     def failed(self, error: ProviderError) -> None:
         """The endpoint failed. A limit with a time, or a refusal that will not be otherwise, opens it at once."""
         self.counters["failed"] += 1

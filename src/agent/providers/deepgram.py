@@ -41,6 +41,7 @@ RECONNECT_S = (0.0, 0.2, 0.5, 1.0, 2.0)
 AWAY_S = 10.0  # longer than a breaker's first rest; then the stream is lost
 STEADY_S = 1.0  # a stream that ends sooner has borne no fruit, whatever it said
 UNANSWERED_S = 1.5  # of speech without a word back; doubled with each stream that this made an end of
+SURE_S = 0.1  # and so long after that was noticed
 SPEECH_RMS = 300  # of 32768: what may well be speech
 SPEECH_MS = 300  # so much of it must be answered
 CLOSE_S = 0.5
@@ -74,6 +75,7 @@ class DeepgramStream(ABC):
         self._speech_ms = 0.0  # of speech that was sent since
         self._speech_from = 0.0, 0.0  # where the first of it begins in the stream, and when it was sent
         self._unanswered_limit_s = UNANSWERED_S
+        self._suspect_at = math.inf  # since when it seems so
         self._stalled_now = False
         self._sent_at = 0.0  # when anything was sent last
         self.counters: Counter[str] = Counter() if counters is None else counters
@@ -120,6 +122,8 @@ class DeepgramStream(ABC):
 
     def _stalls_at(self) -> float:
         """When speech will have been unanswered for too long, if no more audio comes until then."""
+        if self._suspect_at < math.inf:
+            return self._suspect_at + SURE_S
         from_ms, from_s = self._speech_from
         enough = self._speech_ms >= SPEECH_MS and self._timeline.sent_ms - from_ms > 1000 * self._unanswered_limit_s
         return from_s + self._unanswered_limit_s if enough else math.inf
@@ -211,9 +215,12 @@ class DeepgramStream(ABC):
             raise ProviderError(VENDOR, f"is left alone after failures, for {breaker.rest_s:.1f} s")
         try:
             async with asyncio.timeout_at(deadline):
-                return await open_socket(
+                socket = await open_socket(
                     VENDOR, self._url, self._headers, max_message_bytes=MESSAGE_BYTES, client=self._client
                 )
+            if breaker is not None:
+                breaker.accepted()
+            return socket
         except TimeoutError:
             error = ProviderError(VENDOR, "did not accept the connection in time")
         except ProviderError as refusal:
@@ -322,8 +329,12 @@ class DeepgramStream(ABC):
         await socket.send_bytes(pcm)
 
     def _give_up(self, socket: Socket) -> bool:
-        """Whether this stream is of no use."""
-        if not self._stalled_now and self._stalled():
+        """Whether this stream is of no use. After a freeze of our own its answer may be there and not read yet."""
+        if self._stalled_now or not self._stalled():
+            return self._stalled_now
+        now = self._loop.time()
+        self._suspect_at = min(self._suspect_at, now)
+        if now >= self._suspect_at + SURE_S:
             self._stalled_now = True
             self._unanswered_limit_s *= 2
             self.counters["stalled"] += 1
@@ -352,6 +363,7 @@ class DeepgramStream(ABC):
         """The vendor did its work, or is to begin it."""
         self._answered_ms, self._answered_at = self._timeline.sent_ms, self._loop.time()
         self._speech_ms = 0.0
+        self._suspect_at = math.inf
 
     def _unanswered_s(self) -> float:
         """For how long the vendor has done nothing though audio was sent."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -44,7 +46,7 @@ class LocalEars:
         """`max_calls` at once; `load` blocks and runs once, on the thread that also recognises."""
         self._max_calls = max_calls
         self._load = load
-        self.pool = ThreadPoolExecutor(1, thread_name_prefix="stt-local")
+        self.pool = ThreadPoolExecutor(1, thread_name_prefix="stt-local", initializer=_step_back)
         self._recogniser: Future[Recogniser] | None = None
         self.calls = 0
         """That are heard now."""
@@ -85,6 +87,12 @@ class LocalEars:
         await asyncio.get_running_loop().run_in_executor(
             None, lambda: self.pool.shutdown(wait=True, cancel_futures=True)
         )
+
+
+def _step_back() -> None:
+    """Let every other thread of this machine go first: a call's audio must not wait for a recogniser (Linux)."""
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
 class LocalStt:
