@@ -10,6 +10,7 @@ from agent.telephony import CallInfo, CallRegistry, FastAgiServer
 from . import rtpcheck
 from .server import AsteriskRig
 from .sipcaller import SipCall, SipCaller
+from .sounds import chirp
 from .standin import StandIn
 
 
@@ -29,6 +30,29 @@ class Line:
     def caller(self, number: str = "07700900123", name: str = "Ann Example") -> SipCaller:
         """A telephone that shows this number and name."""
         return SipCaller(self.rig.address, number, name)
+
+
+RINGING_HZ = 450
+"""The higher of the two tones of a British telephone that rings elsewhere."""
+
+
+async def rings(call: SipCall, timeout_s: float = 5.0) -> None:
+    """Wait until the caller hears the ringing of the phone that is asked for. Raises `TimeoutError`."""
+    async with asyncio.timeout(timeout_s):
+        while True:
+            recent = rtpcheck.samples(call.packets[-15:])
+            if len(recent) >= 2000 and rtpcheck.tone_share(recent, RINGING_HZ) > 0.3:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def talks_with_the_human(call: SipCall) -> None:
+    """Check that what the caller says now comes back from the phone `HUMAN`, and so was heard there."""
+    words, began = chirp(1.0, 11), len(call.packets)
+    await call.media.say(words)
+    await asyncio.sleep(0.5)
+    _, likeness = rtpcheck.find(words, rtpcheck.samples(call.packets[began:]))
+    assert likeness > 0.9, f"the caller's words come back with a likeness of {likeness:.2f}"
 
 
 async def hears_tone(call: SipCall, hertz: float, timeout_s: float = 10.0) -> None:

@@ -14,10 +14,13 @@ import pytest
 import pytest_asyncio
 from rig import rtpcheck
 from rig.agent import AgentStack
+from rig.config import HUMAN, MANAGER_SECRET, MANAGER_USER
 from rig.gateway import SipGateway
-from rig.line import Line, hears_message, hears_tone
+from rig.line import Line, hears_message, hears_tone, rings, talks_with_the_human
 from rig.sipcaller import SipCall
+from rig.sipp import HumanPhone
 
+from agent.office.store import NewCompany, OfficeStore
 from agent.sandbox.caller import CallPlan, CallResult, Script, SimulatedCaller, parse_script
 from agent.sandbox.caller.command import line_of, packaged_script
 from agent.speech_engines import Recogniser, Voice, load_recogniser, load_voice
@@ -26,6 +29,7 @@ from agent.speech_engines.tones import ToneRecogniser, ToneVoice
 pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(240)]
 
 LONDON, MANCHESTER = "all-02079460123", "all-01614960456"
+TRANSFERRING = "I'll put you through now."
 LONDON_NUMBERS = "02079460123", "+442079460123"
 """As the dialplan has it, and as it may be kept."""
 
@@ -110,6 +114,54 @@ async def test_zero_is_put_through_to_the_company_s_human(service: Service) -> N
         await phone.media.press("0")
         await hears_tone(phone, 620, 20)
     assert service.line.rig.complaints() == []
+
+
+@pytest.mark.parametrize("way", ["fastagi", "http", "AMI"])
+async def test_zero_rings_a_human_and_both_hear_each_other(line: Line, tmp_path: Path, way: str) -> None:
+    ami = {
+        "AMI_HOST": "127.0.0.1",
+        "AMI_PORT": str(line.rig.manager_port),
+        "AMI_USER": MANAGER_USER,
+        "AMI_SECRET": MANAGER_SECRET,
+    }
+    async with AgentStack(tmp_path, line.rig.metadata, settings=ami if way == "AMI" else {}) as stack:
+        await connect(line, stack)
+        if way == "http":
+            await line.rig.set_global("VOICE_AGENT_HTTP_PORT", str(stack.http_port))
+        async with await OfficeStore.open(stack.database_url) as office:
+            await office.add_company(
+                NewCompany(
+                    name="Ringing Ltd",
+                    trade_type="plumbing",
+                    trade_label="plumber",
+                    callout_fee="£70",
+                    numbers=("+442079460777",),
+                    transfer_targets={"office": HUMAN},
+                )
+            )
+        async with HumanPhone(line.rig, tmp_path) as human:
+            async with line.caller().call("all-02079460777") as phone:
+                await phone.media.heard(10, after_s=0.0)
+                await phone.media.quiet(10)
+                after = len(phone.packets)
+                await phone.media.press("0")
+                await rings(phone, 15)
+                said = rtpcheck.samples([packet for packet in phone.packets[after:] if packet.payload_type == 0])
+                words = ToneRecogniser().transcribe(said.astype("int16"))
+                assert " ".join(word.text for word in words) == TRANSFERRING
+                await asyncio.sleep(2.0)
+                await talks_with_the_human(phone)
+            await human.done()
+        record = await stack.record_of("02079460777", "+442079460777")
+        assert (record["verdict"], record["ended_by"], record["outcome"]) == (
+            f"transfer {HUMAN}",
+            "agent",
+            "transferred",
+        )
+        assert MANAGER_SECRET not in stack.output("serve") + str(record)
+        assert "07700900123" not in stack.output("serve")
+    woken = {"AMI wakes the call's thread with a signal": r"app_audiosocket\.c: Reached timeout after \d+ ms"}
+    assert line.rig.complaints(woken) == []
 
 
 async def test_the_script_announces_to_the_agent_too(service: Service) -> None:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 from rig import rtpcheck
 from rig.config import HUMAN
-from rig.line import Line, hears_message
-from rig.sipcaller import SipCall
+from rig.line import Line, hears_message, rings, talks_with_the_human
 from rig.sipp import HumanPhone
 from rig.sounds import chirp
 
@@ -21,28 +20,6 @@ from agent.telephony import Verdict
 pytestmark = [pytest.mark.asterisk, pytest.mark.asyncio(loop_scope="session")]
 
 NUMBER = "all-02079460101"
-RINGING_HZ = 450
-"""The higher of the two tones of a British telephone that rings elsewhere."""
-
-
-async def talks_with_the_human(call: SipCall) -> None:
-    """What the caller says now comes back from the phone."""
-    words = chirp(1.0, 11)
-    began = len(call.packets)
-    await call.media.say(words)
-    await asyncio.sleep(0.5)
-    _, likeness = rtpcheck.find(words, rtpcheck.samples(call.packets[began:]))
-    assert likeness > 0.9
-
-
-async def rings(call: SipCall, timeout_s: float = 5.0) -> None:
-    """Wait until the caller hears the ringing of the phone that was asked for."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            recent = rtpcheck.samples(call.packets[-15:])
-            if len(recent) >= 2000 and rtpcheck.tone_share(recent, RINGING_HZ) > 0.3:
-                return
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("target", [HUMAN, "sales"], ids=["a number", "a queue"])
