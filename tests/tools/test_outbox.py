@@ -23,7 +23,7 @@ from agent.ops.settings import Settings, SettingsError, load_settings
 from agent.tools.outbox import Outbox, OutboxError, Pace, Target
 from agent.tools.outbox.entry import Kind
 
-HURRY = Pace(first_pause_s=0.02, longest_pause_s=0.05, held_pause_s=0.02, poll_s=0.05, tell_after_s=0.0)
+HURRY = Pace(first_pause_s=0.02, longest_pause_s=0.05, held_pause_s=0.2, poll_s=0.05, tell_after_s=0.0)
 BODY = {"customer_name": "Jo Bloggs", "address": "12 Acacia Avenue"}
 KEY = "0123456789abcdef"
 
@@ -78,10 +78,18 @@ async def test_a_booking_is_sent_until_it_is_accepted(tmp_path: Path) -> None:
     async with api.outbox(tmp_path) as outbox:
         await outbox.keep(KEY, BODY)
         await until(lambda: outbox.counts()["accepted"] == 1)
-        assert api.alerts[0]["reason"] == "status 401: check BOOKING_API_URL and BOOKING_API_KEY"
         assert outbox.oldest_s() == 0
         assert (await outbox.wait(KEY, 0)).answer == "B1"
     assert api.keys == [KEY] * 5
+
+
+async def test_a_wrong_key_is_for_whoever_runs_the_agent(tmp_path: Path) -> None:
+    api = Api(401)
+    async with api.outbox(tmp_path) as outbox:
+        await outbox.keep(KEY, BODY)
+        await until(lambda: api.alerts)
+    assert api.alerts[0]["event"] == "booking_held_up"
+    assert api.alerts[0]["reason"] == "status 401: check BOOKING_API_URL and BOOKING_API_KEY"
 
 
 async def test_what_waits_is_sent_by_the_next_process(tmp_path: Path) -> None:
