@@ -34,6 +34,9 @@ LONDON_NUMBERS = "02079460123", "+442079460123"
 """As the dialplan has it, and as it may be kept."""
 
 
+each_way = pytest.mark.parametrize("way", ["fastagi", "http", "script"])
+
+
 @dataclass
 class Service:
     """The line with the real agent on it."""
@@ -50,7 +53,12 @@ class Service:
         return result, gateway.calls[0]
 
 
-async def connect(line: Line, stack: AgentStack) -> Service:
+async def connect(line: Line, stack: AgentStack, way: str = "fastagi") -> Service:
+    """Have the dialplan ask this agent, by FastAGI, HTTP or the script."""
+    if way == "http":
+        await line.rig.set_global("VOICE_AGENT_HTTP_PORT", str(stack.http_port))
+    elif way == "script":
+        await line.rig.set_global("VOICE_AGENT_SCRIPT", "voice-agent.agi")
     await line.rig.set_global("VOICE_AGENT_AUDIO_PORT", str(stack.audio_port))
     await line.rig.set_global("VOICE_AGENT_AGI_PORT", str(stack.agi_port))
     return Service(line, stack)
@@ -125,9 +133,7 @@ async def test_zero_rings_a_human_and_both_hear_each_other(line: Line, tmp_path:
         "AMI_SECRET": MANAGER_SECRET,
     }
     async with AgentStack(tmp_path, line.rig.metadata, settings=ami if way == "AMI" else {}) as stack:
-        await connect(line, stack)
-        if way == "http":
-            await line.rig.set_global("VOICE_AGENT_HTTP_PORT", str(stack.http_port))
+        await connect(line, stack, way)
         async with await OfficeStore.open(stack.database_url) as office:
             await office.add_company(
                 NewCompany(
@@ -173,18 +179,20 @@ async def test_the_script_announces_to_the_agent_too(service: Service) -> None:
     assert service.line.rig.complaints() == []
 
 
-async def test_an_agent_that_is_killed_is_the_fallback(line: Line, tmp_path: Path) -> None:
+@each_way
+async def test_an_agent_that_is_killed_is_the_fallback(line: Line, tmp_path: Path, way: str) -> None:
     async with AgentStack(tmp_path, line.rig.metadata) as stack:
-        await connect(line, stack)
+        await connect(line, stack, way)
         async with line.caller().call(LONDON) as phone:
             await phone.media.heard(10, after_s=0.0)
             stack.kill()
             await hears_message(phone)
 
 
-async def test_the_call_that_is_too_many_is_the_fallback(line: Line, tmp_path: Path) -> None:
+@each_way
+async def test_the_call_that_is_too_many_is_the_fallback(line: Line, tmp_path: Path, way: str) -> None:
     async with AgentStack(tmp_path, line.rig.metadata, settings={"MAX_CALLS": "1"}) as stack:
-        await connect(line, stack)
+        await connect(line, stack, way)
         async with line.caller().call(LONDON) as phone:
             await phone.media.heard(10, after_s=0.0)
             async with line.caller("07700900456").call(LONDON) as other:
@@ -197,6 +205,19 @@ async def test_the_call_that_is_too_many_is_the_fallback(line: Line, tmp_path: P
             await phone.media.heard(10, after_s=0.0)
             await phone.media.quiet(10)
             assert not phone.ended.is_set()
+    assert line.rig.complaints() == []
+
+
+async def test_a_call_that_nobody_announced_is_the_fallback(line: Line, tmp_path: Path) -> None:
+    """The agent looks for the script's files elsewhere, and refuses whom it does not know."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    async with AgentStack(tmp_path, elsewhere, settings={"UNKNOWN_UUID": "refuse"}) as stack:
+        await connect(line, stack, "script")
+        async with line.caller().call(LONDON) as phone:
+            await hears_message(phone)
+        assert "unknown_uuid" in stack.output("serve") or "was not announced" in stack.output("serve")
+        assert stack.records() == []
     assert line.rig.complaints() == []
 
 
