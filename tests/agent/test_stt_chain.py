@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import threading
 from collections import Counter
@@ -10,8 +11,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from aiohttp import web
 
-from agent.providers import deepgram, stt_chain
+from agent.providers import deepgram, nova, stt_chain
 from agent.providers.base import EndOfTurn, ProviderError, SttAway, SttBack, SttLost, Transcript
 from agent.providers.breaker import Breakers, BreakerState
 from agent.providers.flux import FluxOptions, FluxStt
@@ -20,7 +22,7 @@ from agent.providers.stt_chain import Link, SttChain, SttLink
 from agent.providers.stt_local import LocalEars, LocalStt
 from agent.sandbox import Sandbox
 from agent.speech_engines import Recogniser, Samples, Word, load_recogniser
-from tests.agent.hearing import BYTES_A_MS, KEY, Line, line, tones
+from tests.agent.hearing import BYTES_A_MS, KEY, Line, a_server, line, tones
 
 NOVA, FLUX = "nova-3", "flux-general-en"
 SAID = ("Hello there.", "My kitchen tap is leaking badly.", "It is number ten.", "Yes.", "Thank you very much.")
@@ -32,7 +34,7 @@ class Makers:
     def __init__(self, sandbox: Sandbox) -> None:
         self.breakers = Breakers()
         self.ears = LocalEars(2, lambda: load_recogniser("tones"))
-        self._url = sandbox.deepgram_url
+        self.url = sandbox.deepgram_url
 
     def chain(self, *names: str, speed: float = 20.0) -> SttChain:
         return SttChain([self._link(name, speed) for name in names])
@@ -44,8 +46,8 @@ class Makers:
             if name == "local":
                 return LocalStt(self.ears, 8000, breaker=breaker, counters=counters)
             if name == NOVA:
-                return NovaStt(NovaOptions(self._url, KEY, replay_speed=speed), breaker, counters)
-            return FluxStt(FluxOptions(self._url, KEY, replay_speed=speed), breaker, counters)
+                return NovaStt(NovaOptions(self.url, KEY, replay_speed=speed), breaker, counters)
+            return FluxStt(FluxOptions(self.url, KEY, replay_speed=speed), breaker, counters)
 
         return Link(name, make, breaker)
 
@@ -188,7 +190,10 @@ async def test_the_next_link_goes_on_in_mid_word(sandbox: Sandbox, makers: Maker
         assert last.start_ms == pytest.approx(start_ms + 50, abs=80), "call times survive the switch"
 
 
-async def test_a_link_that_is_back_at_once_keeps_the_call(sandbox: Sandbox, makers: Makers) -> None:
+async def test_a_link_that_is_back_at_once_keeps_the_call(
+    sandbox: Sandbox, makers: Makers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stt_chain, "NEXT_S", 0.4)
     faults = sandbox.deepgram.faults
     async with on_the_line(makers.chain(NOVA, FLUX)) as call:
         say(call, SAID[0])
@@ -196,6 +201,7 @@ async def test_a_link_that_is_back_at_once_keeps_the_call(sandbox: Sandbox, make
         faults.model, faults.close_times, faults.close_after_ms, faults.close_code = NOVA, 1, 500, 0
         say(call, SAID[1])
         await all_said(call, *SAID[:2])
+        await asyncio.sleep(0.6)
         assert ways(call) == [SttAway(), SttBack(ends_turns=False)]
         assert (call.stt.counters["reconnected"], call.stt.counters["switched"]) == (1, 0)
         assert sandbox.deepgram.counters["upgrades"] == 2
@@ -205,6 +211,7 @@ async def test_a_vendor_that_accepts_and_never_answers_is_left(
     sandbox: Sandbox, makers: Makers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert deepgram.UNANSWERED_S <= 1.5
+    monkeypatch.setattr(nova, "KEEP_ALIVE_S", 60.0)  # it is noticed though nothing more is to be sent
     monkeypatch.setattr(deepgram, "UNANSWERED_S", 0.3)
     faults = sandbox.deepgram.faults
     faults.model, faults.silent_times = NOVA, 100
@@ -217,17 +224,38 @@ async def test_a_vendor_that_accepts_and_never_answers_is_left(
     assert makers.breakers.of(f"stt {NOVA}").state is BreakerState.OPEN
 
 
-async def test_a_vendor_that_says_nothing_of_use_is_left(
+async def test_a_vendor_that_goes_silent_in_the_middle_is_left(
     sandbox: Sandbox, makers: Makers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(deepgram, "UNANSWERED_S", 0.3)
-    faults = sandbox.deepgram.faults
-    faults.model, faults.garbage_times = NOVA, 10_000
     async with on_the_line(makers.chain(NOVA, FLUX)) as call:
+        say(call, SAID[0])
+        await all_said(call, SAID[0])
+        sandbox.deepgram.faults.model, sandbox.deepgram.faults.silent_times = NOVA, 100
+        say(call, *SAID[1:3])
+        await all_said(call, *SAID[:3])
+        assert call.stt.counters["stalled"] == call.stt.counters["switched"] == 1
+        assert makers.breakers.of(f"stt {NOVA}").counters["failed"] == 1
+
+
+async def test_a_vendor_that_says_nothing_of_use_is_left(makers: Makers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deepgram, "UNANSWERED_S", 0.3)
+
+    async def chatter(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        for message in itertools.cycle(("{garbage", '{"type":"Tomorrow"}', '{"type":"Metadata"}')):
+            if socket.closed or request.transport is None or request.transport.is_closing():
+                break
+            await socket.send_str(message)
+            await asyncio.sleep(0.05)
+        return socket
+
+    async with a_server("/v1/listen", chatter) as makers.url, on_the_line(makers.chain(NOVA, "local")) as call:
         say(call, *SAID[:2])
         await all_said(call, *SAID[:2])
-        assert call.stt.counters["garbage"] > 0
-        assert call.stt.counters["switched"] == 1
+        assert call.stt.counters["garbage"] > 0 < call.stt.counters["unknown"]
+        assert call.stt.counters["stalled"] == call.stt.counters["switched"] == 1
 
 
 async def test_garbage_unknown_and_binary_messages_are_survived(sandbox: Sandbox, makers: Makers) -> None:
@@ -407,14 +435,21 @@ async def test_a_model_that_cannot_be_loaded_is_said_and_tried_again() -> None:
 async def test_a_model_that_fails_hands_the_call_back(sandbox: Sandbox, makers: Makers) -> None:
     class Failing:
         name, sample_rate = "failing", 8000
+        well = True
 
         def transcribe(self, samples: Samples) -> tuple[Word, ...]:
-            raise RuntimeError("out of memory")
+            if not self.well:
+                raise RuntimeError("out of memory")
+            return load_recogniser("tones").transcribe(samples)
 
-    makers.ears = LocalEars(2, Failing)
+    ill = Failing()
+    makers.ears = LocalEars(2, lambda: ill)
     async with on_the_line(makers.chain("local", NOVA)) as call:
+        say(call, SAID[0])
+        await all_said(call, SAID[0])
+        ill.well = False
         say(call, SAID[1])
-        await all_said(call, SAID[1])
+        await all_said(call, *SAID[:2])
         assert ways(call) == [SttAway(), SttBack(ends_turns=False)]
         assert call.stt.counters[f"took {NOVA}"] == 1
     assert makers.ears.calls == 0
