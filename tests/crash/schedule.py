@@ -9,6 +9,7 @@ or behind its commit. Now and then two senders share the directory. Prints one J
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
 import os
@@ -20,7 +21,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
@@ -49,9 +49,14 @@ def fork(work: Callable[[], None]) -> int:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """A port that was free a moment ago, and that the kernel gives to no connection while its API is dead: below the
+    ephemeral ones.
+    """
+    ephemeral = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.randrange(10_000, max(10_001, ephemeral))
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 @dataclass
@@ -170,7 +175,7 @@ class Schedule:
         """Compare what was promised, what the outbox says and what the API has; return the states."""
         made = books.booked(self.api, self.folder)
         promised = set((self.folder / "promised.txt").read_text().split())
-        with closing(OutboxStore(self.folder)) as store:
+        with contextlib.closing(OutboxStore(self.folder)) as store:
             entries = {entry.key: entry for entry in store.entries(everything=True, limit=1_000_000)}
         for key in promised - entries.keys():
             self.wrong.append(f"lost: {key[:12]} was promised and is not in the outbox")
