@@ -19,6 +19,7 @@ from agent import vendors
 from agent.call.caller_turn import TurnTaking
 from agent.call.company import CompanyContext, ContextClient
 from agent.call.greeting import Greetings
+from agent.call.greeting_folder import GreetingFolder
 from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
@@ -233,6 +234,9 @@ class Agent:
 
         ears = self._ears = self._ears or vendors.local_ears(settings)
         tts = vendors.text_to_speech(settings, conversations.default.language, self.breakers)
+        greetings = GreetingFolder(
+            settings.greetings, settings.cartesia_model, settings.cartesia_voice_id, settings.sample_rate
+        )
         services = Services(
             settings=settings,
             registry=self.registry,
@@ -246,7 +250,7 @@ class Agent:
             new_stt=new_stt,
             llm=vendors.language_model(settings, self.http, self.breakers),
             tts=tts,
-            greetings=Greetings(tts),
+            greetings=Greetings(tts, greetings),
             prompts=prompts,
             conversations=conversations,
             http=self.http,

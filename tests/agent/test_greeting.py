@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from agent.call import greeting as greetings
+from agent.call import greeting_folder
 from agent.call.company import CompanyContext
 from agent.call.greeting import Greetings
+from agent.call.greeting_folder import GreetingFolder
+from agent.call.speech import Speech
 from agent.conversations import Conversation, Phrases
 from agent.conversations import conversation as conversations
 from agent.providers.base import DEFAULT_VOICE, Audio, ProviderError, SpeakingVoice, TtsEvent, Words
@@ -146,3 +153,80 @@ async def test_audio_that_failed_is_not_kept() -> None:
     tts.answer = (Audio(b"\x01\x00"),)
     await kept.prepare("Hello.", DEFAULT_VOICE)
     assert len(tts.said) == 3
+
+
+# ---- kept on disk ---------------------------------------------------------------------------------------------------
+
+
+class Heard:
+    """Stands for a speech: what a greeting was said with."""
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[bytes, Words | None, str]] = []
+        self.live: list[str] = []
+
+    async def say(self, text: str) -> None:
+        self.live.append(text)
+
+    async def say_recorded(self, pcm: bytes, words: Words | None, text: str) -> None:
+        self.recorded.append((pcm, words, text))
+
+    async def end(self) -> None:
+        pass
+
+
+async def kept(folder: GreetingFolder, voice: SpeakingVoice, text: str) -> None:
+    """Make a greeting, and wait until it is on disk."""
+    tts = CountingTts(Words(("Hello",), (7,)), Audio(b"\x01\x02" * 500))
+    await Greetings(tts, folder).prepare(text, voice)
+    async with asyncio.timeout(5):
+        while folder.read(voice, text) is None:  # noqa: ASYNC110 - a thread writes it
+            await asyncio.sleep(0.01)
+
+
+async def test_a_greeting_of_before_is_heard_after_a_restart_while_the_voice_is_away(tmp_path: Path) -> None:
+    folder = GreetingFolder(tmp_path / "greetings", "sonic-3", "emma", 8000)
+    voice = SpeakingVoice("", "en")
+    await kept(folder, voice, "Hello")
+    away = CountingTts(ProviderError("TTS", "is away"))
+    announced, sudden = Greetings(away, folder), Greetings(away, folder)
+    await announced.prepare("Hello", SpeakingVoice("emma", "en"))
+    for greetings_ in (announced, sudden):
+        speech = Heard()
+        await greetings_.say(cast(Speech, speech), "Hello", voice)
+        assert (speech.recorded, speech.live) == ([(b"\x01\x02" * 500, Words(("Hello",), (7,)), "Hello")], [])
+    assert away.said == []
+    with pytest.raises(ProviderError):
+        await announced.prepare("Good evening", voice)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "sonic-4"}, {"sample_rate": 16000}, {"default_voice_id": "fred"}],
+)
+async def test_another_model_rate_or_voice_is_another_greeting(tmp_path: Path, other: dict[str, Any]) -> None:
+    folder = GreetingFolder(tmp_path, "sonic-3", "emma", 8000)
+    await kept(folder, DEFAULT_VOICE, "Hello")
+    assert replace(folder, **other).read(DEFAULT_VOICE, "Hello") is None
+    assert folder.read(DEFAULT_VOICE, "Hello!") is None
+
+
+def test_half_a_file_is_no_greeting_and_old_ones_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = GreetingFolder(tmp_path, "sonic-3", "emma", 8000)
+    folder.write(DEFAULT_VOICE, "Hello", bytes(1000), Words(("Hello",), (0,)))
+    file = next(tmp_path.glob("*.greeting"))
+    file.write_bytes(file.read_bytes()[:-10])
+    assert folder.read(DEFAULT_VOICE, "Hello") is None
+    file.write_bytes(b"[]\n")
+    assert folder.read(DEFAULT_VOICE, "Hello") is None
+    assert "made anew" in caplog.text
+    os.utime(file, (1, 1))
+    monkeypatch.setattr(greeting_folder, "FILES", 3)
+    for number in range(3):
+        folder.write(DEFAULT_VOICE, f"Hello {number}", bytes(10), Words((), ()))
+    assert len(list(tmp_path.iterdir())) == 3
+    assert not file.exists()
+    folder.write(DEFAULT_VOICE, "too long", bytes(16 * 30_001), Words((), ()))
+    assert folder.read(DEFAULT_VOICE, "too long") is None

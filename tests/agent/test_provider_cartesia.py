@@ -67,6 +67,17 @@ async def speak(tts: CartesiaTts, *texts: str) -> Spoken:
     return await Spoken().take(synthesis)
 
 
+async def speak_slowly(tts: CartesiaTts, *steps: tuple[float, str]) -> Spoken:
+    """Say each text after a pause of so many seconds, while somebody listens."""
+    synthesis = await tts.open()
+    reader = asyncio.create_task(Spoken().take(synthesis))
+    for pause_s, text in steps:
+        await asyncio.sleep(pause_s)
+        await synthesis.say(text)
+    await synthesis.finish()
+    return await reader
+
+
 @pytest.fixture
 def options(sandbox: Sandbox) -> CartesiaOptions:
     return CartesiaOptions(sandbox.cartesia_url, KEY, voice_id="v-1")
@@ -276,26 +287,14 @@ async def test_text_that_is_given_late_has_all_its_time(
     """The wait is counted from the text, not from when somebody began to listen."""
     monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.5)
     sandbox.cartesia.config.first_audio = 350.0
-    synthesis = await tts.open()
-    reader = asyncio.create_task(Spoken().take(synthesis))
-    await asyncio.sleep(0.35)
-    await synthesis.say("hello ")
-    await synthesis.finish()
-    assert (await reader).text == "hello"
+    assert (await speak_slowly(tts, (0.35, "hello "))).text == "hello"
 
 
 async def test_a_pause_in_the_thinking_is_no_silence_of_the_vendor(
     tts: CartesiaTts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cartesia_wire, "SILENT_S", 0.1)
-    synthesis = await tts.open()
-    reader = asyncio.create_task(Spoken().take(synthesis))
-    await asyncio.sleep(0.25)
-    await synthesis.say("well, ")
-    await asyncio.sleep(0.4)
-    await synthesis.say("yes ")
-    await synthesis.finish()
-    assert (await reader).text == "well, yes"
+    assert (await speak_slowly(tts, (0.25, "well, "), (0.4, "yes "))).text == "well, yes"
 
 
 # ---- expired --------------------------------------------------------------------------------------------------------
@@ -335,13 +334,7 @@ async def test_a_slow_vendor_is_not_taken_for_an_expired_one(
 ) -> None:
     monkeypatch.setattr(cartesia_wire, "EXPIRY_S", 0.05)
     sandbox.cartesia.config.first_audio = 300.0
-    synthesis = await tts.open()
-    reader = asyncio.create_task(Spoken().take(synthesis))
-    await synthesis.say("let me see, ")
-    await asyncio.sleep(0.2)
-    await synthesis.say("yes ")
-    await synthesis.finish()
-    assert (await reader).text == "let me see, yes"
+    assert (await speak_slowly(tts, (0.0, "let me see, "), (0.2, "yes "))).text == "let me see, yes"
     assert sandbox.cartesia.counters["contexts"] == 1
 
 

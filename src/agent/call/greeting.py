@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections import OrderedDict
 
+from agent.call.greeting_folder import GreetingFolder
 from agent.call.speech import Speech
 from agent.providers.base import Audio, ProviderError, SpeakingVoice, TextToSpeech, Words
 
@@ -14,10 +15,11 @@ WAIT_S = 1.0  # a greeting that is being made is waited for so long before it is
 
 
 class Greetings:
-    """Greetings whose audio is at hand, the most recently used ones."""
+    """Greetings whose audio is at hand, the most recently used ones; in a folder, also those of before."""
 
-    def __init__(self, tts: TextToSpeech) -> None:
+    def __init__(self, tts: TextToSpeech, folder: GreetingFolder | None = None) -> None:
         self._tts = tts
+        self._folder = folder
         self._kept: OrderedDict[tuple[SpeakingVoice, str], tuple[bytes, Words]] = OrderedDict()
         self._making: dict[tuple[SpeakingVoice, str], asyncio.Task[tuple[bytes, Words]]] = {}
 
@@ -36,6 +38,8 @@ class Greetings:
             with contextlib.suppress(TimeoutError, ProviderError):
                 async with asyncio.timeout(WAIT_S):
                     recorded = await self._audio(*key)
+        elif recorded is None:
+            recorded = await self._read(voice, text)
         if recorded is not None:
             await speech.say_recorded(*recorded, text)
         else:
@@ -59,7 +63,18 @@ class Greetings:
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
 
+    async def _read(self, voice: SpeakingVoice, text: str) -> tuple[bytes, Words] | None:
+        return await asyncio.to_thread(self._folder.read, voice, text) if self._folder is not None else None
+
     async def _make(self, voice: SpeakingVoice, text: str) -> tuple[bytes, Words]:
+        if (kept := await self._read(voice, text)) is not None:
+            return kept
+        recorded = await self._spoken(voice, text)
+        if self._folder is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._folder.write, voice, text, *recorded)
+        return recorded
+
+    async def _spoken(self, voice: SpeakingVoice, text: str) -> tuple[bytes, Words]:
         synthesis = await self._tts.open(voice)
         pcm = bytearray()
         words: list[str] = []

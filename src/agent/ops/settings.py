@@ -403,6 +403,11 @@ class Settings(BaseSettings):
         return self.data_dir / "prompts"
 
     @property
+    def greetings(self) -> Path:
+        """Directory of the greetings that were made."""
+        return self.data_dir / "greetings"
+
+    @property
     def metadata(self) -> Path:
         """Directory where the AGI script leaves call metadata."""
         return self.metadata_dir or self.data_dir / "metadata"

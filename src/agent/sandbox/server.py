@@ -62,7 +62,8 @@ class Sandbox:
             if self._voice is None:
                 self._voice = await loop.run_in_executor(self._pool, load_voice, mouth)
                 # An engine's first words take a second more; a vendor's do not.
-                await loop.run_in_executor(self._pool, self._voice.speak, "Hello, good morning to you.", 8000)
+                for rate in (8000, 16000):
+                    await loop.run_in_executor(self._pool, self._voice.speak, "Hello, good morning to you.", rate)
             deepgram = DeepgramEmulator(self.deepgram, self._recogniser, self._pool)
             think = self._think or (rehearsed.answer if engines == "script" else brain.answer)
             groq = GroqEmulator(self.groq, think)
