@@ -234,6 +234,14 @@ def test_late_frames_turn_new_calls_away_until_they_are_on_time_again(bench: Ben
     assert a.why() == ""
 
 
+def test_a_number_that_forwards_to_itself_is_not_one_caller(bench: Benches) -> None:
+    a = bench(calls_per_caller_hour=1)
+    for _ in range(3):
+        info = CallInfo(uuid4(), did="020 7946 0123", caller_id="+442079460123")
+        assert a.admission.may_begin(info) is None
+        a.admission.begun(info)
+
+
 async def test_the_monitor_counts_a_stall_once() -> None:
     monitor = LagMonitor(lambda: lateness())
     task = asyncio.create_task(monitor.run())

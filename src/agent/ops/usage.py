@@ -7,7 +7,6 @@ that were spoken. It serves to stop a bad day, not to check an invoice.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +14,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import orjson
+
+from agent.ops.private import write_private
 
 log = logging.getLogger(__name__)
 
@@ -81,9 +82,7 @@ class Usage:
         if text == self._saved:
             return
         temporary = self._path.with_suffix(".tmp")
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text)
+        write_private(temporary, text)
         temporary.replace(self._path)
         self._saved = text
 
