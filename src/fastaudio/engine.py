@@ -70,7 +70,7 @@ class Engine:
         self._asked: Lateness | None = None
         self._confirmer = self._make_confirmer()
         self.on_refused: Callable[[str, str], None] | None = None
-        """Called with the reason and the peer's IPv4 address (or "") of a connection that was turned away. It is not
+        """Called with the reason and the peer's address of a connection that was turned away. It is not
         logged then: ten thousand of them would fill a disk."""
 
     async def __aenter__(self) -> Engine:
@@ -204,7 +204,7 @@ class Engine:
                     self._replenish()
                 continue
             if kind is EventKind.REFUSED:
-                self._refused(generation, value)
+                self._refused(generation, struct.pack("=QII", position, call_id, value))
                 continue
             call_or_none = self.calls.get(call_id)
             if call_or_none is None:
@@ -220,12 +220,13 @@ class Engine:
             else:
                 call_or_none._dispatch(kind, generation, value, position, time_ns)
 
-    def _refused(self, reason: int, address: int) -> None:
-        peer = socket.inet_ntoa(struct.pack("=I", address)) if address else ""
+    def _refused(self, reason: int, address: bytes) -> None:
+        told = ipaddress.IPv6Address(address)
+        peer = str(told.ipv4_mapped or told)
         if self.on_refused is not None:
             self.on_refused(_core.END_REASONS[reason], peer)
         else:
-            log.warning("turned a connection from %s away: %s", peer or "a peer", _core.END_REASONS[reason])
+            log.warning("turned a connection from %s away: %s", peer, _core.END_REASONS[reason])
 
 
 def _network(text: str) -> tuple[bytes, int]:

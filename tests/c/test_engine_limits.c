@@ -10,6 +10,7 @@ static void test_full_is_told_to_hang_up(void) {
   CHECK_EQ(next_message(fd, samples), -1);
   fa_event_t event = wait_event(FA_EVENT_REFUSED);
   CHECK(event.generation == FA_END_FULL && event.value == htonl(INADDR_LOOPBACK));
+  CHECK(event.call == htonl(0xffff) && event.position == 0); /* mapped into IPv6 */
   tell_frame(fd, 1); /* thrown away */
   check_sleep_ms(20);
   CHECK_EQ(count_of(&fa_engine_counters(engine)->pending), 2);

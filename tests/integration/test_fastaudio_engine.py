@@ -384,3 +384,19 @@ def test_a_taken_port_is_said_so() -> None:
         output, _ = server.communicate(timeout=10)
     assert server.returncode == 2
     assert "cannot listen on 127.0.0.1" in output
+
+
+@pytest.mark.parametrize(("host", "allowed"), [("127.0.0.1", "10.0.0.0/8"), ("::1", "2001:db8::/32")])
+async def test_who_is_turned_away_is_named(host: str, allowed: str, caplog: pytest.LogCaptureFixture) -> None:
+    told: list[tuple[str, str]] = []
+    async with fastaudio.Engine(host, 0, allowed_peers=(allowed,)) as engine:
+        for hook in (None, lambda reason, peer: told.append((reason, peer))):
+            engine.on_refused = hook
+            with caplog.at_level("WARNING"):
+                _, writer = await asyncio.open_connection(host, engine.port)
+                async with asyncio.timeout(5):
+                    while not (told if hook else caplog.messages):  # noqa: ASYNC110 - it is told by a listener
+                        await asyncio.sleep(0.01)
+                writer.close()
+    assert caplog.messages == [f"turned a connection from {host} away: peer_refused"], "once: the other one has a hook"
+    assert told == [("peer_refused", host)]

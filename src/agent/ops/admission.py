@@ -132,7 +132,7 @@ class Admission:
         self.usage.add(minutes=calls / 60, tokens_in=tokens_in, tokens_out=tokens_out)
 
     def _number(self, info: CallInfo) -> str:
-        """Empty for a number that is not one caller's: withheld, or the dialled one, which a forwarding carrier shows."""
+        """Empty for what is not one caller's: withheld, or the dialled number, which a forwarding carrier shows."""
         number = normalise_number(info.caller_id, self.settings.default_region)
         return "" if number == normalise_number(info.did, self.settings.default_region) else number
 

@@ -28,13 +28,14 @@ typedef enum {
   FA_EVENT_FLUSHED,     /* `generation` was thrown away after `value` samples */
   FA_EVENT_CAPTURE,     /* captured blocks have reached the number asked for */
   FA_EVENT_SPACE,       /* the playback ring has room again */
-  FA_EVENT_REFUSED,     /* a connection was turned away; generation: fa_end_t, value: IPv4 address or 0 */
+  FA_EVENT_REFUSED,     /* a connection was turned away; generation: fa_end_t; position, call, value: the
+                           16 bytes of its IPv6 address, or of its IPv4 address mapped into one, as they lie in memory */
   FA_EVENT_FORMAT       /* the caller's audio is of another rate than the call's; value: the rate */
 } fa_event_kind_t;
 
 typedef struct {
   uint32_t kind;       /* fa_event_kind_t */
-  uint32_t call;       /* the call's number, 0 for none */
+  uint32_t call;       /* the call's number, 0 for none; but for REFUSED */
   uint32_t generation;
   uint32_t value;
   uint64_t position;   /* samples since the UUID, on the call's time line */

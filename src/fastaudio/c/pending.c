@@ -38,10 +38,25 @@ void fa_pending_close_all(fa_engine_t *engine) {
   while (engine->pending_count > 0) drop(engine, engine->pending_count - 1);
 }
 
+/* IPv6, or IPv4 mapped into it. */
+static void address_of(const struct sockaddr_storage *peer, uint8_t address[16]) {
+  memset(address, 0, 16);
+  if (peer->ss_family == AF_INET) {
+    address[10] = address[11] = 0xff;
+    memcpy(address + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
+  } else {
+    memcpy(address, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
+  }
+}
+
 static void tell_refused(fa_engine_t *engine, const struct sockaddr_storage *peer, fa_end_t reason) {
   fa_engine_count_end(engine, reason);
   fa_event_t event = {.kind = FA_EVENT_REFUSED, .generation = reason, .time_ns = fa_now_ns()};
-  if (peer->ss_family == AF_INET) event.value = ((const struct sockaddr_in *)(const void *)peer)->sin_addr.s_addr;
+  uint8_t address[16];
+  address_of(peer, address);
+  memcpy(&event.position, address, 8);
+  memcpy(&event.call, address + 8, 4);
+  memcpy(&event.value, address + 12, 4);
   (void)fa_events_push(&engine->events, &event); /* a full ring counts it */
 }
 
@@ -135,13 +150,8 @@ void fa_pending_listen(fa_engine_t *engine, bool on) {
 
 static bool peer_allowed(const fa_engine_t *engine, const struct sockaddr_storage *peer) {
   if (engine->config.networks_count == 0) return true;
-  uint8_t address[16] = {0};
-  if (peer->ss_family == AF_INET) {
-    address[10] = address[11] = 0xff;
-    memcpy(address + 12, &((const struct sockaddr_in *)(const void *)peer)->sin_addr, 4);
-  } else {
-    memcpy(address, &((const struct sockaddr_in6 *)(const void *)peer)->sin6_addr, 16);
-  }
+  uint8_t address[16];
+  address_of(peer, address);
   for (uint32_t i = 0; i < engine->config.networks_count; i++) {
     const fa_network_t *network = &engine->config.networks[i];
     uint32_t bytes = network->prefix / 8, bits = network->prefix % 8;
