@@ -169,6 +169,25 @@ async def test_nobody_there_is_told_with_the_first_links_word(sandbox: Sandbox, 
     assert sandbox.deepgram.counters["upgrades"] == 2
 
 
+async def test_after_an_outage_all_calls_are_heard_and_not_only_the_one_that_tries(
+    sandbox: Sandbox, makers: Makers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though nobody has said a word yet, by which the vendor could show that it is well."""
+    monkeypatch.setattr("agent.providers.breaker.REST_S", 0.05)
+    sandbox.deepgram.faults.refuse_times = 6
+    for _ in range(3):
+        with pytest.raises(ProviderError, match="HTTP 503"):
+            await makers.chain(NOVA, FLUX).connect()
+    assert makers.breakers.of(f"stt {NOVA}").state is BreakerState.OPEN
+    await asyncio.sleep(0.1)
+    chains = [makers.chain(NOVA, FLUX) for _ in range(4)]
+    for chain in chains:
+        await chain.connect()
+    assert [chain.counters[f"took {NOVA}"] for chain in chains] == [1, 1, 1, 1]
+    for chain in chains:
+        await chain.close()
+
+
 # ---- in the middle of a call ----------------------------------------------------------------------------------------
 
 

@@ -16,19 +16,17 @@ import logging
 import math
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 import fastaudio
-from agent.providers.base import ProviderError, SttAway, SttBack, SttEvent, SttLost, bytes_a_ms
-from agent.providers.bell import Bell
+from agent.providers.base import ProviderError, SttAway, SttBack, SttLost
 from agent.providers.breaker import Breaker, BreakerState
 from agent.providers.deepgram_options import DeepgramOptions
-from agent.providers.event_queue import EventQueue
-from agent.providers.kept_audio import KeptAudio, Pace, Piece
-from agent.providers.timeline import Timeline
+from agent.providers.kept_audio import Pace, Piece
+from agent.providers.stt_stream import SttStream
 from agent.providers.websocket import Socket, SocketClosed, open_socket
 
 log = logging.getLogger(__name__)
@@ -48,27 +46,24 @@ CLOSE_S = 0.5
 MESSAGE_BYTES = 1 << 20
 
 
-class DeepgramStream(ABC):
+class DeepgramStream(SttStream, ABC):
     """One call's stream. A lost connection is made again; what was not final is sent again, what was missed behind.
 
-    Events go to `sink` where there is one, else to `events()`.
+    More counters: `reconnected`, `stalled`, `errors`, `unknown`, `garbage`.
     """
 
     def __init__(
         self, options: DeepgramOptions, breaker: Breaker | None = None, counters: Counter[str] | None = None
     ) -> None:
         """`breaker` is told how connections and streams fare, and asked before each connection."""
+        super().__init__(options.sample_rate, counters)
         self._url = options.listen_url()
         self._headers = {"Authorization": f"Token {options.api_key}"}
         self._client = options.websocket
-        self._bytes_a_ms = bytes_a_ms(options.sample_rate)
         self._replay_speed = options.replay_speed
         self._breaker = breaker
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
-        self._bell = Bell()
-        self._timeline = Timeline()
-        self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._answered_ms = 0.0  # how much had been sent when the vendor last did its work, and when that was
         self._answered_at = 0.0
@@ -78,14 +73,6 @@ class DeepgramStream(ABC):
         self._suspect_at = math.inf  # since when it seems so
         self._stalled_now = False
         self._sent_at = 0.0  # when anything was sent last
-        self.counters: Counter[str] = Counter() if counters is None else counters
-        """`connected`, `reconnected`, `stalled`, `dropped_ms`, `replayed_ms`, `finals`, `interims`, `errors`,
-        `unknown`, `garbage`, `events_dropped`."""
-        self._kept = KeptAudio(self._bytes_a_ms, self.counters)
-        self._events = EventQueue(self.counters)
-        self.sink: Callable[[SttEvent], None] | None = None
-        self.patient = True
-        """Whether it tries the vendor again that did nothing on the last stream; else it is lost at once."""
         self.hopeless = False
         """When it is lost: another stream would fare no better."""
 
@@ -157,33 +144,10 @@ class DeepgramStream(ABC):
         self.counters["connected"] += 1
         self._task = asyncio.create_task(self._run(self._socket), name="deepgram")
 
-    def hear(self, position_ms: int, pcm: bytes) -> None:
-        """Queue audio; at the limit the oldest is dropped, counted in ms."""
-        if not pcm:
-            return  # an empty binary frame would end the stream
-        self._kept.add(position_ms, pcm)
-        self._bell.ring()
-
-    def finalize(self) -> None:
-        """Ask for the final text of what was heard so far; nothing comes of it when that is final."""
-        self._kept.ask()
-        self._bell.ring()
-
-    def events(self) -> AsyncIterator[SttEvent]:
-        """The events, until `close`."""
-        return self._events.take()
-
     def hand_over(self) -> list[Piece]:
-        """Stop, for another vendor hears the caller from here on: what it is to hear. `close` is still to follow."""
+        """See `SttStream`."""
         self._closing = True
-        if self._task is not None:
-            self._task.cancel()
-        return self._kept.hand_over()
-
-    def take_over(self, pieces: Sequence[Piece]) -> None:
-        """Hear this before everything else."""
-        self._kept.take_over(pieces)
-        self._bell.ring()
+        return super().hand_over()
 
     async def close(self) -> None:
         """Tell the vendor that no more comes, and close."""
@@ -380,9 +344,3 @@ class DeepgramStream(ABC):
         if words:
             start_s, end_s = float(words[0].get("start", start_s)), float(words[-1].get("end", end_s))
         return self._timeline.call_ms(1000 * start_s), self._timeline.call_end_ms(1000 * end_s)
-
-    def _emit(self, event: SttEvent) -> None:
-        if self.sink is not None:
-            self.sink(event)
-        else:
-            self._events.put(event)

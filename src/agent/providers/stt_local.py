@@ -13,17 +13,14 @@ import logging
 import os
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from agent.providers.base import ProviderError, SttAway, SttEvent, SttLost, Transcript, UtteranceEnd, bytes_a_ms
-from agent.providers.bell import Bell
+from agent.providers.base import ProviderError, SttAway, SttLost, Transcript, UtteranceEnd
 from agent.providers.breaker import Breaker
-from agent.providers.event_queue import EventQueue
-from agent.providers.kept_audio import KeptAudio, Piece
-from agent.providers.timeline import Timeline
+from agent.providers.stt_stream import SttStream
 from agent.speech_engines import Recogniser, load_recogniser
 from agent.speech_engines.listener import Event, Listener, Listening, Result, SpeechStarted
 
@@ -95,7 +92,7 @@ def _step_back() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 10)
 
 
-class LocalStt:
+class LocalStt(SttStream):
     """One call's stream."""
 
     ends_turns = False
@@ -112,21 +109,12 @@ class LocalStt:
         breaker: Breaker | None = None,
         counters: Counter[str] | None = None,
     ) -> None:
+        super().__init__(sample_rate, counters)
         self._ears = ears
         self._rate = sample_rate
-        self._bytes_a_ms = bytes_a_ms(sample_rate)
         self._how = Listening(endpointing_s, INTERIM_S, utterance_end_s, LONGEST_FINAL_S, SILENCE_FINAL_S)
         self._breaker = breaker
-        self.counters: Counter[str] = Counter() if counters is None else counters
-        """`connected`, `finals`, `interims`, `dropped_ms`, `replayed_ms`, `events_dropped`."""
-        self._kept = KeptAudio(self._bytes_a_ms, self.counters)
-        self._timeline = Timeline()
-        self._bell = Bell()
-        self._events = EventQueue(self.counters)
         self._listener: Listener | None = None
-        self._task: asyncio.Task[None] | None = None
-        self.sink: Callable[[SttEvent], None] | None = None
-        self.patient = True
 
     async def connect(self) -> None:
         """Begin to listen. Raises `ProviderError`."""
@@ -146,32 +134,6 @@ class LocalStt:
         self.counters["connected"] += 1
         self._listener = Listener(recogniser, self._ears.pool, self._rate, self._how)
         self._task = asyncio.create_task(self._run(self._listener), name="local stt")
-
-    def hear(self, position_ms: int, pcm: bytes) -> None:
-        """Queue audio; at the limit the oldest is dropped, counted in ms."""
-        if pcm:
-            self._kept.add(position_ms, pcm)
-            self._bell.ring()
-
-    def finalize(self) -> None:
-        """Ask for the final text of what was heard so far."""
-        self._kept.ask()
-        self._bell.ring()
-
-    def events(self) -> AsyncIterator[SttEvent]:
-        """The events, until `close`."""
-        return self._events.take()
-
-    def hand_over(self) -> list[Piece]:
-        """See `SttLink`."""
-        if self._task is not None:
-            self._task.cancel()
-        return self._kept.hand_over()
-
-    def take_over(self, pieces: Sequence[Piece]) -> None:
-        """See `SttLink`."""
-        self._kept.take_over(pieces)
-        self._bell.ring()
 
     async def close(self) -> None:
         """End the stream."""
@@ -233,9 +195,3 @@ class LocalStt:
                 covered_ms=self._timeline.call_end_ms(1000 * event.end),
             )
         )
-
-    def _emit(self, event: SttEvent) -> None:
-        if self.sink is not None:
-            self.sink(event)
-        else:
-            self._events.put(event)
