@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING
 
+import aiohttp
 import pytest
 from rig import versions
 from rig.fake import FakeCall
@@ -112,6 +113,9 @@ async def test_a_caller_is_taken_by_ami_before_the_audio_ends(a_rig: RigMaker, v
             assert not any(rms(message.pcm) for message in fake.heard[-10:]), "200 ms of silence before the redirect"
         record = await rig.record_of(fake.uuid)
         assert (record.ended_by, record.outcome, record.verdict) == ("agent", "transferred", "transfer 2001")
+        where = f"http://127.0.0.1:{rig.agent.http_port}/metrics"
+        async with aiohttp.ClientSession() as session, session.get(where) as page:
+            assert 'voice_agent_ami_transfers_total{what="redirected"} 1.0' in await page.text()
     redirect = manager.actions[-1]
     assert (redirect["Exten"], redirect["Channel"].partition("/")[0]) == ("2001", "PJSIP")
 

@@ -53,6 +53,9 @@ class Gauges(Collector):
         yield _gauge("spending_today", "Estimated cost of today's calls", admission.usage.cost)
         yield from self._vendors()
         yield from self._connections()
+        if agent.services.manager is not None:
+            counts = agent.services.manager.counters
+            yield _counter("ami_transfers", "Transfers that Asterisk was asked for by AMI", "what", counts)
         yield _counter("mishaps", "What happened in calls that should not happen", "what", agent.counters)
 
     def _vendors(self) -> Iterator[Metric]:
