@@ -136,6 +136,14 @@ async def test_nothing_to_say_asks_for_nothing(tts: CartesiaTts, sandbox: Sandbo
     assert all(socket.contexts == 0 for socket in tts._sockets)
 
 
+async def test_the_end_is_told_once(tts: CartesiaTts, sandbox: Sandbox) -> None:
+    synthesis = await tts.open()
+    await synthesis.say("hello ")
+    await asyncio.gather(synthesis.finish(), synthesis.finish())
+    assert (await Spoken().take(synthesis)).text == "hello"
+    assert sandbox.cartesia.counters["messages"] == 2
+
+
 async def test_one_socket_carries_contexts_that_do_not_mix(tts: CartesiaTts, sandbox: Sandbox) -> None:
     texts = [f"this is caller {n}" for n in range(6)]
     spoken = await asyncio.gather(*(speak(tts, text) for text in texts))

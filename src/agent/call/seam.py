@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 LAST_WORD_MS = 300  # how long a word is taken to last that neither its end nor another word follows
@@ -52,9 +52,27 @@ def last_joint(words: Sequence[TimedWord], audio_ms: int) -> tuple[int, int]:
     return 0, min(audio_ms, words[0].start_ms) if words else 0
 
 
-def text_after(text: str, words: int) -> str:
-    """`text` without its first words."""
-    return re.sub(rf"\A(?:\s*\S+){{{words}}}\s*", "", text)
+def spoken_length(text: str, words: Iterable[str]) -> int:
+    """How much of the beginning of `text`, in characters, these words are that a vendor says it has spoken.
+
+    They are matched letter by letter, for a vendor may part "65.50" or join two; what it calls quite otherwise counts
+    as one word of the text.
+    """
+    place = 0
+    for word in words:
+        reached = place
+        for letter in filter(str.isalnum, word):
+            while reached < len(text) and not text[reached].isalnum():
+                reached += 1
+            if text[reached : reached + 1].lower() != letter.lower():
+                following = re.compile(r"\s*\S*").match(text, place)
+                reached = following.end() if following else len(text)
+                break
+            reached += 1
+        place = reached
+    while 0 < place < len(text) and not (text[place].isalnum() or text[place].isspace()):
+        place += 1  # the marks behind the last of them
+    return place
 
 
 def silent_place(pcm: bytes | bytearray, rate: int) -> int | None:
@@ -67,15 +85,14 @@ def silent_place(pcm: bytes | bytearray, rate: int) -> int | None:
     return None
 
 
-def reckoned_words(text: str, spoken_ms: float) -> int:
-    """About how many words of `text` are spoken in so much time, where nothing tells: whole clauses if near."""
-    ends = [match.end() for match in re.finditer(r"\S+", text)]
+def reckoned_length(text: str, spoken_ms: float) -> int:
+    """The same where nothing tells: as much as is spoken in so much time, in whole words, and in clauses if near."""
     reached = spoken_ms / LETTER_MS
     best, score = 0, reached
-    for count, end in enumerate(ends, 1):
-        distance = abs(end - reached) * (0.5 if text[end - 1] in ",.;:!?…" else 1.0)
+    for match in re.finditer(r"\S+", text):
+        distance = abs(match.end() - reached) - (4 if match[0][-1] in ",.;:!?…" else 0)
         if distance < score:
-            best, score = count, distance
+            best, score = match.end(), distance
     return best
 
 

@@ -252,7 +252,7 @@ class Speech:
 
     async def _speak(self, synthesis: Synthesis, said: list[str]) -> None:
         """Speak all that is said in one flow, on as many connections as that takes."""
-        out = 0  # words of it
+        out = 0  # characters of it
         lost_at: float | None = None
         wait_s = 0.0
         while True:
@@ -262,7 +262,7 @@ class Speech:
                 return
             except ProviderError as error:
                 log.warning("%s", error)
-                out += await self._cut(first, seam.text_after("".join(said), out))
+                out += await self._cut(first, "".join(said)[out:])
                 if error.status in WRONG_VOICE and self._voice.id:
                     self._voice = SpeakingVoice("", self._voice.language)  # the agent's own rather than none
                 elif lost_at is None or self._audio_bytes > before:
@@ -283,21 +283,22 @@ class Speech:
         self.failed = True
 
     async def _go_on(self, said: list[str], out: int) -> Synthesis:
-        """Another synthesis, which begins behind the words that are out. Raises `ProviderError`."""
+        """Another synthesis, which begins behind the characters that are out. Raises `ProviderError`."""
         synthesis = await self._tts.open(self._voice)
         still_open = self._open is not None and self._open[1] is said
         if still_open:
             self._open = (synthesis, said)  # what is still thought goes there, too
         with contextlib.suppress(ProviderError):  # its events tell
-            await synthesis.say(seam.text_after("".join(said), out))
-            if not still_open or self._open is None or self._open[0] is not synthesis:
+            await synthesis.say("".join(said)[out:].lstrip())
+            if not still_open:
                 await synthesis.finish()
         return synthesis
 
     async def _cut(self, first: int, text: str) -> int:
-        """A synthesis broke off: what is whole of its words goes out, and the rest is dropped; returns how many are.
+        """A synthesis broke off: what is whole of its words goes out, and the rest is dropped.
 
-        `text` is what it was to say, and `first` the index of its first word with a time.
+        `text` is what it was to say, and `first` the index of its first word with a time. Returns how many characters
+        of the text are out.
         """
         words = self._words[first:]
         kept, self._kept = self._kept, bytearray()
@@ -313,9 +314,9 @@ class Speech:
         else:  # no times: a silent place is the most likely end of a word
             place = seam.silent_place(kept, self._call.rate)
             await self._play(bytes(kept if place is None else kept[:place]))
-            whole = seam.reckoned_words(text, self.audio_ms - self._base_ms)
+            return seam.reckoned_length(text, self.audio_ms - self._base_ms)
         del self._words[first + whole :]
-        return whole
+        return seam.spoken_length(text, (word.text for word in words[:whole]))
 
     async def _forward(self, synthesis: Synthesis) -> None:
         self._base_ms = self.audio_ms

@@ -80,7 +80,9 @@ class CartesiaSynthesis:
             await self._send(text)
 
     async def finish(self) -> None:
-        """Close the context: the vendor speaks what is left, and says `done`."""
+        """Close the context: the vendor speaks what is left, and says `done`. Once is enough."""
+        if self._finishing:
+            return
         if not self._begun or self._expiring():
             self.take(None)
             return
@@ -110,7 +112,7 @@ class CartesiaSynthesis:
         self._over = True
         self._socket.forget(self)
         if not self._heard_bytes and self._breaker.state is BreakerState.TRYING:
-            self._breaker.succeeded()  # it was connected, and nobody waited for more
+            self._breaker.accepted()  # it was connected, and nobody waited for more
         if self._begun:
             with contextlib.suppress(ProviderError):
                 await self._socket.send({"context_id": self.id, "cancel": True})
