@@ -25,6 +25,9 @@ async def test_the_sample_loads_without_a_complaint() -> None:
             shown = await rig.cli(f"dialplan show 02079460101@voice-agent-{context}")
             assert "1. " in shown, context
         assert "PJSIP/100" in await rig.cli("dialplan show globals")
+        assert "PJSIP/100" in await rig.cli("queue show sales")
+        assert "Queue(sales" in await rig.cli("dialplan show sales@voice-agent-transfer")
+        assert "CURL" in await rig.cli("core show function CURL")
 
 
 async def test_freepbx_s_file_loads_beside_the_agent_s() -> None:

@@ -84,6 +84,22 @@ async def test_each_verdict_by_each_way(line: Line, way: str, verdict: Verdict |
     assert line.rig.complaints() == []
 
 
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "name", ['x"),y(<z>&did=9', "${EXTEN} $[1+1] ${SHELL(id)}", "a,b|c\\", "\t\x01 🙂"], ids=range(4)
+)
+async def test_a_name_is_only_a_name(line: Line, way: str, name: str) -> None:
+    await ask_by(line, way)
+    async with line.caller(name=name).call(f"all-{NUMBER}") as call:
+        agent = await line.agent.call()
+        assert agent.info is not None
+        assert agent.info.did == NUMBER
+        assert agent.info.caller_name == " ".join("".join(c if c.isprintable() else " " for c in name).split())
+        line.agent.decide(agent, Verdict("hangup"))
+        await call.wait_ended(5)
+    assert line.rig.complaints() == []
+
+
 async def test_a_withheld_number_is_empty_by_http_too(line: Line) -> None:
     await ask_by(line, "http")
     async with line.caller("anonymous", "Anonymous").call(f"all-{NUMBER}") as call:
