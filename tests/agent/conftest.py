@@ -71,7 +71,8 @@ LONDON = LONDON_PLUMBER.numbers[0]
 CALLER = "+447700900123"
 CALL_TASKS = (
     "call ", "greet", "await", "speech", "stt events", "uplink", "recording", "reply", "tool ", "deepgram",
-    "context", "warm tts", "connect stt", "prepare greeting", "drop preparation", "caller-", "redirect",
+    "context", "warm tts", "connect stt", "prepare greeting", "drop preparation", "caller-",
+    "stt rescue", "close stt", "local stt", "redirect",
 )  # fmt: skip
 """How the names of tasks begin that belong to one call: none may outlive it. The emulated Deepgram's are among them."""
 

@@ -303,6 +303,37 @@ async def test_this_machine_hears_the_caller_when_no_vendor_does(sandbox: Sandbo
     assert makers.ears.calls == 0
 
 
+async def test_a_stream_that_ends_as_it_begins_is_not_missed(
+    sandbox: Sandbox, makers: Makers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the chain has turned to it: its first event comes within its `connect`."""
+    connect = NovaStt.connect
+
+    async def ends(self: NovaStt) -> None:
+        await connect(self)
+        monkeypatch.setattr(NovaStt, "connect", connect)
+        for socket in list(sandbox.deepgram.sockets):
+            await socket.close(1011)
+        await asyncio.sleep(0.1)
+
+    monkeypatch.setattr(NovaStt, "connect", ends)
+    async with on_the_line(makers.chain(NOVA, FLUX)) as call:
+        say(call, SAID[1])
+        await all_said(call, SAID[1])
+        assert ways(call) == [SttAway(), SttBack(ends_turns=True)]
+
+
+async def test_a_stream_that_is_lost_as_it_is_back_is_rescued(makers: Makers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stt_chain, "NEXT_S", 0.1)
+    async with on_the_line(makers.chain(NOVA, "local")) as call:
+        first = call.stt._stt
+        for event in (SttAway(), SttBack(ends_turns=False), SttAway(), SttLost("gone")):
+            first.sink(event)
+        say(call, SAID[1])
+        await all_said(call, SAID[1])
+        assert call.stt.counters["took local"] == 1
+
+
 async def test_the_call_is_told_once_when_nobody_is_left(sandbox: Sandbox, makers: Makers) -> None:
     async with on_the_line(makers.chain(NOVA, FLUX)) as call:
         await call.until(lambda: sandbox.deepgram.sockets)

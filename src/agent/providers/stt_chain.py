@@ -12,7 +12,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent.providers.base import ProviderError, SpeechToText, SttAway, SttBack, SttEvent, SttLost
@@ -62,6 +62,15 @@ class Link:
     breaker: Breaker
 
 
+@dataclass(slots=True)
+class _Attempt:
+    """A link that is being connected; what it says before it serves is kept."""
+
+    link: Link
+    stt: SttLink
+    early: list[SttEvent] = field(default_factory=list)
+
+
 class SttChain:
     """One call's STT. More counters: `switched`, and `took <link>` for each link that served."""
 
@@ -88,7 +97,7 @@ class SttChain:
 
         Raises `ProviderError`: what the first link said.
         """
-        self._serve(*await self._first_of(self._links))
+        self._serve(await self._first_of(self._links))
 
     def hear(self, position_ms: int, pcm: bytes) -> None:
         """Queue audio; never blocks."""
@@ -114,26 +123,31 @@ class SttChain:
         if self._stt is not None:
             self._stt.sink = None
             await self._stt.close()
-        for task in list(self._closing):
-            await task
+        while self._closing:
+            await asyncio.wait(self._closing)
         self._events.put(None)
 
     # -- what the link that serves says ------------------------------------------------------------------------------
 
-    def _serve(self, link: Link, stt: SttLink) -> None:
-        self._link, self._stt = link, stt
-        self.counters[f"took {link.name}"] += 1
+    def _serve(self, attempt: _Attempt) -> None:
+        self._link, self._stt = attempt.link, attempt.stt
+        self.counters[f"took {attempt.link.name}"] += 1
         self._lost.clear()
-        stt.sink = self._take
+        attempt.stt.sink = self._take
+        for event in attempt.early:
+            self._take(event)
 
     def _take(self, event: SttEvent) -> None:
         if isinstance(event, SttAway):
             self._events.put(event)
-            if self._rescue is None or self._rescue.done():
+            if self._rescue is None:
                 self._rescue = asyncio.create_task(self._rescue_call(), name="stt rescue")
         elif isinstance(event, SttBack):
             if self._rescue is not None:
                 self._rescue.cancel()
+                self._closing.add(self._rescue)
+                self._rescue.add_done_callback(self._closing.discard)
+                self._rescue = None
             self._events.put(event)
         elif isinstance(event, SttLost):
             self._lost_reason = event.reason
@@ -158,13 +172,14 @@ class SttChain:
             others = self._left(but=None if lost else self._link)
             try:
                 async with asyncio.timeout_at(limit):
-                    link, stt = await self._first_of(others)
+                    attempt = await self._first_of(others)
             except ProviderError as error:
                 reason = f"{self._lost_reason}; {error}"
             except TimeoutError:
                 reason = self._lost_reason
             else:
-                self._switch(link, stt)
+                self._rescue = None
+                self._switch(attempt)
                 return
             if self._lost.is_set() and (not self._left() or loop.time() + AGAIN_S > limit):
                 log.error("%s; this call goes on without an STT", reason)
@@ -179,28 +194,28 @@ class SttChain:
         links = [link for link in self._links if link is not but and self._spent[link.name] < TRIES]
         return sorted(links, key=lambda link: self._spent[link.name])
 
-    def _switch(self, link: Link, stt: SttLink) -> None:
+    def _switch(self, attempt: _Attempt) -> None:
         """From one link to the other, without a wait between: no audio comes meanwhile."""
-        old = self._stt
+        old, link = self._stt, attempt.link
         assert old is not None
         log.warning("the STT is %s now, %s being away", link.name, self._link.name)
         self.counters["switched"] += link is not self._link
         if not self._lost.is_set():
             self._link.breaker.failed(ProviderError(self._link.name, "was slower to come back than another"))
         old.sink = _deaf
-        stt.take_over(old.hand_over())
+        attempt.stt.take_over(old.hand_over())
         self._dismiss(old)
-        self._serve(link, stt)
-        self._events.put(SttBack(stt.ends_turns))
+        self._events.put(SttBack(attempt.stt.ends_turns))
+        self._serve(attempt)
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
-    async def _first_of(self, links: Sequence[Link]) -> tuple[Link, SttLink]:
+    async def _first_of(self, links: Sequence[Link]) -> _Attempt:
         """Connect the first link that will do; each has 0.8 s before the next one is tried beside it.
 
         Those that were slower are told so by their breakers. Raises `ProviderError`: what the first of them said.
         """
-        attempts: dict[asyncio.Task[None], tuple[Link, SttLink]] = {}
+        attempts: dict[asyncio.Task[None], _Attempt] = {}
         waiting = list(links)
         began: list[Link] = []
         errors: list[ProviderError] = []
@@ -208,34 +223,38 @@ class SttChain:
             while waiting or attempts:
                 if waiting:
                     began.append(waiting.pop(0))
-                    self._attempt(began[-1], attempts)
+                    attempt = self._attempt(began[-1])
+                    name = f"connect stt {attempt.link.name}"
+                    attempts[asyncio.create_task(attempt.stt.connect(), name=name)] = attempt
                 done, _ = await asyncio.wait(
                     attempts, timeout=NEXT_S if waiting else None, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in [task for task in attempts if task in done]:
-                    link, stt = attempts.pop(task)
+                    attempt = attempts.pop(task)
                     error = task.exception()
                     if error is None:
-                        for earlier in began[: began.index(link)]:
-                            if any(earlier is slow for slow, _ in attempts.values()):
+                        for earlier in began[: began.index(attempt.link)]:
+                            if any(earlier is slow.link for slow in attempts.values()):
                                 earlier.breaker.failed(ProviderError(earlier.name, "was slower to accept than another"))
-                        return link, stt
-                    self._dismiss(stt)
+                        return attempt
+                    self._dismiss(attempt.stt)
                     if not isinstance(error, ProviderError):
-                        raise error
+                        log.error("the STT %s cannot be connected", attempt.link.name, exc_info=error)
+                        error = ProviderError(attempt.link.name, type(error).__name__)
                     if error.hopeless:
-                        self._spent[link.name] = TRIES
+                        self._spent[attempt.link.name] = TRIES
                     errors.append(error)
             raise errors[0] if errors else ProviderError("STT", "no link of the chain is left")
         finally:
-            for task, (_, stt) in attempts.items():
+            for task, loser in attempts.items():
                 task.cancel()
-                self._dismiss(stt, task)
+                self._dismiss(loser.stt, task)
 
-    def _attempt(self, link: Link, attempts: dict[asyncio.Task[None], tuple[Link, SttLink]]) -> None:
-        stt = link.make(self.counters)
-        stt.patient = len(self._links) == 1
-        attempts[asyncio.create_task(stt.connect(), name=f"connect stt {link.name}")] = link, stt
+    def _attempt(self, link: Link) -> _Attempt:
+        attempt = _Attempt(link, link.make(self.counters))
+        attempt.stt.patient = len(self._links) == 1
+        attempt.stt.sink = attempt.early.append
+        return attempt
 
     def _dismiss(self, stt: SttLink, connecting: asyncio.Task[None] | None = None) -> None:
         """Close a link that is not needed, behind its attempt to connect."""
