@@ -55,10 +55,11 @@ async def running_line() -> AsyncIterator[Line]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def line(running_line: Line) -> AsyncIterator[Line]:
-    """The line as it is at first: with room, the shipped globals, and no call on it."""
+    """The line as it is at first: with room, the shipped globals, no call on it, and no orphan of one."""
     line = running_line
     line.room, line.slow_s = True, 0.0
     line.started.clear()
+    MetadataDirectory(line.rig.metadata, orphan_s=0).sweep()
     await line.rig.reset_globals()
     line.rig.complaints()
     yield line
