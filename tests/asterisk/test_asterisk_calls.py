@@ -192,28 +192,6 @@ async def test_opening_hours_are_the_people_s(line: Line, time: str, opened: boo
     assert line.rig.complaints() == []
 
 
-@pytest.mark.parametrize("verdict", [Verdict("transfer", "2001"), Verdict("hangup"), None])
-async def test_the_script_announces_and_asks_too(line: Line, verdict: Verdict | None) -> None:
-    await line.rig.set_global("VOICE_AGENT_SCRIPT", "voice-agent.agi")
-    async with line.caller(name='Ann "the" Ünal').call(f"all-{NUMBER}") as call:
-        agent = await line.agent.call()
-        info = agent.info
-        assert info is not None
-        assert (info.did, info.caller_id, info.caller_name) == (NUMBER, "07700900123", 'Ann "the" Ünal')
-        assert info.source == "file"
-        assert info.linked_id == info.unique_id != ""
-        assert list(line.rig.metadata.iterdir()) == []
-        line.agent.decide(agent, verdict)
-        if verdict is None:
-            await hears_message(call)
-        elif verdict.action == "transfer":
-            await hears_tone(call, 620)
-        else:
-            await call.wait_ended(5)
-    assert line.started == []
-    assert line.rig.complaints() == []
-
-
 @pytest.mark.parametrize("name", ['"; x (y) <z>', "Ünal 🙂", "a\\", "x" * 70, ""])
 async def test_odd_names_are_safe(line: Line, name: str) -> None:
     async with line.caller(name=name).call(f"all-{NUMBER}") as call:
