@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo callers test lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos crash build clean
+.PHONY: help demo callers test lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos chaos-media crash build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -36,8 +36,13 @@ fuzz: $(VENV)/.tools ## The fuzzers for ten minutes each (FUZZ_SECONDS=600)
 gates: $(VENV)/.tools ## Instructions a frame of each unit of the C core, against committed limits
 	@$(BIN)/python tests/gates/run.py
 
-MINUTES ?= 5
-chaos: $(VENV)/.tools ## Calls on a network that cuts, delays and resets, for MINUTES=5
+chaos: MINUTES ?= 20
+chaos: CHAOS_ROUNDS ?= 0
+chaos: $(VENV)/.tools ## Every failure of docs/failures.md while callers talk, for MINUTES=20, or CHAOS_ROUNDS=1
+	@$(BIN)/python -m tests.chaos --minutes $(MINUTES) --rounds $(CHAOS_ROUNDS) $(CHAOS_ARGS)
+
+chaos-media: MINUTES ?= 5
+chaos-media: $(VENV)/.tools ## Calls on a network that cuts, delays and resets, for MINUTES=5
 	@CHAOS_SECONDS=$$(($(MINUTES) * 60)) CHAOS_SEED=$${CHAOS_SEED:-$$(date +%s)} \
 		$(BIN)/python -m pytest -s tests/integration/test_fastaudio_chaos.py -k schedules $(PYTEST_ARGS)
 

@@ -1,6 +1,6 @@
 """The engine behind a proxy that cuts, delays, lumps, resets and half-closes: nothing of a call's audio changes.
 
-`make chaos MINUTES=5` runs the drawn schedules for longer; CHAOS_SEED says where they begin.
+`make chaos-media MINUTES=5` runs the drawn schedules for longer; CHAOS_SEED says where they begin.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 READY_LIMIT_S = 180.0
@@ -17,11 +17,19 @@ class ProcessError(RuntimeError):
 
 
 @contextlib.asynccontextmanager
-async def part(log: Path, *arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`voice-agent ARGUMENTS` in a process, ended with the block; what it complains of goes to `log`."""
-    with log.open("wb") as errors:
+async def part(
+    log: Path, *arguments: str, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`voice-agent ARGUMENTS` in a process, ended with the block; what it complains of is added to `log`.
+
+    `environment` is all of the process's environment; none: this process's.
+    """
+    with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agent", *arguments, stdout=asyncio.subprocess.PIPE, stderr=errors
+            *(sys.executable, "-m", "agent", *arguments),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=errors,
+            env=environment,
         )
     try:
         yield process
