@@ -91,6 +91,17 @@ async def all_said(call: Line, *texts: str) -> None:
 # ---- the first connection -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("refusals", [2, 3])
+async def test_where_all_refuse_for_a_moment_they_are_asked_again(
+    sandbox: Sandbox, makers: Makers, refusals: int
+) -> None:
+    """A call that begins then is not lost: its caller hears the greeting."""
+    sandbox.deepgram.faults.refuse_times, sandbox.deepgram.faults.refuse_status = refusals, 500
+    async with on_the_line(makers.chain(NOVA, FLUX)) as call:
+        say(call, SAID[0])
+        await all_said(call, SAID[0])
+
+
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 429, 500, 503])
 async def test_a_link_that_refuses_is_passed_over(sandbox: Sandbox, makers: Makers, status: int) -> None:
     faults = sandbox.deepgram.faults

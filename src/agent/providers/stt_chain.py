@@ -26,6 +26,8 @@ NEXT_S = 0.8
 """A link that is not there by then does not keep the caller waiting: the next one is asked as well."""
 AWAY_S = 10.0
 """For so long a call may be without an STT; the audio of it is kept."""
+CONNECT_S = 4.0
+"""For so long all links are tried again as the call begins: the greeting is being heard, and then a word or two."""
 AGAIN_S = 0.5
 """Between two rounds of all links, while none is there."""
 TRIES = 2
@@ -93,11 +95,22 @@ class SttChain:
         return self._stt is not None and self._stt.ends_turns
 
     async def connect(self) -> None:
-        """Connect the first link that will do; vendors within 2 s.
+        """Connect the first link that will do; those that may do yet are tried again for a while.
 
         Raises `ProviderError`: what the first link said.
         """
-        self._serve(await self._first_of(self._links))
+        loop = asyncio.get_running_loop()
+        limit = loop.time() + CONNECT_S
+        while True:
+            try:
+                found = await self._first_of(self._left())
+            except ProviderError:
+                if not self._left() or loop.time() + AGAIN_S > limit:
+                    raise
+                await asyncio.sleep(AGAIN_S)
+            else:
+                self._serve(found)
+                return
 
     def hear(self, position_ms: int, pcm: bytes) -> None:
         """Queue audio; never blocks."""
