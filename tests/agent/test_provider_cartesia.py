@@ -389,17 +389,19 @@ async def test_a_wrong_key_is_refused_at_once(options: CartesiaOptions, sandbox:
     assert sandbox.cartesia.counters["upgrades"] == 1
 
 
-async def test_a_full_vendor_is_asked_twice(
+async def test_a_full_vendor_is_asked_again(
     tts: CartesiaTts, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cartesia, "RETRY_S", 0.02)
-    sandbox.cartesia.faults.refuse_times, sandbox.cartesia.faults.refuse_status = 1, 429
+    monkeypatch.setattr(cartesia, "RETRIES_S", (0.02, 0.02))
+    sandbox.cartesia.faults.refuse_times, sandbox.cartesia.faults.refuse_status = 2, 429
     assert (await speak(tts, "hello ")).text == "hello"
-    sandbox.cartesia.faults.refuse_times = 2
+    assert tts._breaker.counters["failed"] == 0, "nobody was without a connection"
+    sandbox.cartesia.faults.refuse_times = 3
     await tts.close()
     with pytest.raises(ProviderError, match="HTTP 429"):
         await tts.open()
-    assert sandbox.cartesia.counters["upgrades"] == 4
+    assert sandbox.cartesia.counters["upgrades"] == 6
+    assert tts._breaker.counters["failed"] == 1
 
 
 async def test_a_slow_accept_is_waited_for_once_by_all(
@@ -527,7 +529,7 @@ async def test_garbage_is_counted_and_survived(tts: CartesiaTts, sandbox: Sandbo
 
 
 async def test_nobody_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cartesia, "RETRY_S", 0.02)
+    monkeypatch.setattr(cartesia, "RETRIES_S", (0.02, 0.02))
     with pytest.raises(ProviderError, match=r"no connection to ws://127\.0\.0\.1:1"):
         await CartesiaTts(CartesiaOptions("ws://127.0.0.1:1", KEY)).open()
 

@@ -185,6 +185,7 @@ async def test_after_an_outage_all_calls_are_heard_and_not_only_the_one_that_tri
 ) -> None:
     """Though nobody has said a word yet, by which the vendor could show that it is well."""
     monkeypatch.setattr("agent.providers.breaker.REST_S", 0.05)
+    monkeypatch.setattr(stt_chain, "CONNECT_S", 0.0)
     sandbox.deepgram.faults.refuse_times = 6
     for _ in range(3):
         with pytest.raises(ProviderError, match="HTTP 503"):

@@ -321,6 +321,20 @@ def test_statuses(status: int, what: str, held: bool) -> None:
     assert (verdict.what, verdict.held, verdict.status) == (what, held, status)
 
 
+@pytest.mark.parametrize(
+    ("raw", "headers", "what"),
+    [
+        (b'{"booking_id": "7"}', {}, "accepted"),
+        (b"", {}, "accepted"),
+        (b"OK", {"Content-Type": "text/plain"}, "accepted"),
+        (b"\n <!doctype html><p>Back soon", {}, "lost"),
+        (b"Back soon", {"Content-Type": "text/html; charset=utf-8"}, "lost"),
+    ],
+)
+def test_a_web_page_is_no_answer(raw: bytes, headers: dict[str, str], what: str) -> None:
+    assert judge(200, raw, headers).what == what
+
+
 def test_an_api_that_is_still_at_work_on_the_first_attempt_is_asked_again() -> None:
     assert judge(409, b"{}", {}, in_doubt=True).what == "later"
 

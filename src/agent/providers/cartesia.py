@@ -24,7 +24,8 @@ CONTEXTS_A_SOCKET = 8
 SOCKETS = 64
 OPEN_S = 1.5
 """Who has something to say waits so long for a connection; one that takes longer serves those who come after."""
-RETRY_S = 0.2
+RETRIES_S = (0.2, 0.4, 0.5)
+"""Pauses behind a connection that was refused; all within `OPEN_S`."""
 IDLE_S = 240.0  # the vendor closes after 300
 MESSAGE_BYTES = 4 << 20
 
@@ -149,13 +150,7 @@ class CartesiaTts:
         await self._discard()
         if len(self._sockets) >= SOCKETS:
             raise ProviderError(VENDOR, f"{SOCKETS} connections are full", status=429)
-        try:
-            connection = await self._try_to_connect()
-        except ProviderError as error:
-            if error.hopeless or error.retry_after_s > 0:
-                raise
-            await asyncio.sleep(RETRY_S)
-            connection = await self._try_to_connect()
+        connection = await self._try_to_connect()
         self._sockets.append(SharedSocket(connection, self.counters, self._breaker, self._limited))
         self.counters["connected"] += 1
 
@@ -167,19 +162,24 @@ class CartesiaTts:
                 await socket.close()
 
     async def _try_to_connect(self) -> Socket:
+        """Try, and again after each pause; all of that is one failure to others."""
         headers = {
             "Authorization": f"Bearer {self._options.api_key}",
             "Cartesia-Version": self._options.version,
         }
         url = f"{self._options.url}/tts/websocket"
         client = self._options.websocket
-        try:
-            return await open_socket(VENDOR, url, headers, max_message_bytes=MESSAGE_BYTES, client=client)
-        except ProviderError as error:
-            # One connection more than the vendor allows is no reason to leave those alone that speak.
-            if error.status != 429 or all(socket.broken for socket in self._sockets):
-                self._breaker.failed(error)
-            raise
+        for pause_s in (*RETRIES_S, None):
+            try:
+                return await open_socket(VENDOR, url, headers, max_message_bytes=MESSAGE_BYTES, client=client)
+            except ProviderError as error:
+                if pause_s is None or error.hopeless or error.retry_after_s > 0:
+                    # One connection more than the vendor allows is no reason to leave those alone that speak.
+                    if error.status != 429 or all(socket.broken for socket in self._sockets):
+                        self._breaker.failed(error)
+                    raise
+                await asyncio.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

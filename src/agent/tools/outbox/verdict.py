@@ -29,6 +29,8 @@ def judge(status: int, raw: bytes, headers: Mapping[str, str], *, in_doubt: bool
     attempt, as the IETF's draft on the `Idempotency-Key` header has it; any other 4xx is a refusal for good.
     """
     answer = _object(raw)
+    if 200 <= status < 300 and _is_page(raw, headers):
+        return Verdict("lost", "a web page for an answer", status)  # a proxy's, as likely as not: it may be made
     if 200 <= status < 300:
         # An API may accept without naming an ID: the booking stands all the same.
         return Verdict("accepted", "accepted", status, str(answer.get("booking_id", ""))[:64])
@@ -76,6 +78,10 @@ def retry_after_s(text: str) -> float:
         return 0.0
     moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+
+
+def _is_page(raw: bytes, headers: Mapping[str, str]) -> bool:
+    return raw.lstrip()[:1] == b"<" or headers.get("Content-Type", "").lower().startswith("text/html")
 
 
 def _object(raw: bytes) -> Mapping[str, object]:
