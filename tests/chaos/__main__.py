@@ -77,11 +77,15 @@ def main() -> int:
     parser.add_argument("--callers", type=int, default=3, help="callers in a trial")
     parser.add_argument("--at-once", type=int, default=3, help="trials at once, each with its own agent")
     parser.add_argument("--only", default="", help="rows whose name contains one of these, comma-separated")
+    parser.add_argument("--last-failed", action="store_true", help="rows that failed in the run before, each once")
     parser.add_argument("--keep", action="store_true", help="keep recordings and logs of what passed, too")
     parser.add_argument("--list", action="store_true", help="list the rows")
     options = parser.parse_args()
     wanted = [part for part in options.only.split(",") if part]
     rows = [row for row in ROWS if not wanted or any(part in row.name for part in wanted)]
+    if options.last_failed:
+        failed_then = report.failed(OUT)
+        rows = [row for row in rows if row.name in failed_then]
     if options.list:
         print(table(("row", "what fails"), [(row.name, row.fails) for row in rows]))
         return 0

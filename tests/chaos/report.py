@@ -85,3 +85,9 @@ def write(lines: Sequence[Line], how: str, folder: Path) -> tuple[Path, Path]:
     page.write_text(markdown(lines, how), "utf-8")
     document.write_text(json.dumps(as_json(lines, how), indent=2) + "\n", "utf-8")
     return page, document
+
+
+def failed(folder: Path) -> set[str]:
+    """The names of the rows that failed in the run that was written into `folder`."""
+    document = json.loads((folder / "chaos.json").read_text("utf-8"))
+    return {line["row"] for line in document["rows"] if line["passed"] < len(line["trials"])}
