@@ -233,6 +233,23 @@ async def test_a_vendor_that_does_not_come_back_is_given_up_in_time(
         assert said == speech.heard_text()
 
 
+async def test_a_connection_that_is_refused_for_a_moment_is_asked_for_again(
+    engine: fastaudio.Engine, sandbox: Sandbox, tts: CartesiaTts
+) -> None:
+    """Before the first word, and behind a break in the middle."""
+    sandbox.cartesia.config.chunk_ms = 50
+    faults = sandbox.cartesia.faults
+    faults.refuse_times, faults.refuse_status = 1, 500
+    async with a_line(engine) as line:
+        speech = await speak(line, tts, "hello there")
+        assert await heard(line, speech) == "hello there"
+        faults.close_times, faults.close_after_ms, faults.refuse_times = 1, 400, 1
+        speech = await speak(line, tts)
+        assert await heard(line, speech) == f"hello there {ALL}"
+        assert not speech.failed
+    assert sandbox.cartesia.counters["refused_by_fault"] == 2
+
+
 async def test_a_voice_that_the_vendor_does_not_have_is_replaced(
     engine: fastaudio.Engine, sandbox: Sandbox, tts: CartesiaTts
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import shutil
 import sys
 import time
@@ -89,6 +90,8 @@ def main() -> int:
     if options.list:
         print(table(("row", "what fails"), [(row.name, row.fails) for row in rows]))
         return 0
+    # An agent that is killed drops its connections to the back office, which is no news here.
+    logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     shutil.rmtree(OUT / "trials", ignore_errors=True)
     lines = asyncio.run(run_all(rows, options))
     trials = sum(len(line.outcomes) for line in lines)

@@ -76,6 +76,8 @@ class Row:
     """Of the agent, by their names in the environment; {foreign} stands for the URL of another LLM's API."""
     callers: int = 0
     """How many call; 0: as many as the run says."""
+    one_number: bool = False
+    """Whether all calls come from the same number."""
     target: bool = True
     """Whether the company has somebody to transfer to."""
     ends: tuple[End, ...] = ("goodbye",)

@@ -455,6 +455,8 @@ ABUSE = (
         "a caller rings more often than CALLS_PER_CALLER_HOUR",
         settings={"CALLS_PER_CALLER_HOUR": "1"},
         callers=3,
+        one_number=True,
+        shows={"mark.refused": 2},
         exact=False,
         booked="each who asked",
     ),

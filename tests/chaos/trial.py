@@ -199,7 +199,7 @@ class Trial:
             port=agent.audio_port,
             fastagi_port=agent.fastagi_port,
             did=company.numbers[0],
-            caller_id=f"+447700900{100 + number}",
+            caller_id=f"+447700900{100 + number * (not self._row.one_number)}",
             patience_s=8.0,
             linger_s=3.0,
             longest_s=LONGEST_CALL_S,
