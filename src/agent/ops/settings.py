@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
-import ipaddress
 import os
-import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-import phonenumbers
 from dotenv import dotenv_values
 from pydantic import Field, PrivateAttr, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from agent.ops.setting_types import (
+    Address,
+    DeepgramModel,
+    Endpoint,
+    HttpUrl,
+    LogLevel,
+    Networks,
+    Region,
+    SampleRate,
+    SecretUrl,
+    SttNames,
+    TimeZone,
+    WebSocketClient,
+    WebSocketUrl,
+    Words,
+)
 from agent.ops.usage import Prices
-from fastaudio.extras import how_to_install
-
-Words = Annotated[tuple[str, ...], NoDecode]
-"""A comma-separated list in the environment, a tuple in the program."""
 
 UNLIMITED: Mapping[str, Any] = {"max_loop_lag_ms": 0, "max_media_lateness_ms": 0, "calls_per_caller_hour": 0}
 """For an agent that is tried out: one caller rings it again and again, on a host that has more to do."""
@@ -48,8 +56,8 @@ class Settings(BaseSettings):
 
     # Vendors. Keys are secret: their repr is hidden, and they reach no log.
     deepgram_api_key: SecretStr = Field(SecretStr(""), description="Deepgram's API key")
-    deepgram_url: str = Field("wss://api.deepgram.com", description="base URL of Deepgram's streaming API")
-    deepgram_model: str = Field(
+    deepgram_url: WebSocketUrl = Field("wss://api.deepgram.com", description="base URL of Deepgram's streaming API")
+    deepgram_model: DeepgramModel = Field(
         "nova-3", description="Deepgram's model; `flux-general-en` or `flux-general-multi` hears where a turn ends"
     )
     deepgram_keyterms: Words = Field((), description="terms that the STT is to prefer, beside the conversation's own")
@@ -61,7 +69,7 @@ class Settings(BaseSettings):
         le=20.0,
         description="how fast audio is sent that was kept while Deepgram was away, times real time",
     )
-    stt_fallbacks: Words = Field(
+    stt_fallbacks: SttNames = Field(
         ("auto",),
         description="who hears the caller when DEEPGRAM_MODEL does not, in this order: `nova-3`, `flux-general-en`, "
         "`local` (this machine, the extra of that name); `none`; `auto`: the other one of Deepgram, and `local` where "
@@ -78,13 +86,13 @@ class Settings(BaseSettings):
     )
     flux_eot_timeout_ms: int = Field(2500, ge=500, le=60000, description="Flux: silence that ends any turn, ms")
     groq_api_key: SecretStr = Field(SecretStr(""), description="Groq's API key")
-    groq_url: str = Field("https://api.groq.com/openai/v1", description="base URL of an OpenAI-compatible API")
+    groq_url: HttpUrl = Field("https://api.groq.com/openai/v1", description="base URL of an OpenAI-compatible API")
     groq_model: str = Field("openai/gpt-oss-120b", description="the LLM")
     groq_fallback_model: str = Field(
         "openai/gpt-oss-20b", description="the LLM asked when the first fails; none for no other"
     )
     groq_reasoning_effort: str = Field("low", description="gpt-oss: low, medium or high; none leaves it out")
-    llm_fallback_url: str = Field(
+    llm_fallback_url: Endpoint = Field(
         "",
         description="base URL of an OpenAI-compatible API that is asked when both fail, such as a local Ollama's "
         "http://127.0.0.1:11434/v1; empty for none",
@@ -94,7 +102,7 @@ class Settings(BaseSettings):
     llm_temperature: float = Field(0.3, ge=0.0, le=2.0, description="the LLM's temperature")
     llm_max_tokens: int = Field(250, ge=16, le=4096, description="the longest reply, in spoken tokens")
     cartesia_api_key: SecretStr = Field(SecretStr(""), description="Cartesia's API key")
-    cartesia_url: str = Field("wss://api.cartesia.ai", description="base URL of Cartesia's streaming API")
+    cartesia_url: WebSocketUrl = Field("wss://api.cartesia.ai", description="base URL of Cartesia's streaming API")
     cartesia_model: str = Field("sonic-3", description="Cartesia's model")
     cartesia_voice_id: str = Field(
         "79a125e8-cd45-4c13-8a67-188112f4dd22", description="Cartesia's voice (the default is a British one)"
@@ -106,19 +114,19 @@ class Settings(BaseSettings):
         le=500,
         description="0: text goes to Cartesia in clauses; else as it comes, and Cartesia waits so long for more, ms",
     )
-    websocket_client: Literal["auto", "websockets", "picows"] = Field(
+    websocket_client: WebSocketClient = Field(
         "auto",
         description="client of Deepgram and Cartesia; `auto`: picows where it is there, without a proxy",
     )
     language: str = Field("en-GB", description="the language of a conversation that names none")
-    sample_rate: Literal[8000, 16000] = Field(
+    sample_rate: SampleRate = Field(
         8000, description="samples a second, both ways; for 16000 see Wideband in install-asterisk.md"
     )
 
     # Business APIs: whole endpoints. Empty means the built-in back office.
-    context_api_url: str = Field("", description="POST did_context; empty: the built-in back office")
-    booking_api_url: str = Field("", description="POST create_booking; empty: the built-in back office")
-    availability_api_url: str = Field("", description="POST check_availability; empty: the built-in back office")
+    context_api_url: Endpoint = Field("", description="POST did_context; empty: the built-in back office")
+    booking_api_url: Endpoint = Field("", description="POST create_booking; empty: the built-in back office")
+    availability_api_url: Endpoint = Field("", description="POST check_availability; empty: the built-in back office")
     context_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the context API")
     booking_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the booking and availability APIs")
     booking_api_idempotent: bool | None = Field(
@@ -129,16 +137,18 @@ class Settings(BaseSettings):
     outbox_retention_days: float = Field(
         30.0, ge=0.0, description="how long bookings that are done with stay in the outbox, days"
     )
-    alert_webhook_url: SecretStr = Field(
+    alert_webhook_url: SecretUrl = Field(
         SecretStr(""), description="POST told of bookings that need a person; empty: only the log and the metrics tell"
     )
 
     # Where the agent listens.
-    listen_host: str = Field("127.0.0.1", description="address of AudioSocket, FastAGI and HTTP")
+    listen_host: Address = Field("127.0.0.1", description="address of AudioSocket, FastAGI and HTTP")
     listen_port: int = Field(9099, ge=0, le=65535, description="AudioSocket's TCP port")
     fastagi_port: int = Field(4573, ge=0, le=65535, description="FastAGI's TCP port")
     http_port: int = Field(9098, ge=0, le=65535, description="port of health and back office")
-    allowed_peers: Words = Field(("127.0.0.0/8", "::1/128"), description="networks that may connect, comma-separated")
+    allowed_peers: Networks = Field(
+        ("127.0.0.0/8", "::1/128"), description="networks that may connect, comma-separated"
+    )
     unknown_uuid: Literal["accept", "refuse"] = Field(
         "accept", description="what becomes of a call that neither FastAGI nor a metadata file announced"
     )
@@ -220,8 +230,8 @@ class Settings(BaseSettings):
         le=5,
         description="answers that may be thought of early in a turn of the caller; 0: only when it is over",
     )
-    default_timezone: str = Field("Europe/London", description="time zone of a company that names none")
-    default_region: str = Field("GB", min_length=2, max_length=2, description="region of numbers without +")
+    default_timezone: TimeZone = Field("Europe/London", description="time zone of a company that names none")
+    default_region: Region = Field("GB", min_length=2, max_length=2, description="region of numbers without +")
 
     # Barge-in.
     barge_in_detector: Literal["adaptive", "silero", "rms", "webrtc", "rms+webrtc"] = Field(
@@ -236,55 +246,8 @@ class Settings(BaseSettings):
     barge_in_ms: int = Field(300, ge=100, le=1000, description="speech that interrupts, ms")
     playback_lead_frames: int = Field(2, ge=0, le=3, description="frames sent ahead while speaking")
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="how much is logged")
+    log_level: LogLevel = Field("info", description="how much is logged")
     log_transcripts: bool = Field(False, description="whether what was said may reach the log")
-
-    @field_validator("stt_fallbacks")
-    @classmethod
-    def _stts(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for name in value:
-            if name in ("auto", "none") and len(value) > 1:
-                raise ValueError(f"{name!r} stands alone")
-            if name not in ("auto", "none", "local") and not name.startswith(("nova-", "flux-")):
-                raise ValueError(f"{name!r} is none; write nova-3, flux-general-en or local, or auto, or none")
-        if "local" in value and importlib.util.find_spec("moonshine_cpp") is None:
-            raise ValueError(f"local needs an extra; {how_to_install('local')}, or leave it out")
-        return value
-
-    @field_validator("deepgram_keyterms", "stt_fallbacks", "allowed_peers", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(word.strip() for word in value.split(",") if word.strip())
-        return value
-
-    @field_validator("log_level", mode="before")
-    @classmethod
-    def _in_either_case(cls, value: object) -> object:
-        return value.strip().lower() if isinstance(value, str) else value
-
-    @field_validator("listen_host")
-    @classmethod
-    def _address(cls, value: str) -> str:
-        try:
-            ipaddress.ip_address("127.0.0.1" if value == "localhost" else value)
-        except ValueError as error:
-            raise ValueError(
-                f"{value!r} is no address; write 127.0.0.1, or 0.0.0.0 for all networks of this host"
-            ) from error
-        return value
-
-    @field_validator("deepgram_model")
-    @classmethod
-    def _model(cls, value: str) -> str:
-        if re.fullmatch(r"(nova-\d+|flux-general)(-[a-z0-9]+)*", value):
-            return value
-        known = ("nova-3", "nova-2", "flux-general-en", "flux-general-multi")
-        near = difflib.get_close_matches(value.lower(), known, 1, 0.7)
-        near = near or ["flux-general-en"] * value.lower().startswith("flux")
-        if near:
-            raise ValueError(f"{value!r} is no model; is {near[0]} meant?")
-        return value
 
     @field_validator("flux_eager_eot_threshold", mode="before")
     @classmethod
@@ -308,70 +271,6 @@ class Settings(BaseSettings):
     def _ami_user(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         if info.data.get("ami_host") and not (info.data.get("ami_user") and value.get_secret_value()):
             raise ValueError("AMI_HOST needs AMI_USER and AMI_SECRET: those of a user in manager.conf")
-        return value
-
-    @field_validator("websocket_client")
-    @classmethod
-    def _installed(cls, value: str) -> str:
-        if value == "picows" and importlib.util.find_spec("picows") is None:
-            raise ValueError("picows is not installed; run pip install picows, or write auto")
-        return value
-
-    @field_validator("sample_rate", mode="before")
-    @classmethod
-    def _number(cls, value: object) -> object:
-        return int(value) if isinstance(value, str) and value.isdecimal() else value
-
-    @field_validator("allowed_peers")
-    @classmethod
-    def _networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for network in value:
-            try:
-                ipaddress.ip_network(network, strict=False)
-            except ValueError as error:
-                raise ValueError(f"{network!r} is no network; write for example 10.0.0.5 or 10.0.0.0/24") from error
-        return value
-
-    @field_validator("default_region")
-    @classmethod
-    def _region(cls, value: str) -> str:
-        if value.upper() not in phonenumbers.SUPPORTED_REGIONS:
-            raise ValueError(f"{value!r} is no region; write an ISO 3166 code such as GB")
-        return value.upper()
-
-    @field_validator("default_timezone")
-    @classmethod
-    def _timezone(cls, value: str) -> str:
-        if value not in available_timezones():
-            raise ValueError(f"{value!r} is no time zone; write for example Europe/London")
-        return value
-
-    @field_validator("deepgram_url", "cartesia_url")
-    @classmethod
-    def _websocket_url(cls, value: str) -> str:
-        if not value.startswith(("ws://", "wss://")):
-            raise ValueError(f"{value!r} must begin with wss:// (or ws:// on your own network)")
-        return value.rstrip("/")
-
-    @field_validator("groq_url")
-    @classmethod
-    def _http_url(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
-        return value.rstrip("/")
-
-    @field_validator("alert_webhook_url")
-    @classmethod
-    def _webhook(cls, value: SecretStr) -> SecretStr:
-        if value.get_secret_value() and not value.get_secret_value().startswith(("http://", "https://")):
-            raise ValueError("it must begin with https:// (or http:// on your own network)")
-        return value
-
-    @field_validator("context_api_url", "booking_api_url", "availability_api_url", "llm_fallback_url")
-    @classmethod
-    def _endpoint(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
         return value
 
     @property
