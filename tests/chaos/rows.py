@@ -95,7 +95,7 @@ DEEPGRAM = (
         "Deepgram",
         "Nova refuses every connection, from the beginning: Flux hears the callers",
         faults=(_faults("deepgram", model=NOVA, refuse_times=FOREVER, refuse_status=503),),
-        shows={"stt.took flux-general-en": 3},
+        shows={"stt.took flux-general-en": 1},
     ),
     Row(
         "deepgram-other-model-in-the-call",
