@@ -73,8 +73,8 @@ class Desk:
         return f"{self._base}/{endpoint}"
 
     def mend(self) -> None:
-        """From now on it answers as it should."""
-        self._moods.clear()
+        """From now on it answers as it should; what it refuses for good it refuses still."""
+        self._moods = [mood for mood in self._moods if mood.kind == "refuses"]
 
     async def booked(self) -> list[str]:
         """Whose bookings there are, once for each row."""
