@@ -838,6 +838,22 @@ def test_an_interim_that_holds_the_last_word_is_enough_to_think(caller: Caller) 
     assert other.decided == []
 
 
+def test_an_answer_to_an_interim_that_came_to_nothing_is_thrown_away(caller: Caller) -> None:
+    caller.at(100)
+    caller.note(caller.turn.caller_speaks(100))
+    caller.hears(TAP, 900, end=900)
+    caller.at(1000)
+    caller.note(caller.turn.transcript(Transcript("How much?", False, False, 900, 960, 1000), 1000))
+    caller.at(1100)
+    caller.note(caller.turn.caller_quiet(1100, 1000))
+    assert caller.decided[-1] == (1100, Think(f"{TAP} How much?"))
+    caller.at(1150)
+    caller.note(caller.turn.transcript(Transcript("", True, True, 900, 1000, 1000), 1150))
+    assert caller.decided[-1] == (1150, Withdraw())
+    caller.at(2000)
+    assert [action for _, action in caller.of(Respond)] == [Respond(TAP)]
+
+
 # ---- nobody hears the caller ----------------------------------------------------------------------------------------
 
 
@@ -882,6 +898,22 @@ def test_another_vendor_may_end_turns_itself(caller: Caller) -> None:
     caller.at(3300)
     caller.note(caller.turn.end_of_turn(EndOfTurn(TAP, 2100, 3000), 3300))
     assert caller.of(Respond) == [(3300, Respond(TAP))]
+
+
+def test_what_one_vendor_was_asked_is_not_waited_for_from_another(caller: Caller) -> None:
+    """Its interims, half of what was said, are not all there is: the other one hears it again from the beginning."""
+    caller.at(100)
+    caller.note(caller.turn.caller_speaks(100))
+    caller.hears("my tap", 500, final=False)
+    caller.note(caller.turn.stt_away(600))
+    caller.at(1100)
+    caller.note(caller.turn.caller_quiet(1100, 1000))
+    caller.at(1500)
+    caller.note(caller.turn.stt_back(1500, ends_turns=True))
+    caller.hears("my", 1600, final=False).hears("my tap is", 2100, final=False)
+    caller.at(2200)
+    caller.note(caller.turn.end_of_turn(EndOfTurn(TAP, 100, 1000), 2200))
+    assert caller.of(Respond) == [(2200, Respond(TAP))]
 
 
 # ---- since when the caller waits ------------------------------------------------------------------------------------

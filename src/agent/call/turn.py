@@ -113,7 +113,10 @@ class Turn:
         if self.state is State.ENDING:
             return []
         unchanged = self._caller.hear(heard, now_ms)
-        actions = self._heard(heard.text, heard.end_ms, final=heard.final) if heard.text else []
+        if heard.text:
+            actions = self._heard(heard.text, heard.end_ms, final=heard.final)
+        else:  # an interim may have come to nothing
+            actions = self._drop_unless_same() if self.state is State.LISTENING else []
         return [*actions, *self._next(think=unchanged or self._caller.interim_covers)]
 
     def stt_away(self, now_ms: float) -> list[Action]:
@@ -126,6 +129,7 @@ class Turn:
         """The caller is heard again, and what was kept is on its way."""
         self._now = now_ms
         self._caller.away_until_ms = None
+        self._caller.asked_ms = None  # whoever was asked is gone
         self._caller.vendor_ends = ends_turns
         if self.state is not State.LISTENING:
             return []
