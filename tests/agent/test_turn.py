@@ -916,6 +916,17 @@ def test_what_one_vendor_was_asked_is_not_waited_for_from_another(caller: Caller
     assert caller.of(Respond) == [(2200, Respond(TAP))]
 
 
+def test_what_is_final_is_answered_whoever_hears_the_caller_next(caller: Caller) -> None:
+    """The vendor is lost behind the caller's last word: the next one hears silence, and ends no turn."""
+    said("So my tap leaks.", caller)
+    caller.at(1300)
+    caller.note(caller.turn.stt_away(1300))
+    caller.note(caller.turn.stt_back(1350, ends_turns=True))
+    caller.at(3000)
+    assert [action for _, action in caller.of(Respond)] == [Respond("So my tap leaks.")]
+    assert caller.of(Respond)[0][0] < 2000
+
+
 # ---- since when the caller waits ------------------------------------------------------------------------------------
 
 

@@ -48,12 +48,18 @@ def name_of(caller: int) -> str:
     return f"Alex {SURNAMES[caller]}"
 
 
+def lines_of(name: str) -> tuple[str, str, str]:
+    """What a caller says."""
+    return "Hello, my tap is leaking.", f"Put it under {name}.", "No, that is all."
+
+
 def script_of(caller: int) -> str:
-    """What a caller says and when; at the end of it the caller waits for the goodbye."""
+    """The same, and when; at the end of it the caller waits for the goodbye."""
+    first, second, third = lines_of(name_of(caller))
     return f"""
-say: Hello, my tap is leaking.
-when "what name": say: Put it under {name_of(caller)}.
-when "anything else": say: No, that is all.
+say: {first}
+when "what name": say: {second}
+when "anything else": say: {third}
 """
 
 

@@ -146,7 +146,7 @@ def misheard(heard: Sequence[Word], replies: Sequence[Sequence[str]], asides: It
     `replies` gives for each reply the texts that it may have; `asides` are phrases that may come in anywhere, any
     number of times ("Bear with me.").
     """
-    words = _without(list(heard), [_plain(aside) for aside in asides])
+    words = _without(list(heard), [plain(aside) for aside in asides])
     attempts = [_compare(words, [word for text in choice for word in text.split()]) for choice in product(*replies)]
     return min(attempts, key=lambda attempt: len(attempt.wrong), default=Hearing(()))
 
@@ -192,7 +192,7 @@ def _without(words: list[Word], asides: list[list[str]]) -> list[Word]:
     return words
 
 
-def _plain(text: str) -> list[str]:
+def plain(text: str) -> list[str]:
     return [_norm(word) for word in text.split()]
 
 

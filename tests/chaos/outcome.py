@@ -116,10 +116,19 @@ def _call(call: Called, found: Evidence, outcome: Outcome) -> Iterator[str]:
         if not row.acts:
             yield "the agent has no record of the call"
         return
+    yield from _misunderstood(call, row.exact)
     said = " ".join(turn.heard for turn in _turns(call.record))
     for phrase in row.says:
         if not any(choice in said for choice in phrase.split("|")):
             yield f"{phrase!r} was not said"
+
+
+def _misunderstood(call: Called, exact: bool) -> Iterator[str]:
+    """Whether the agent has heard each of the caller's words once."""
+    told = judge.plain(" ".join(turn.caller for turn in _turns(call.record)))
+    meant = judge.plain(" ".join(conversation.lines_of(call.name)))
+    if exact and told != meant:
+        yield f"the caller said {' '.join(meant)!r}, and the agent heard {' '.join(told)!r}"
 
 
 def _turns(record: CallRecord | None) -> list[TurnRecord]:

@@ -95,7 +95,7 @@ class Turn:
             return None
         if self.state is State.THINKING:
             return min(self._since, caller.quiet_since_ms), self._since
-        if self.state is State.LISTENING and self._draft is None and caller.owed:
+        if self.state is State.LISTENING and caller.owed:
             return caller.quiet_since_ms, caller.quiet_since_ms
         if self.state is State.ENDING:
             return self._ending_since, self._since
@@ -128,6 +128,8 @@ class Turn:
     def stt_back(self, now_ms: float, *, ends_turns: bool) -> list[Action]:
         """The caller is heard again, and what was kept is on its way."""
         self._now = now_ms
+        if self._caller.settled:
+            self._caller.settle()  # by the one who was lost; another one knows nothing of these words
         self._caller.away_until_ms = None
         self._caller.asked_ms = None  # whoever was asked is gone
         self._caller.vendor_ends = ends_turns
