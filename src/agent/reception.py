@@ -25,7 +25,8 @@ COMING_S = 3.0
 """How long a call that was announced is waited for once no other is taken."""
 GOODBYE_S = 15.0
 """For the goodbye of calls that are still running when the grace time is over."""
-
+ASKED_S = 2.0
+"""For the dialplan's last question, which comes within milliseconds of a call's end."""
 STEP_S = 0.05
 
 
@@ -152,12 +153,12 @@ class Reception:
             log.info("waiting up to %.0f s for %d calls", grace_s, self.calls)
         grace_until = time.monotonic() + grace_s
         await self._at_rest(grace_until)
-        if not self._tasks:
-            return
-        log.info("%d calls are still running: they hear a goodbye", self.calls)
-        for session in self._sessions:
-            session.stop_soon()
-        await self._at_rest(time.monotonic() + goodbye_s)
+        if self._tasks:
+            log.info("%d calls are still running: they hear a goodbye", self.calls)
+            for session in self._sessions:
+                session.stop_soon()
+            await self._at_rest(time.monotonic() + goodbye_s)
+        await self._asked(time.monotonic() + ASKED_S)
 
     async def _at_rest(self, until: float) -> None:
         """Wait until no call runs or is on its way, or the time (CLOCK_MONOTONIC, s) has come."""
@@ -165,6 +166,13 @@ class Reception:
         while time.monotonic() < until:
             coming = self._registry.announced > 0 and time.monotonic() < coming_until
             if not self._tasks and not coming:
+                return
+            await asyncio.sleep(STEP_S)
+
+    async def _asked(self, until: float) -> None:
+        """Wait until the dialplan has asked for the last verdicts, which would be lost with the agent."""
+        while self._registry.unasked:
+            if time.monotonic() >= until:
                 return
             await asyncio.sleep(STEP_S)
 

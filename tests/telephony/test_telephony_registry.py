@@ -173,6 +173,21 @@ async def test_the_number_of_verdicts_is_limited() -> None:
     assert [await registry.verdict(call) is not None for call in calls] == [False, True, True]
 
 
+async def test_verdicts_that_nobody_has_asked_for_yet_are_known_for_a_moment() -> None:
+    now_ns = 10**12
+    registry = CallRegistry(clock_ns=lambda: now_ns)
+    asked, unasked, hung_up = uuid4(), uuid4(), uuid4()
+    for call, reason in ((asked, "agent"), (unasked, "agent"), (hung_up, "caller")):
+        registry.opened(call)
+        registry.decide(call, Verdict("hangup", reason=reason))
+    assert await registry.verdict(asked) is not None
+    for call in (asked, unasked, hung_up):
+        registry.closed(call)
+    assert registry.unasked == 1, "a caller who has hung up has no dialplan left to ask"
+    now_ns += 2 * 10**9
+    assert registry.unasked == 0
+
+
 async def test_a_uuid_used_again_does_not_inherit_a_verdict() -> None:
     registry = CallRegistry()
     call = uuid4()

@@ -25,6 +25,9 @@ TARGET = re.compile(r"[0-9A-Za-z+*#_-]{1,64}")
 POLL_NS = 50_000_000
 """How often a metadata file is looked for, ns."""
 
+ASKED_NS = 2_000_000_000
+"""The dialplan asks within milliseconds of a call's end; one that has not asked by then does not."""
+
 
 class RegistryFullError(Exception):
     """As many calls are announced as the registry holds: there is no room for another."""
@@ -95,6 +98,7 @@ class _Waiting:
 class _Decided:
     verdict: Verdict
     expires_ns: int
+    asked: bool = False
 
 
 class CallRegistry:
@@ -233,7 +237,17 @@ class CallRegistry:
             event.set()
         decided = self._decided.pop(uuid, None)
         if decided is not None:
-            self._decided[uuid] = _Decided(decided.verdict, self._clock_ns() + self._expiry_ns)
+            decided.expires_ns = self._clock_ns() + self._expiry_ns
+            self._decided[uuid] = decided
+
+    @property
+    def unasked(self) -> int:
+        """Verdicts of calls that ended less than `ASKED_NS` ago, and that the dialplan has not asked for yet."""
+        recent_ns = self._clock_ns() + self._expiry_ns - ASKED_NS
+        return sum(
+            not decided.asked and decided.verdict.reason != "caller" and decided.expires_ns > recent_ns
+            for decided in self._decided.values()
+        )
 
     async def verdict(self, uuid: UUID, wait_s: float = 1.0) -> Verdict | None:
         """What the dialplan is to do after the call; a running call gets `wait_s` to decide.
@@ -253,6 +267,7 @@ class CallRegistry:
         if decided is None:
             self.counters["verdicts_unknown"] += 1
             return None
+        decided.asked = True
         return decided.verdict
 
     def sweep(self) -> None:
