@@ -94,17 +94,21 @@ class Process:
         async with asyncio.timeout(seconds):
             return await self._process.wait()
 
+    @property
+    def dialplan(self) -> Dialplan:
+        return Dialplan("127.0.0.1", self.fastagi_port, did=NUMBER, caller_id="+447700900123")
+
     async def start(self, call: UUID) -> str:
         try:
-            answer = await Dialplan("127.0.0.1", self.fastagi_port, did=NUMBER, caller_id="+447700900123").start(call)
+            answer = await self.dialplan.start(call)
         except AgiFailed:
             return "nobody there"
         return answer["VOICE_AGENT_STATUS"]
 
     @contextlib.asynccontextmanager
-    async def a_call(self) -> AsyncIterator[AudioSocketCaller]:
+    async def a_call(self, call: UUID | None = None) -> AsyncIterator[AudioSocketCaller]:
         """A caller who says nothing; the call is announced."""
-        call = uuid4()
+        call = call or uuid4()
         assert await self.start(call) == "OK"
         silence = bytes(320)
         wire = AudioSocketCaller(call, lambda tick: silence, lambda at, samples, rate: None)
@@ -125,7 +129,8 @@ def a_process(tmp_path: Path, vendors: Sandbox, agent_settings: Callable[..., Se
 
 
 async def test_the_first_signal_ends_calls_with_a_goodbye(a_process: Processes) -> None:
-    async with a_process() as agent, agent.a_call() as wire:
+    call = uuid4()
+    async with a_process() as agent, agent.a_call(call) as wire:
         await asyncio.sleep(1.0)
         agent.signal(signal.SIGTERM)
         await agent.until("STOPPING=1")
@@ -134,6 +139,8 @@ async def test_the_first_signal_ends_calls_with_a_goodbye(a_process: Processes) 
         async with asyncio.timeout(15):
             assert await wire.ended == "agent"
         assert wire.now > 2.0 + 4.0, "the goodbye was heard"
+        await asyncio.sleep(0.3)  # a dialplan has more to do than to ask
+        assert (await agent.dialplan.next(call))["VOICE_AGENT_NEXT"] == "hangup"
         assert await agent.ended() == 0
         assert "1 calls are still running: they hear a goodbye" in agent.log
         assert "Traceback" not in agent.log
