@@ -15,6 +15,7 @@ OTHER_LLM = {
     "LLM_FALLBACK_API_KEY": "chaos-vendor-key",
 }
 NOVA = "nova-3"
+ONLY_FLUX = {"DEEPGRAM_MODEL": "flux-general-en", "STT_FALLBACKS": "none"}
 
 
 def _faults(vendor: Any, when: str = "", after_ms: tuple[float, float] = (0, 0), **faults: Any) -> Fault:
@@ -89,6 +90,25 @@ DEEPGRAM = (
             shows={"mark.no_stt": 1},
         )
         for status in (401, 402, 503)
+    ),
+    Row(
+        "flux-closes-1011",
+        "Deepgram",
+        "Flux's connections close (1011) while callers speak, three times",
+        faults=(
+            _close("deepgram", 1011, "audio_frames", (0, 400), (5, 40)),
+            _close("deepgram", 1011, "audio_frames", (0, 400), (60, 120)),
+            _close("deepgram", 1011, "audio_frames", (0, 400), (150, 220)),
+        ),
+        settings=ONLY_FLUX,
+        shows={"stt.reconnected": 1},
+    ),
+    Row(
+        "flux-refuses-500",
+        "Deepgram",
+        "Flux refuses the first connections with 500, and there is no other STT",
+        faults=(_faults("deepgram", refuse_times=2, refuse_status=500),),
+        settings=ONLY_FLUX,
     ),
     Row(
         "deepgram-other-model",
@@ -264,6 +284,21 @@ CARTESIA = (
         "Cartesia",
         "a context gives no more audio, and the others go on",
         faults=(_faults("cartesia", "contexts", (0, 0), mute_times=2, mute_after_ms=500),),
+    ),
+    Row(
+        "cartesia-limits",
+        "Cartesia",
+        "more contexts at once than the plan has: concurrency_limited, three times",
+        faults=(
+            _faults(
+                "cartesia",
+                "contexts",
+                (0, 0),
+                context_error_times=3,
+                context_error_status=429,
+                context_error_code="concurrency_limited",
+            ),
+        ),
     ),
     Row(
         "cartesia-ends-a-context",
