@@ -161,6 +161,14 @@ async def test_a_voice_that_stops_in_the_middle_is_waited_for_in_company(rig: Ri
     assert max(waits(result)) < 2.0, result.utterances
 
 
+async def test_a_greeting_whose_context_was_late_too(rig: Rig) -> None:
+    rig.vendors.cartesia.faults.silent_times = 9
+    async with rig.slow_contexts(1.7):
+        result, _ = await rig.call("wait: 20s", rig.plan(announced=False, longest_s=30.0))
+    assert result.utterances[0].start_s < 2.0
+    assert max(waits(result), default=0.0) < 2.0, result.utterances
+
+
 async def test_a_greeting_that_is_late(rig: Rig) -> None:
     rig.vendors.cartesia.faults.silent_times = 9
     result, record = await rig.call("wait: 20s", rig.plan(announced=False, longest_s=30.0))

@@ -113,7 +113,8 @@ class Session:
         self._log.answered_for(self._company)
         self._conversation = self._services.conversations.of(self._company)
         self._phrases = self._conversation.phrases_for(self._company)
-        self._turn = Turn(self._log.now_ms(), self._services.turn_taking, self._conversation.words)
+        # The caller has been waiting for a word since the line was there, and the context took its time.
+        self._turn = Turn(0, self._services.turn_taking, self._conversation.words)
         self._keypad = Keypad(self._conversation.words)
         self._agent = self._agent_turn()
         self._ending = self._how_it_ends()
