@@ -73,6 +73,9 @@ async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> No
         assert not turn.interrupted
         assert turn.end_ms is not None
 
+    # Nobody waited, so nobody was told to.
+    assert "bear_with_me" not in [mark.what for mark in record.marks]
+
     # The booking.
     (booking,) = await rig.store.list_bookings()
     assert booking.as_dict()["booking_id"] == record.booking_id

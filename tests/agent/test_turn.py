@@ -134,22 +134,23 @@ def test_the_words_are_asked_for_thought_about_and_answered() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "question", "needed_ms", "early"),
+    ("text", "question", "needed_ms", "thought_ms"),
     [
-        (TAP, "What can we do for you?", TAKING.statement_ms, True),
-        ("What does it cost?", "What can we do for you?", TAKING.complete_ms, True),
-        ("Yes.", "Is that all right?", TAKING.bare_ms, False),
-        ("M14", "What's the postcode there?", TAKING.incomplete_ms, False),
-        ("My postcode is", "What's the postcode there?", TAKING.incomplete_ms, False),
-        ("It is, um", "What is the postcode there?", TAKING.incomplete_ms, False),
+        (TAP, "What can we do for you?", TAKING.statement_ms, 1250),
+        ("What does it cost?", "What can we do for you?", TAKING.complete_ms, 1250),
+        ("Yes.", "Is that all right?", TAKING.bare_ms, None),
+        ("M14", "What's the postcode there?", TAKING.incomplete_ms, 1800),
+        ("My postcode is", "What's the postcode there?", TAKING.incomplete_ms, 1800),
+        ("It is, um", "What is the postcode there?", TAKING.incomplete_ms, 1800),
     ],
 )
-def test_how_long_the_silence_must_be(text: str, question: str, needed_ms: int, early: bool) -> None:
+def test_how_long_the_silence_must_be(text: str, question: str, needed_ms: int, thought_ms: int | None) -> None:
+    """And when the answer is thought of: at once, or, where the caller will go on most likely, shortly before."""
     caller = Caller()
     caller.turn.agent_speaks(1)
     caller.turn.agent_finished(2, question)
     said(text, caller).at(4000)
-    assert [action for _, action in caller.of(Think)] == ([Think(text)] if early else [])
+    assert caller.of(Think) == ([(thought_ms, Think(text))] if thought_ms else [])
     assert caller.of(Respond) == [(max(1250, 1000 + needed_ms), Respond(text))]
 
 

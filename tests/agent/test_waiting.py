@@ -59,12 +59,26 @@ def test_the_wait_counts_from_the_agents_own_words() -> None:
 def test_in_the_middle_of_an_answer_it_counts_from_where_the_audio_ends() -> None:
     waiting = Waiting()
     waiting.heard(10_000)
-    assert waiting.due_in_answer_ms(10_000, 700) == 12_200
-    assert waiting.due_in_answer_ms(10_500, 1200) == 13_200, "more has come"
-    assert waiting.due_in_answer_ms(12_000, 0) == 13_200, "it ran out, and nothing comes"
-    say(waiting, 13_200)
-    assert waiting.due_in_answer_ms(13_300, 900) == 14_200 + AGAIN_MS, "what was said is unheard audio too"
-    assert waiting.due_in_answer_ms(14_300, 0) == 14_200 + AGAIN_MS
+    assert waiting.due_in_answer_ms(10_000, 700) == 10_740, "time to look again"
+    assert waiting.due_in_answer_ms(10_740, 960) == 11_740, "more has come"
+    assert waiting.due_in_answer_ms(11_740, 0) == 13_240, "it ran out, and nothing comes"
+    assert waiting.due_in_answer_ms(12_500, 10) == 13_240
+    say(waiting, 13_240)
+    assert waiting.due_in_answer_ms(13_300, 940) == 14_280, "what was said is unheard audio too"
+    assert waiting.due_in_answer_ms(14_280, 0) == 14_280 + PATIENT_MS
+
+
+def test_the_end_of_an_answer_that_came_in_parts_is_no_wait() -> None:
+    """Nobody tells of audio that came since the last look: the last of it is heard just as that is due."""
+    waiting = Waiting()
+    waiting.heard(10_000)
+    now, end = 10_000.0, 16_000.0
+    while now < end:
+        due = waiting.due_in_answer_ms(now, min(4500.0, end - now))
+        assert due > now
+        now = due
+    assert now <= end + 100
+    assert waiting.due_in_answer_ms(now, 0) >= now + 1000
 
 
 def test_a_greeting_has_words_of_its_own() -> None:

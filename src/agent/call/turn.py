@@ -317,6 +317,8 @@ class Turn:
 
     def _listened_long_enough(self) -> list[Action]:
         self._caller.away_until_ms = None
+        if self.words and self._caller.settled and self._now < self._caller.certain_ms:
+            return self._next()  # it is time to think, and not yet to speak
         if self.words:
             if not self._caller.settled and self._caller.asked_ms is None:
                 self._caller.asked_ms = self._now
@@ -398,7 +400,12 @@ class Turn:
         if self._draft is not None or self._drafts >= self._taking.drafts:
             return []
         if self._caller.completeness is Completeness.INCOMPLETE:
-            return []
+            worth_it_ms = self._caller.certain_ms - limits.AHEAD_MS
+            if not self._caller.settled:
+                return []
+            if self._now < worth_it_ms:  # most of those who break off go on
+                self.deadline_ms = worth_it_ms
+                return []
         self._drafts += 1
         self._draft = self.words
         return [Think(self._draft)]

@@ -19,6 +19,8 @@ ASIDE_MS = 1000
 """A "yes" so shortly before the agent has finished answers what it asked, and is no backchannel."""
 LATE_WORDS = 2
 """So many words that were spoken before the agent began, and reach us only while it speaks, are left out."""
+AHEAD_MS = 700
+"""So long before a turn that sounds broken off is taken for whole, its answer is begun: it then comes at once."""
 PREROLL_MS = 500
 AWAY_MS = 12_000
 """Nobody hears the caller for so long: it goes on with the words that there are."""

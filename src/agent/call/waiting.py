@@ -50,9 +50,15 @@ class Waiting:
         return min(max(since_ms + PATIENT_MS, certain_ms + FRESH_MS), since_ms + LONGEST_MS)
 
     def due_in_answer_ms(self, now_ms: float, unheard_ms: float) -> float:
-        """The same in the middle of an answer, of which there is so much audio that the caller has yet to hear."""
-        if unheard_ms > TAIL_MS or self._ran_out_ms is None:
-            self._ran_out_ms = now_ms + unheard_ms
+        """The same in the middle of an answer, of which there is so much audio that the caller has yet to hear.
+
+        While there is some it is when to look again: more may have come by then, of which nobody tells.
+        """
+        if unheard_ms > TAIL_MS:
+            self._ran_out_ms = None
+            return now_ms + unheard_ms + TAIL_MS
+        if self._ran_out_ms is None:
+            self._ran_out_ms = now_ms
         return self.due_ms(self._ran_out_ms, self._ran_out_ms)
 
     def next_words(
