@@ -77,7 +77,7 @@ def test_the_file_is_whole_and_for_its_owner_alone(call: CallRecord, tmp_path: P
     assert [turn["latency_ms"] for turn in document["turns"]] == [500, 301, None]
     assert document["turns"][0]["heard"] == "We can"
     assert document["marks"][1] == {"at_ms": 1900, "what": "barge_in", "detail": ""}
-    assert document["version"] == 1
+    assert document["version"] == 2
     call.outcome = "transferred"
     write_record(call, folder)
     assert json.loads(path.read_bytes())["outcome"] == "transferred"

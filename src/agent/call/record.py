@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-VERSION = 1
+VERSION = 2
 
 STAGES = {
     "stt": "end of the caller's speech to the final transcript",
@@ -94,6 +94,17 @@ class TurnTimes:
 
 
 @dataclass(slots=True)
+class Word:
+    """A word, and the ms of the call at which it is spoken; where a vendor does not tell, they are estimates."""
+
+    who: str
+    """"caller" or "agent"."""
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+@dataclass(slots=True)
 class TurnRecord:
     """One exchange. `heard` is what the caller heard of `agent`; it differs after an interruption."""
 
@@ -105,6 +116,8 @@ class TurnRecord:
     end_ms: int | None = None
     times: TurnTimes = field(default_factory=TurnTimes)
     tools: list[dict[str, Any]] = field(default_factory=list)
+    words: list[Word] = field(default_factory=list)
+    """Of both, in the order in which they are spoken; of the agent only what was heard."""
     drafts: int = 0
     """Answers that were thought of before the turn was certain to be over."""
     wasted: int = 0
@@ -146,12 +159,27 @@ class CallRecord:
     """What thinking early took: the last one counts requests to the LLM and the TTS that came to nothing."""
     media: dict[str, int] = field(default_factory=dict)
     vendors: dict[str, dict[str, int]] = field(default_factory=dict)
+    vendor_errors: dict[str, int] = field(default_factory=dict)
+    """What went wrong, by whom: "stt", "llm", "tts", "context", "booking"."""
+    usage: dict[str, float] = field(default_factory=dict)
+    """What the vendors charge for: `stt_seconds`, `llm_requests`, `tokens_in`, `tokens_cached` (part of `tokens_in`),
+    `tokens_out`, `tts_characters`."""
+    costs: dict[str, float] = field(default_factory=dict)
+    """By "stt", "llm" and "tts", estimated at the prices of the settings."""
+    currency: str = ""
+    repeat_caller: bool = False
     recording: str = ""
+    """The file; empty when there is none."""
     version: int = VERSION
 
     def mark(self, at_ms: int, what: str, detail: str = "") -> None:
         """Note that something happened."""
         self.marks.append(Mark(at_ms, what, detail))
+
+    @property
+    def cost(self) -> float:
+        """The sum of `costs`."""
+        return sum(self.costs.values())
 
     @property
     def latencies_ms(self) -> list[int]:
@@ -184,7 +212,13 @@ def read_record(path: Path) -> CallRecord:
         document = orjson.loads(path.read_bytes())
         values = _known(CallRecord, document)
         values["turns"] = [
-            TurnRecord(**_known(TurnRecord, turn) | {"times": TurnTimes(**_known(TurnTimes, turn.get("times", {})))})
+            TurnRecord(
+                **_known(TurnRecord, turn)
+                | {
+                    "times": TurnTimes(**_known(TurnTimes, turn.get("times", {}))),
+                    "words": [Word(**_known(Word, word)) for word in turn.get("words", ())],
+                }
+            )
             for turn in document.get("turns", ())
         ]
         values["marks"] = [Mark(**_known(Mark, mark)) for mark in document.get("marks", ())]

@@ -5,7 +5,21 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, MetaData, String, Text, TypeDecorator, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 
@@ -33,6 +47,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+ROLES = ("viewer", "operator", "admin")
+"""What a user of the console may do, each what the one before it may: look; act on calls and bookings and edit their
+companies; everything, users and other companies included."""
+BOOKING_STATES = ("new", "confirmed", "done", "cancelled")
 
 
 class Base(DeclarativeBase):
@@ -78,6 +98,19 @@ class Company(Base):
     """Postcode areas or districts that are served: "SW", "M14"; empty for everywhere."""
     crews: Mapped[int] = mapped_column(default=0)
     """How many visits can be made at once; 0 where that is not limited."""
+    instructions: Mapped[str] = mapped_column(Text, default="")
+    """What the LLM is told of this company beyond the conversation's own prompt."""
+    opening_hours: Mapped[dict[str, list[list[str]]]] = mapped_column(JSON, default=dict)
+    """Day ("mon" to "sun") to spans of local time: {"mon": [["09:00", "12:30"], ["13:30", "18:00"]]}; empty where they
+    are not known."""
+    recording_notice: Mapped[str] = mapped_column(String(500), default="")
+    """Said before the greeting where calls are recorded; empty for none."""
+    notify_email: Mapped[str] = mapped_column(String(254), default="")
+    """Who is told of bookings, missed transfers and bookings that are stuck; empty for nobody."""
+    webhook_url: Mapped[str] = mapped_column(String(500), default="")
+    """Told of each call that is over; empty for nobody."""
+    webhook_secret: Mapped[str] = mapped_column(String(128), default="")
+    """What the webhook's signature is made with."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
     numbers: Mapped[list[Number]] = relationship(back_populates="company", cascade="all, delete-orphan")
@@ -131,6 +164,12 @@ class Booking(Base):
     fingerprint: Mapped[str] = mapped_column(String(64))
     """SHA-256 of what was asked for: tells a repeated request from another one under the same key."""
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now, index=True)
+    state: Mapped[str] = mapped_column(String(16), default="new")
+    """One of `BOOKING_STATES`: what has come of it since."""
+    note: Mapped[str] = mapped_column(Text, default="")
+    """What people at the company have written about it."""
+    noticed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When word of it went into the outbox, for the company; None: not yet."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return what a person may want to see of the booking, ready for JSON."""
@@ -145,4 +184,144 @@ class Booking(Base):
             "phone": self.phone,
             "call_uuid": self.call_uuid,
             "created_at": self.created_at.isoformat(),
+            "state": self.state,
         }
+
+
+class Call(Base):
+    """A call that is over. What `agent.call.record.CallRecord` says of it, but for its turns and events."""
+
+    __tablename__ = "calls"
+    __table_args__ = (
+        Index("ix_calls_company_id_started", "company_id", "started"),
+        Index("ix_calls_outcome_started", "outcome", "started"),
+    )
+
+    uuid: Mapped[str] = mapped_column(String(36), primary_key=True)
+    company_id: Mapped[int | None] = mapped_column(ForeignKey("companies.id", ondelete="SET NULL"))
+    """The one that had the dialled number when the call ended; None for no known company."""
+    company_name: Mapped[str] = mapped_column(String(200), default="")
+    """As the caller heard it."""
+    did: Mapped[str] = mapped_column(String(64), default="", index=True)
+    caller_id: Mapped[str] = mapped_column(String(64), default="", index=True)
+    """In E.164; empty when it was withheld, and once the retention period is over."""
+    caller_name: Mapped[str] = mapped_column(String(200), default="")
+    repeat_caller: Mapped[bool] = mapped_column(default=False)
+    unique_id: Mapped[str] = mapped_column(String(64), default="")
+    linked_id: Mapped[str] = mapped_column(String(64), default="")
+    source: Mapped[str] = mapped_column(String(16), default="")
+    started: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    seconds: Mapped[float] = mapped_column(Float, default=0.0)
+    ended_by: Mapped[str] = mapped_column(String(32), default="")
+    outcome: Mapped[str] = mapped_column(String(32), default="")
+    verdict: Mapped[str] = mapped_column(String(128), default="")
+    booking_id: Mapped[str] = mapped_column(String(64), default="", index=True)
+    turn_count: Mapped[int] = mapped_column(default=0)
+    barge_ins: Mapped[int] = mapped_column(default=0)
+    latency_ms: Mapped[int | None]
+    """Median of its turns; None without one that was measured."""
+    vendor_errors: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+    """By vendor: "stt", "llm", "tts", "context", "booking"."""
+    early_answers: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+    media: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+    vendors: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    usage: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    costs: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
+    cost: Mapped[float] = mapped_column(Float, default=0.0)
+    """The sum of `costs`, in `currency`."""
+    currency: Mapped[str] = mapped_column(String(3), default="")
+    recording: Mapped[str] = mapped_column(String(500), default="")
+    """Name of the file in the recordings' directory; empty when there is none, or not any more."""
+    version: Mapped[int] = mapped_column(default=0)
+    """Of the record."""
+    noticed_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When word of it went into the outbox; None: not yet."""
+    erased_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When its words, numbers and recording were taken away; None: they are there."""
+
+    turns: Mapped[list[CallTurn]] = relationship(
+        back_populates="call", cascade="all, delete-orphan", order_by="CallTurn.position", passive_deletes=True
+    )
+    events: Mapped[list[CallEvent]] = relationship(
+        back_populates="call", cascade="all, delete-orphan", order_by="CallEvent.id", passive_deletes=True
+    )
+
+
+class CallTurn(Base):
+    """One exchange of a call: `agent.call.record.TurnRecord`."""
+
+    __tablename__ = "turns"
+    __table_args__ = (UniqueConstraint("call_uuid", "position"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    call_uuid: Mapped[str] = mapped_column(ForeignKey("calls.uuid", ondelete="CASCADE"))
+    position: Mapped[int]
+    """0 for the first."""
+    start_ms: Mapped[int] = mapped_column(default=0)
+    end_ms: Mapped[int | None]
+    caller: Mapped[str] = mapped_column(Text, default="")
+    agent: Mapped[str] = mapped_column(Text, default="")
+    heard: Mapped[str] = mapped_column(Text, default="")
+    interrupted: Mapped[bool] = mapped_column(default=False)
+    latency_ms: Mapped[int | None]
+    times: Mapped[dict[str, int | None]] = mapped_column(JSON, default=dict)
+    words: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    tools: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    drafts: Mapped[int] = mapped_column(default=0)
+    wasted: Mapped[int] = mapped_column(default=0)
+
+    call: Mapped[Call] = relationship(back_populates="turns")
+
+
+class CallEvent(Base):
+    """Something that happened at a moment of a call: `agent.call.record.Mark`."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    call_uuid: Mapped[str] = mapped_column(ForeignKey("calls.uuid", ondelete="CASCADE"), index=True)
+    at_ms: Mapped[int]
+    what: Mapped[str] = mapped_column(String(32))
+    detail: Mapped[str] = mapped_column(String(500), default="")
+
+    call: Mapped[Call] = relationship(back_populates="events")
+
+
+user_companies = Table(
+    "user_companies",
+    Base.metadata,
+    Column("user_id", ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    Column("company_id", ForeignKey("companies.id", ondelete="CASCADE"), primary_key=True, index=True),
+)
+"""Whose calls and bookings a user sees; an admin sees all."""
+
+
+class User(Base):
+    """Someone who may log in to the console."""
+
+    __tablename__ = "users"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(64), unique=True)
+    """In lower case."""
+    password_hash: Mapped[str] = mapped_column(String(200))
+    """By argon2id; never the password."""
+    role: Mapped[str] = mapped_column(String(16))
+    """One of `ROLES`."""
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    last_seen: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    companies: Mapped[list[Company]] = relationship(secondary=user_companies, order_by="Company.name")
+
+
+class ConsoleSession(Base):
+    """A browser that somebody has logged in with."""
+
+    __tablename__ = "console_sessions"
+
+    token_hash: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of the cookie: who reads the database cannot log in with it."""
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id", ondelete="CASCADE"), index=True)
+    csrf: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
