@@ -128,16 +128,29 @@ async def test_the_tts_is_down(rig: Rig) -> None:
 
 
 async def test_a_goodbye_that_cannot_be_said_was_recorded_before(a_rig: RigMaker) -> None:
+    """The voice is lost between the greeting and the goodbye: nothing else is being said that would miss it."""
+    greeted = asyncio.Event()
     async with a_rig(max_call_seconds=10) as rig:
-        object.__setattr__(rig.agent.settings, "max_call_seconds", 2)
+        object.__setattr__(rig.agent.settings, "max_call_seconds", 3)
+        rig.agent.services.on_turn = lambda record, turn: greeted.set()
         call = asyncio.create_task(rig.call("wait: 20s"))
-        await rig.until(lambda: rig.vendors.cartesia.counters["sent_chunk"] > 3)
+        await greeted.wait()
         rig.vendors.cartesia.config.keys = ("another",)
         for socket in list(rig.vendors.cartesia.sockets):
             await socket.close(1011)
         result, record = await call
     assert (result.ended_by, result.verdict) == ("agent", "hangup")
     assert record.turns[-1].heard == Prompt.SORRY_GOODBYE.value
+
+
+async def test_last_words_that_are_being_said_at_the_calls_limit_are_heard_out(a_rig: RigMaker) -> None:
+    async with a_rig(max_call_seconds=10) as rig:
+        object.__setattr__(rig.agent.settings, "max_call_seconds", 2)
+        rig.vendors.cartesia.config.keys = ("another",)
+        result, record = await rig.call("wait: 20s")
+    assert record.turns[-1].heard == APOLOGY
+    assert record.seconds > 2.0, "the limit was reached in the middle of them"
+    assert (result.ended_by, result.verdict, result.verdict_target) == ("agent", "transfer", "2001")
 
 
 async def test_an_answer_that_is_late_is_waited_for_in_company(rig: Rig) -> None:

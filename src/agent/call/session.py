@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 
 INBOX = 1024
 STOPPING = "stopping"
+LAST_WORDS_S = 30.0
+"""What last words are given beyond the longest call: they are begun or heard out there, and the call ends all the same."""
 
 
 Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone | Verdict
@@ -153,6 +155,7 @@ class Session:
 
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
+        overdue = False
         while not self._call.ended:
             next_ms = min(self._turn.deadline_ms, self._keypad.deadline_ms or self._turn.deadline_ms, self._wait_ends())
             wait_s = min(limit - time.monotonic(), (next_ms - self._log.now_ms()) / 1000)
@@ -160,12 +163,10 @@ class Session:
                 async with asyncio.timeout(max(0.0, wait_s)):
                     item = await self._inbox.get()
             except TimeoutError:
-                if time.monotonic() >= limit and self._turn.state is not State.ENDING:
-                    await self._ending.say(self._phrases.too_long, Verdict("hangup", reason="too_long"))
-                    limit += 30  # for a goodbye that cannot be spoken
-                elif time.monotonic() >= limit:
-                    self._ending.hang_up(Verdict("hangup", reason="too_long"))
-                    limit += 30
+                if time.monotonic() >= limit:
+                    limit += LAST_WORDS_S
+                    await self._too_long(overdue)
+                    overdue = True
                 if self._keypad.deadline_ms is not None and self._log.now_ms() >= self._keypad.deadline_ms:
                     await self._typed()
                 if self._log.now_ms() >= self._wait_ends():
@@ -173,6 +174,13 @@ class Session:
                 await self._do(self._turn.tick(self._log.now_ms()))
                 continue
             await self._handle(item)
+
+    async def _too_long(self, overdue: bool) -> None:
+        """The call is at its limit, or so long beyond it that no last words will come any more."""
+        if not self._ending.begun:
+            await self._ending.say(self._phrases.too_long, Verdict("hangup", reason="too_long"))
+        elif overdue:
+            self._ending.words_are_over()
 
     def _wait_ends(self) -> float:
         """When the caller, who hears nothing and should, is told that somebody is there."""
