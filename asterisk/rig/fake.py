@@ -137,6 +137,7 @@ class FakeCall:
         self._abandoned = threading.Event()
         self._reading = threading.Event()
         self._reading.set()
+        self._standing = threading.Event()
         self._future: Future[Outcome] = Future()
         self._thread = threading.Thread(target=self._run, name="fake-asterisk", daemon=True)
 
@@ -156,12 +157,20 @@ class FakeCall:
         self._hang_up = how
 
     def stall(self) -> None:
-        """Stop the call's thread where it is, as on a host that has no time for it, until `go_on`."""
+        """Stop the call's thread where it is, as on a host that has no time for it, until `go_on`.
+
+        It may look at its socket once more before it `stands`.
+        """
         self._reading.clear()
 
     def go_on(self) -> None:
         """End a `stall`."""
         self._reading.set()
+
+    @property
+    def stands(self) -> bool:
+        """Whether a `stall` has come to it: what is sent now is found all at once."""
+        return self._standing.is_set()
 
     def abandon(self) -> None:
         """End the thread of a call that would never end: stuck, or spinning. The caller has hung up, too."""
@@ -229,7 +238,10 @@ class FakeCall:
         poll = select.poll()
         poll.register(stream.socket, select.POLLIN)
         while True:
-            self._reading.wait()
+            if not self._reading.is_set():
+                self._standing.set()
+                self._reading.wait()
+                self._standing.clear()
             if self._hang_up or self._abandoned.is_set():
                 raise self._fail("WARNING", versions.CALLER_GONE)
             due = began + tick * FRAME_MS / 1000

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import socket
 import struct
+import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
@@ -38,6 +41,19 @@ class Server:
 
     def finish(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)
+
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """What is sent while this is entered is found together, however much of the host's time lies between."""
+        self.call.stall()
+        until(lambda: self.call.stands)
+        yield
+        until(lambda: self._on_the_way() == 0)
+        self.call.go_on()
+
+    def _on_the_way(self) -> int:
+        """Bytes, and the end of the stream as one more, that the fake's end has not acknowledged."""
+        return int.from_bytes(fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
 
     def message(self) -> tuple[int, bytes]:
         kind, length = struct.unpack("!BH", self.exactly(3))
@@ -192,8 +208,9 @@ def test_a_payload_may_come_in_pieces_without_a_pause(version: Version) -> None:
 @every_version
 def test_the_end_of_the_stream_inside_a_payload_is_fatal(version: Version) -> None:
     with answered(version) as server:
-        server.send(FRAME[:100])
-        server.finish()
+        with server.at_once():
+            server.send(FRAME[:100])
+            server.finish()
         outcome = server.outcome()
         assert outcome.returned == -1
         assert outcome.said(versions.CUT_PAYLOAD)
@@ -319,11 +336,9 @@ def test_a_flooding_server_is_read_before_the_caller(version: Version) -> None:
     with answered(version, next_frame=frame) as server:
         server.message()
         calls.append(server.call)
-        server.call.stall()
-        time.sleep(0.05)
-        ticks = len(heard_at_tick)
-        server.send(FRAME * 150, 0.05)
-        server.call.go_on()
+        with server.at_once():
+            ticks = len(heard_at_tick)
+            server.send(FRAME * 150)
         until(lambda: len(heard_at_tick) > ticks)
         assert heard_at_tick[ticks] == 150
         assert server.call.audio == FRAME[3:] * 150
