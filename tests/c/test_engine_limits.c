@@ -127,15 +127,7 @@ static void test_a_peer_that_never_reads(void) {
     for (int i = 0; i < N; i++) CHECK_EQ(samples[i], 0);
   }
   /* And never again: the call ends. */
-  fa_event_t event = {0};
-  for (int tries = 0; tries < 4 && event.kind == 0; tries++) {
-    struct pollfd wait = {.fd = fa_engine_events(engine)->fd, .events = POLLIN};
-    (void)poll(&wait, 1, WAIT_MS);
-    fa_events_wake(fa_engine_events(engine));
-    while (fa_events_drain(fa_engine_events(engine), &event, 1) == 1)
-      if (event.kind == FA_EVENT_ENDED) break;
-  }
-  CHECK_EQ(event.kind, FA_EVENT_ENDED);
+  fa_event_t event = wait_event_for(FA_EVENT_ENDED, 4 * WAIT_MS);
   CHECK_EQ(event.value, FA_END_NOT_READING);
   close(fd);
   finish();
@@ -218,7 +210,7 @@ static void test_calls_come_and_go(void) {
       close(fds[i]);
     }
     for (int i = 0; i < 24; i++) {
-      fa_event_t event = wait_event(FA_EVENT_ENDED);
+      fa_event_t event = find_event(FA_EVENT_ENDED);
       for (uint32_t c = 0; c < call_count; c++)
         if (calls[c]->id == event.call) {
           fa_call_free(calls[c]); /* the media thread must not touch it again */
