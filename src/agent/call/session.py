@@ -47,7 +47,7 @@ log = logging.getLogger(__name__)
 INBOX = 1024
 STOPPING = "stopping"
 LAST_WORDS_S = 30.0
-"""What last words are given beyond the longest call: they are begun or heard out there, and the call ends all the same."""
+"""What last words are given beyond the longest call: they are said or heard out, and the call ends all the same."""
 
 
 Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone | Verdict
