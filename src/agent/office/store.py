@@ -50,6 +50,9 @@ class NewCompany:
     language: str = ""
     areas: tuple[str, ...] = ()
     crews: int = 0
+    instructions: str = ""
+    opening_hours: Mapping[str, list[list[str]]] = field(default_factory=dict)
+    recording_notice: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +138,9 @@ class OfficeStore:
             company.language = new.language
             company.areas = list(new.areas)
             company.crews = new.crews
+            company.instructions = new.instructions
+            company.opening_hours = dict(new.opening_hours)
+            company.recording_notice = new.recording_notice
             await session.flush()
             owned = {n.e164: n for n in await session.scalars(select(Number).where(Number.company_id == company.id))}
             for e164 in owned.keys() - numbers:
@@ -170,6 +176,7 @@ class OfficeStore:
                 return self._unknown_company(caller)
             repeat = await self._remember(session, company.id, caller, moment) if caller else False
         return {
+            "company_id": company.id,
             "company_name": company.name,
             "trade_type": company.trade_type,
             "trade_label": company.trade_label,
@@ -185,6 +192,9 @@ class OfficeStore:
             "recording": company.recording,
             "conversation": company.conversation,
             "language": company.language,
+            "instructions": company.instructions,
+            "opening_hours": company.opening_hours,
+            "recording_notice": company.recording_notice,
         }
 
     async def create_booking(self, new: NewBooking, *, idempotency_key: str | None = None) -> tuple[Booking, bool]:
@@ -272,6 +282,7 @@ class OfficeStore:
 
     def _unknown_company(self, caller: str) -> dict[str, Any]:
         return {
+            "company_id": None,
             "company_name": "Home Services",
             "trade_type": "general",
             "trade_label": "tradesperson",
@@ -287,6 +298,9 @@ class OfficeStore:
             "recording": True,
             "conversation": "",
             "language": "",
+            "instructions": "",
+            "opening_hours": {},
+            "recording_notice": "",
         }
 
     @staticmethod
