@@ -15,8 +15,10 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from agent.office import availability
+from agent.office.archive import CallArchive
 from agent.office.availability import Urgency
 from agent.office.database import create_engine, upgrade_engine
+from agent.office.figures import Figures
 from agent.office.models import Booking, Caller, Company, Number, utc_now
 from agent.telephony.numbers import is_phone_number, normalise_number
 
@@ -87,6 +89,8 @@ class OfficeStore:
         self._sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._region = region
         self._timezone = timezone
+        self.archive = CallArchive(engine, region=region, timezone=timezone)
+        self.figures = Figures(engine)
 
     @classmethod
     async def open(cls, url: str, *, region: str = "GB", timezone: str = "Europe/London") -> Self:
