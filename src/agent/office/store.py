@@ -17,6 +17,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from agent.office import availability
 from agent.office.archive import CallArchive
 from agent.office.availability import Urgency
+from agent.office.bookings import Bookings
+from agent.office.companies import Companies
+from agent.office.company_form import CompanyForm
 from agent.office.database import create_engine, upgrade_engine
 from agent.office.figures import Figures
 from agent.office.models import Booking, Caller, Company, Number, utc_now
@@ -91,6 +94,8 @@ class OfficeStore:
         self._timezone = timezone
         self.archive = CallArchive(engine, region=region, timezone=timezone)
         self.figures = Figures(engine)
+        self.companies = Companies(self._sessions, region=region)
+        self.bookings = Bookings(self._sessions)
 
     @classmethod
     async def open(cls, url: str, *, region: str = "GB", timezone: str = "Europe/London") -> Self:
@@ -119,43 +124,10 @@ class OfficeStore:
     async def add_company(self, new: NewCompany) -> int:
         """Add a company, or bring the one of the same name up to date; return its ID.
 
-        Numbers that it had and that `new` leaves out are taken away. Raises `ValueError` when a number belongs to
-        another company.
+        Numbers that it had and that `new` leaves out are taken away. Raises `BadCompanyError`, which names what is
+        wrong field by field, such as a number that belongs to another company.
         """
-        numbers = {normalise_number(number, self._region) for number in new.numbers} - {""}
-        async with self._sessions.begin() as session:
-            company = await session.scalar(select(Company).where(Company.name == new.name))
-            if company is None:
-                company = Company(name=new.name)
-                session.add(company)
-            company.trade_type = new.trade_type
-            company.trade_label = new.trade_label
-            company.callout_fee = new.callout_fee
-            company.area = new.area
-            company.greeting = new.greeting
-            company.timezone = new.timezone
-            company.voice_id = new.voice_id
-            company.keyterms = list(new.keyterms)
-            company.transfer_targets = dict(new.transfer_targets)
-            company.recording = new.recording
-            company.conversation = new.conversation
-            company.language = new.language
-            company.areas = list(new.areas)
-            company.crews = new.crews
-            company.instructions = new.instructions
-            company.opening_hours = dict(new.opening_hours)
-            company.recording_notice = new.recording_notice
-            await session.flush()
-            owned = {n.e164: n for n in await session.scalars(select(Number).where(Number.company_id == company.id))}
-            for e164 in owned.keys() - numbers:
-                await session.delete(owned[e164])
-            for e164 in sorted(numbers - owned.keys()):
-                if await session.scalar(select(Number.id).where(Number.e164 == e164)) is not None:
-                    raise ValueError(
-                        f"a number given for {new.name!r} belongs to another company: remove it there first"
-                    )
-                session.add(Number(e164=e164, company_id=company.id))
-            return company.id
+        return await self.companies.put(CompanyForm.read(asdict(new), region=self._region))
 
     async def list_companies(self) -> list[tuple[Company, tuple[str, ...]]]:
         """Return every company with its numbers, by name."""
