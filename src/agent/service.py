@@ -20,6 +20,7 @@ from agent.call.caller_turn import TurnTaking
 from agent.call.company import CompanyContext, ContextClient
 from agent.call.greeting import Greetings
 from agent.call.greeting_folder import GreetingFolder
+from agent.call.live import LiveCalls
 from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
@@ -77,6 +78,8 @@ class Agent:
         self.strangers = Strangers()
         self._stack = AsyncExitStack()
         self.breakers = Breakers()
+        self.live = LiveCalls()
+        """The calls that run, for people who look on."""
         self.counters: Counter[str] = Counter()
         """What happened in calls that should not happen."""
         self._voices: dict[int, CartesiaTts] = {}  # by the services that have them
@@ -265,6 +268,7 @@ class Agent:
             ),
             breakers=self.breakers,
             counters=self.counters,
+            live=self.live,
             manager=_manager(settings),
             on_turn=self._turn_is_over,
         )

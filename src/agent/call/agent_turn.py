@@ -58,6 +58,16 @@ class AgentTurn:
         """What is being said, or was said last; the greeting asks nothing, whatever its words: it opens a story."""
         return self._speech.text if self._speech is not None and self._speech is not self._greeting else ""
 
+    @property
+    def words(self) -> str:
+        """What is being said, or was said last."""
+        return self._speech.text if self._speech is not None else ""
+
+    @property
+    def tools(self) -> set[str]:
+        """The tools that run."""
+        return {task.get_name().removeprefix("tool ") for task in self._crew.tool_tasks}
+
     def says(self, generation: int) -> bool:
         """Whether this generation of the media core is what is being said."""
         return self._speech is not None and self._speech.generation == generation

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import aiohttp
 
+from agent.call.opening_hours import UNKNOWN, OpeningHours, read_opening_hours
 from agent.telephony.numbers import normalise_number
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,8 @@ ATTEMPT_SECONDS = 1.4
 """Time of the first attempt; the second has what is left of the budget."""
 PAUSE_SECONDS = 0.1
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_INSTRUCTIONS = 4000
+"""Characters: each reply waits while the LLM reads them."""
 
 _LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
 _CONVERSATION = re.compile(r"[A-Za-z0-9_-]{0,64}")
@@ -45,6 +48,14 @@ class CompanyContext:
     greeting: str = ""
     """Spoken instead of the standard greeting; empty for the standard one."""
     timezone: str = "Europe/London"
+    company_id: int | None = None
+    """In the back office; None where the context API does not say."""
+    instructions: str = ""
+    """What the LLM is told of this company beyond the conversation's own prompt; several lines."""
+    opening_hours: OpeningHours = field(default_factory=lambda: UNKNOWN)
+    """Empty where they are not known."""
+    recording_notice: str = ""
+    """Said before the greeting where the call is recorded; empty for none."""
     caller_id: str = ""
     """In E.164 where it is a full number; empty when it is withheld."""
     repeat_caller: bool = False
@@ -266,7 +277,23 @@ def _language(value: object) -> str:
     return value
 
 
+def _id(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError
+    return value
+
+
+def _instructions(value: object) -> str:
+    if not isinstance(value, str) or len(value) > MAX_INSTRUCTIONS:
+        raise ValueError
+    text = value.replace("\r\n", "\n").strip()
+    if any(ord(char) < 32 and char not in "\n\t" for char in text):
+        raise ValueError
+    return text
+
+
 _CHECKS = {
+    "company_id": _id,
     "company_name": _filled,
     "trade_type": _filled,
     "trade_label": _filled,
@@ -282,4 +309,7 @@ _CHECKS = {
     "conversation": _conversation,
     "language": _language,
     "recording": _flag,
+    "instructions": _instructions,
+    "opening_hours": read_opening_hours,
+    "recording_notice": _line,
 }

@@ -16,6 +16,7 @@ import aiohttp
 from agent.call.caller_turn import TurnTaking
 from agent.call.company import CompanyContext, ContextClient, default_context
 from agent.call.greeting import Greetings
+from agent.call.live import LiveCalls
 from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord
 from agent.conversations import Conversations
@@ -50,6 +51,8 @@ class Services:
     breakers: Breakers = field(default_factory=Breakers)
     prompts: Prompts = field(default_factory=Prompts)
     counters: Counter[str] = field(default_factory=Counter)
+    live: LiveCalls = field(default_factory=LiveCalls)
+    """The calls that run, of all settings."""
     manager: Manager | None = None
     """Asks Asterisk by AMI for transfers during the call; None: the dialplan asks for them after it."""
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None

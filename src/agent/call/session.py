@@ -19,12 +19,14 @@ from agent.call.ear import Ear
 from agent.call.ending import Ending
 from agent.call.history import History
 from agent.call.keypad import Keypad, Pressed
+from agent.call.live import LiveCall, Order
 from agent.call.parting import Parting
 from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
 from agent.call.turn import State, Turn
 from agent.call.waiting import Waiting
+from agent.conversations.steps import Progress
 from agent.ops.recording import record as record_call
 from agent.providers.base import (
     EagerEndOfTurn,
@@ -50,7 +52,7 @@ LAST_WORDS_S = 30.0
 """What last words are given beyond the longest call: they are said or heard out, and the call ends all the same."""
 
 
-Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone | Verdict
+Item: TypeAlias = fastaudio.Event | SttEvent | SpeechDone | Verdict | Order
 
 
 class Session:
@@ -63,6 +65,7 @@ class Session:
         self._services = services
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._log = Chronicle(call, info, services.on_turn)
+        self._live = services.live.add(LiveCall(call, info, self._log, self._put))
         self._turn = Turn(self._log.now_ms())
         self._keypad = Keypad()
         self._parting = Parting(call, info, services)
@@ -76,6 +79,7 @@ class Session:
             on_audio=lambda pcm: self._beware(self._machine.audio(pcm)),
         )
         self._company: CompanyContext = CompanyContext()
+        self._progress = Progress()
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
         self._agent = self._agent_turn()
@@ -118,8 +122,10 @@ class Session:
         # The caller has been waiting for a word since the line was there, and the context took its time.
         self._turn = Turn(0, self._services.turn_taking, self._conversation.words)
         self._keypad = Keypad(self._conversation.words)
+        self._progress = Progress(self._conversation.steps)
         self._agent = self._agent_turn()
         self._ending = self._how_it_ends()
+        self._live.opened(self._company, self._turn, self._agent, self._progress)
         self._agent.greet(self._services.greetings, self._conversation.greeting(self._company))
 
     def _agent_turn(self) -> AgentTurn:
@@ -215,6 +221,7 @@ class Session:
 
     async def _close(self) -> CallRecord:
         """The call is over: end what is under way and write down what came of it."""
+        self._live.close()
         await self._agent.close()
         await self._preparation.close()  # its STT too, also when the call was over before that was asked for
         await self._parting.over()
@@ -269,6 +276,8 @@ class Session:
             await self._speech_done(item, now_ms)
         elif isinstance(item, Verdict):
             await self._decided(item)
+        elif isinstance(item, Order):
+            await self._ordered(item)
         elif isinstance(item, fastaudio.Event):
             await self._handle_media(item, now_ms)
 
@@ -282,6 +291,14 @@ class Session:
         await self._ending.say(
             self._phrases.transferring if verdict.action == "transfer" else self._phrases.goodbye, verdict
         )
+
+    async def _ordered(self, order: Order) -> None:
+        """Somebody who looks on wants the call to end, or the caller put through."""
+        if self._ending.begun:
+            return
+        transfers = order.verdict.action == "transfer"
+        self._log.mark("operator", f"{'transfer' if transfers else 'end'} by {order.by}")
+        await self._ending.say(self._phrases.transferring if transfers else self._phrases.too_long, order.verdict)
 
     async def _handle_transcript(self, heard: Transcript, now_ms: int) -> None:
         log.debug("call %s heard %s", self._call.uuid, heard.text if self._services.settings.log_transcripts else "…")
@@ -391,6 +408,7 @@ class Session:
                     self._ending.hang_up(self._ending.verdict or Verdict("hangup", reason="stalled"))
 
     def _respond(self, text: str) -> None:
+        self._step(text and self._progress.answered())
         self._agent.respond(text, speech_end_ms=self._speech_end_ms, final_ms=self._heard_ms)
 
     # -- what the agent's words and tools come to --------------------------------------------------------------------
@@ -405,6 +423,7 @@ class Session:
             self._log.booked(str(result.data.get("booking_id", "")))
         elif result.effect == "kept":
             self._log.kept(str(result.data.get("idempotency_key", "")))
+        self._step(self._progress.used(name))
         self._turn.tool_ended(self._log.now_ms(), acted=result.ok and self._conversation.tools.acts(name))
         if result.effect == "end":
             verdict = Verdict("hangup", reason="agent")
@@ -416,6 +435,10 @@ class Session:
             self._put(verdict)  # the answer that ran it was interrupted, and nothing is being said
             return
         self._ending.behind_the_answer(verdict)
+
+    def _step(self, moved: object) -> None:
+        if moved:
+            self._log.mark("step", self._progress.name)
 
     async def _stalled(self) -> None:
         """No vendor answers, and none says so: what the caller said is answered after an apology, once."""
@@ -431,6 +454,7 @@ class Session:
         if not await self._agent.done(done):
             return
         self._waiting.heard(now_ms)
+        self._step(self._progress.said(done.speech.heard_text()))
         if await self._ending.words_are_done(failed=done.speech.failed):
             return
         if done.speech.failed:

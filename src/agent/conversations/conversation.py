@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from agent.call.company import CompanyContext
+from agent.conversations.steps import Step
 from agent.language.spoken import spoken
 from agent.language.turn_words import BRITISH, TurnWords
 from agent.tools.registry import ToolRegistry
@@ -90,6 +91,8 @@ class Conversation:
     """Words that the STT is to prefer."""
     words: TurnWords = BRITISH
     """By which a caller's turn sounds finished, or only says "go on"."""
+    steps: tuple[Step, ...] = ()
+    """What a call goes through, the greeting first."""
 
     def prompt(self, company: CompanyContext) -> str:
         """The system prompt of one call."""

@@ -67,10 +67,22 @@ def without_end(tokens: Tokens, phrases: Phrases) -> Tokens:
     return tokens
 
 
+def longest(tokens: Tokens, phrases: Phrases) -> int:
+    """How many tokens the longest of `phrases` takes that is in them; 0 for none."""
+    first = _outer(phrases, 0)
+    return max((starts(tokens[at:], phrases) for at, token in enumerate(tokens) if token in first), default=0)
+
+
 def holds(tokens: Tokens, phrases: Phrases) -> bool:
     """Whether one of `phrases` is in them."""
     first = _outer(phrases, 0)
     return any(token in first and starts(tokens[at:], phrases) for at, token in enumerate(tokens))
+
+
+def last_question(text: str) -> str:
+    """The question that the last two sentences of `text` come to; the last of them where there is none."""
+    sentences = sentences_of(text)
+    return next((one for one in reversed(sentences[-2:]) if one.endswith("?")), sentences[-1])
 
 
 class Ask(enum.Flag):
@@ -135,8 +147,7 @@ def _topics(words: TurnWords) -> tuple[tuple[Ask, Phrases], ...]:
 @lru_cache(maxsize=256)
 def understand(asked: str, words: TurnWords) -> Asked:
     """What the last question of `asked` wants; where there is no question, its last sentence."""
-    sentences = sentences_of(asked)
-    question = next((one for one in reversed(sentences[-2:]) if one.endswith("?")), sentences[-1])
+    question = last_question(asked)
     tokens = tokens_of(question)
     wants = Ask.NOTHING
     for ask, phrases in _topics(words):
