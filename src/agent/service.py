@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -33,8 +33,9 @@ from agent.ops.gauges import Gauges
 from agent.ops.http import http_port
 from agent.ops.lag import LagMonitor
 from agent.ops.outbox import OutboxCollector, make_outbox
+from agent.ops.prices import PriceTable, Pricing, load_prices
 from agent.ops.reload import changed_for_a_start
-from agent.ops.settings import Settings
+from agent.ops.settings import Settings, SettingsError
 from agent.ops.strangers import Strangers
 from agent.ops.usage import Usage
 from agent.providers.base import SpeechToText
@@ -82,6 +83,10 @@ class Agent:
         """The calls that run, for people who look on."""
         self.counters: Counter[str] = Counter()
         """What happened in calls that should not happen."""
+        self.used: defaultdict[tuple[str, str, str], float] = defaultdict(float)
+        """What calls have used since the start, by vendor, model and unit (`providers/metering.py`)."""
+        self.spent: defaultdict[tuple[str, str], float] = defaultdict(float)
+        """What that costs, by vendor and model."""
         self._voices: dict[int, CartesiaTts] = {}  # by the services that have them
         self._ears: LocalEars | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -152,7 +157,7 @@ class Agent:
             settings,
             occupied=lambda: self.calls + self.registry.announced,
             lag=self.lag,
-            usage=Usage(settings.data_dir / "usage.json", settings.prices, settings.zone),
+            usage=Usage(settings.data_dir / "usage.json", settings.zone),
             llm_counters=lambda: getattr(self.services.llm, "counters", {}),
         )
         self._stack.callback(self.admission.usage.keep)
@@ -228,7 +233,9 @@ class Agent:
             ),
         )
 
-    def _make_services(self, settings: Settings, conversations: Conversations, prompts: Prompts) -> Services:
+    def _make_services(
+        self, settings: Settings, conversations: Conversations, prompts: Prompts, prices: PriceTable
+    ) -> Services:
         """What calls get that begin with these settings."""
 
         def new_stt(company: CompanyContext) -> SpeechToText:
@@ -271,6 +278,8 @@ class Agent:
             live=self.live,
             manager=_manager(settings),
             on_turn=self._turn_is_over,
+            on_use=Pricing(prices, self._spent).used,
+            prices=prices,
         )
         self._voices[id(services)] = tts
         return services
@@ -314,9 +323,14 @@ class Agent:
 
     def _turn_is_over(self, record: CallRecord, turn: TurnRecord) -> None:
         self._metrics.turn(record, turn)
-        self.admission.usage.add(characters=len(turn.agent) * (1 + turn.wasted))
         if self._on_turn is not None:
             self._on_turn(record, turn)
+
+    def _spent(self, vendor: str, model: str, unit: str, amount: float, cost: float) -> None:
+        """A call has used something of a vendor: the day's sum is that of its calls."""
+        self.admission.usage.add(cost=cost)
+        self.used[vendor, model, unit] += amount
+        self.spent[vendor, model] += cost
 
     def _report(self, record: CallRecord, services: Services) -> None:
         self._metrics.call(record)
@@ -337,8 +351,8 @@ class Agent:
         await self.reception.drain(self.settings.stop_grace_seconds if grace_s is None else grace_s)
 
 
-def _read_files(settings: Settings) -> tuple[Conversations, Prompts]:
-    """What calls need of the disk, in memory. Raises `ConversationError` with every mistake."""
+def _read_files(settings: Settings) -> tuple[Conversations, Prompts, PriceTable]:
+    """What calls need of the disk, in memory. Raises `ConversationError` with every mistake, and `SettingsError`."""
     conversations = Conversations.load(
         settings.conversation,
         directory=settings.conversations_dir,
@@ -348,7 +362,10 @@ def _read_files(settings: Settings) -> tuple[Conversations, Prompts]:
     )
     prompts = Prompts.load(settings.prompts, settings.cartesia_voice_id)
     prompts.warm(settings.sample_rate)
-    return conversations, prompts
+    try:
+        return conversations, prompts, load_prices(settings.prices_file)
+    except ValueError as error:
+        raise SettingsError(f"PRICES_FILE: {error}") from error
 
 
 def _manager(settings: Settings) -> Manager | None:

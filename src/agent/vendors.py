@@ -14,7 +14,7 @@ from agent.ops.settings import Settings
 from agent.providers.breaker import Breakers
 from agent.providers.cartesia import BREAKER, CartesiaOptions, CartesiaTts
 from agent.providers.flux import FluxOptions, FluxStt
-from agent.providers.llm_chain import LlmChain
+from agent.providers.llm_chain import LlmChain, host_of
 from agent.providers.nova import NovaOptions, NovaStt
 from agent.providers.openai_chat import ChatModel, ChatOptions
 from agent.providers.stt_chain import Link, SttChain, SttLink
@@ -150,6 +150,7 @@ def language_model(settings: Settings, http: aiohttp.ClientSession, breakers: Br
                 api_key=settings.llm_fallback_api_key.get_secret_value(),
                 model=settings.llm_fallback_model,
                 limit_name="max_completion_tokens" if "openai.com" in settings.llm_fallback_url else "max_tokens",
+                price_name=f"{host_of(settings.llm_fallback_url)} {settings.llm_fallback_model}",
             )
         )
     return LlmChain([ChatModel(options, http) for options in chain], breakers)

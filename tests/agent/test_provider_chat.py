@@ -63,7 +63,6 @@ async def test_a_reply_comes_word_by_word(chat: ChatModel, sandbox: Sandbox) -> 
     assert (finished.reason, finished.model) == ("stop", MODEL)
     assert finished.prompt_tokens > 0
     assert finished.completion_tokens > 10
-    assert chat.counters["prompt_tokens"] == finished.prompt_tokens
     assert sandbox.groq.counters["streams_completed"] == 1
 
 

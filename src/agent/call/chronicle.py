@@ -9,6 +9,8 @@ import fastaudio
 from agent.call.company import CompanyContext
 from agent.call.record import CallRecord, TurnRecord
 from agent.call.speech import Speech
+from agent.ops.prices import PriceTable
+from agent.providers.metering import METER, Meter
 from agent.telephony import CallInfo
 
 
@@ -48,6 +50,7 @@ class Chronicle:
         self.record.company = company.company_name
         if company.default_reason:
             self.mark("default_context", company.default_reason)
+            METER.get().failed("context")
 
     def mark(self, what: str, detail: str = "", *, at_ns: int | None = None) -> None:
         """Note that something happened, now or at a time of CLOCK_MONOTONIC."""
@@ -125,6 +128,16 @@ class Chronicle:
         """A booking is kept, to be sent when the API can be had; `voice-agent outbox` knows it by its key."""
         self.mark("booking_kept", key[:12])
         self.outcome("booking_kept")
+
+    def charge(self, meter: Meter, prices: PriceTable) -> None:
+        """The call uses no more of its vendors: what it used, and what that costs."""
+        meter.close()
+        record = self.record
+        record.vendor_errors = {source: count for source, count in meter.errors.items()}
+        record.usage = meter.usage
+        record.costs = prices.costs(record.usage)
+        record.unpriced = prices.unpriced(record.usage)
+        record.currency = prices.currency
 
     async def close(self) -> CallRecord:
         """The call is over: what can be counted now."""

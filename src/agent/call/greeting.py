@@ -9,6 +9,7 @@ from collections import OrderedDict
 from agent.call.greeting_folder import GreetingFolder
 from agent.call.speech import Speech
 from agent.providers.base import Audio, ProviderError, SpeakingVoice, TextToSpeech, Words
+from agent.providers.metering import METER
 
 KEPT = 256
 WAIT_S = 1.0  # a greeting that is being made is waited for so long before it is made again, as it is spoken
@@ -88,7 +89,9 @@ class Greetings:
                 else:
                     words.extend(event.words)
                     starts.extend(event.start_ms)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ProviderError):
+                METER.get().failed("tts")
             await synthesis.cancel()
             raise
         if not pcm:

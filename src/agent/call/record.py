@@ -160,12 +160,20 @@ class CallRecord:
     media: dict[str, int] = field(default_factory=dict)
     vendors: dict[str, dict[str, int]] = field(default_factory=dict)
     vendor_errors: dict[str, int] = field(default_factory=dict)
-    """What went wrong, by whom: "stt", "llm", "tts", "context", "booking"."""
-    usage: dict[str, float] = field(default_factory=dict)
-    """What the vendors charge for: `stt_seconds`, `llm_requests`, `tokens_in`, `tokens_cached` (part of `tokens_in`),
-    `tokens_out`, `tts_characters`."""
+    """What went wrong, by whom: "stt", "llm", "tts", "context", "booking"; those without an error are left out."""
+    usage: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    """What the vendors charge for, by "stt", "llm" and "tts", then by model, then by unit.
+
+    STT: `seconds` of audio that were sent, what was sent again included. LLM: `requests`; `tokens_in`, of which
+    `tokens_cached` were read from a cache; `tokens_out`, reasoning and answers that were thrown away included;
+    `tokens_estimated`: so many of them, in and out, are a quarter of the characters, since the vendor told nothing of
+    an answer that was let go. TTS: `characters` that were sent, heard or not; of a greeting only when it was made for
+    this call.
+    """
+    unpriced: list[str] = field(default_factory=list)
+    """Models that were used and have no price: their cost counts as 0."""
     costs: dict[str, float] = field(default_factory=dict)
-    """By "stt", "llm" and "tts", estimated at the prices of the settings."""
+    """By "stt", "llm" and "tts", estimated at the prices that held when the call began."""
     currency: str = ""
     repeat_caller: bool = False
     recording: str = ""

@@ -20,9 +20,11 @@ from agent.call.live import LiveCalls
 from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord
 from agent.conversations import Conversations
+from agent.ops.prices import PriceTable
 from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
 from agent.providers.breaker import Breakers
+from agent.providers.metering import METER, Meter, Unit, Vendor
 from agent.telephony import CallInfo, CallRegistry, Manager
 from agent.tools.outbox import Outbox
 from agent.tools.registry import Endpoints
@@ -57,6 +59,9 @@ class Services:
     """Asks Asterisk by AMI for transfers during the call; None: the dialplan asks for them after it."""
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
     """Told of each exchange that is over."""
+    on_use: Callable[[Vendor, str, Unit, float], None] | None = None
+    """Told what calls use of their vendors, at once: vendor, model, unit and how much."""
+    prices: PriceTable = field(default_factory=PriceTable)
 
 
 class Preparation:
@@ -64,11 +69,15 @@ class Preparation:
 
     def __init__(self, services: Services, info: CallInfo) -> None:
         self.services = services
+        self.meter = Meter(services.on_use)
+        """What the call uses of its vendors; the session goes on with it."""
         self._info = info
+        of_the_caller = METER.set(self.meter)
         self._context = asyncio.create_task(services.contexts.fetch(info.did, info.caller_id), name="context")
         self._warm = asyncio.create_task(self._warm_tts(), name="warm tts")
         self._stt = asyncio.create_task(self._connect_stt(), name="connect stt")
         self._greeting = asyncio.create_task(self._prepare_greeting(), name="prepare greeting")
+        METER.reset(of_the_caller)
 
     async def context(self, answered_ns: int) -> CompanyContext:
         """The context, or the defaults when it takes longer than a caller waits after the answer (CLOCK_MONOTONIC)."""

@@ -40,6 +40,7 @@ from agent.providers.base import (
     UtteranceEnd,
     bytes_a_ms,
 )
+from agent.providers.metering import METER
 from agent.telephony import CallInfo, Verdict
 from agent.tools.registry import ToolContext, ToolResult
 from fastaudio import EventKind
@@ -92,6 +93,7 @@ class Session:
 
     async def run(self) -> CallRecord:
         """Converse until either side ends it."""
+        METER.set(self._preparation.meter)
         self._call.listen(self._put)
         try:
             await self._open()
@@ -231,6 +233,7 @@ class Session:
             self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
         self._ending.note(record)
         record.vendors = {"stt": self._ear.counters}
+        self._log.charge(self._preparation.meter, self._services.prices)
         # They hold this session: a cycle keeps memory until the next collection.
         del self._agent, self._ear, self._ending
         return record

@@ -23,6 +23,7 @@ from agent.providers.base import (
     Words,
     bytes_a_ms,
 )
+from agent.providers.metering import METER
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,8 @@ class Speech:
             await synthesis.say(text)
         except ProviderError as error:
             log.warning("%s", error)
-            if self._open is None:  # no context could be opened at all
+            if self._open is None:  # no context could be opened at all; else its events tell
+                METER.get().failed("tts")
                 self.failed = True
 
     async def say_recorded(self, pcm: bytes, words: Words | None, text: str) -> None:
@@ -262,6 +264,7 @@ class Speech:
                 return
             except ProviderError as error:
                 log.warning("%s", error)
+                METER.get().failed("tts")
                 out += await self._cut(first, "".join(said)[out:])
                 if error.status in WRONG_VOICE and self._voice.id:
                     self._voice = SpeakingVoice("", self._voice.language)  # the agent's own rather than none
@@ -275,6 +278,7 @@ class Speech:
             try:
                 synthesis = await self._go_on(said, out)
             except ProviderError as error:
+                METER.get().failed("tts")
                 self._give_up(error)
                 return
 

@@ -56,7 +56,7 @@ class Admission:
     ) -> None:
         """`occupied`: calls that run or are announced, the one that asks among them.
 
-        `llm_counters`: of the LLM, of which `requests`, `prompt_tokens` and `completion_tokens` are heeded.
+        `llm_counters`: of the LLM, of which `requests` is heeded.
         """
         self.settings = settings
         self.stopping = False
@@ -67,7 +67,7 @@ class Admission:
         self.usage = usage
         self._occupied = occupied
         self._llm_counters = llm_counters
-        self._llm: dict[str, int] = {}
+        self._llm_requests = 0
         self._requests: deque[int] = deque(maxlen=60)  # in each of the last seconds
         self._callers = Callers(clock)
 
@@ -118,18 +118,13 @@ class Admission:
         self.settings = settings
         self.lag.loop_gate.limit = settings.max_loop_lag_ms
         self.lag.media_gate.limit = settings.max_media_lateness_ms
-        self.usage.prices = settings.prices
 
     def second(self, calls: int) -> None:
         """A second has passed, with so many calls running: count what they took."""
-        counters = self._llm_counters()
-        now = {name: counters.get(name, 0) for name in ("requests", "prompt_tokens", "completion_tokens")}
-        # Counters begin anew when the LLM is another one.
-        since = {name: max(0, count - self._llm.get(name, 0)) for name, count in now.items()}
-        self._llm = now
-        self._requests.append(since["requests"])
-        tokens_in, tokens_out = since["prompt_tokens"], since["completion_tokens"]
-        self.usage.add(minutes=calls / 60, tokens_in=tokens_in, tokens_out=tokens_out)
+        requests = self._llm_counters().get("requests", 0)
+        self._requests.append(max(0, requests - self._llm_requests))  # they begin anew when the LLM is another one
+        self._llm_requests = requests
+        self.usage.add(minutes=calls / 60)
 
     def _number(self, info: CallInfo) -> str:
         """Empty for what is not one caller's: withheld, or the dialled number, which a forwarding carrier shows."""

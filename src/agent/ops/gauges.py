@@ -22,7 +22,7 @@ MEDIA = ("accepted", "started", "frames_in", "frames_out", "stalls", "caught_up"
 """Of the media core's counters."""
 LLM = (
     "replies", "requests", "errors", "fallbacks", "hedges", "hedges_won", "silent", "went_on", "whole_calls", "rested",
-    "sent_anew", "refused_calls", "prompt_tokens", "completion_tokens",
+    "sent_anew", "refused_calls",
 )  # fmt: skip
 """Of the chain's counters (`providers/llm_chain.py`)."""
 
@@ -51,12 +51,30 @@ class Gauges(Collector):
         yield _gauge("media_lateness_seconds", "Lateness of frames, P99 of 5 s", agent.lag.media_lateness_ms / 1000)
         yield _gauge("minutes_today", "Minutes of today's calls", admission.usage.minutes)
         yield _gauge("spending_today", "Estimated cost of today's calls", admission.usage.cost)
+        yield from self._spending()
         yield from self._vendors()
         yield from self._connections()
         if agent.services.manager is not None:
             counts = agent.services.manager.counters
             yield _counter("ami_transfers", "Transfers that Asterisk was asked for by AMI", "what", counts)
         yield _counter("mishaps", "What happened in calls that should not happen", "what", agent.counters)
+
+    def _spending(self) -> Iterator[Metric]:
+        """By model, of which there are as many as the settings name."""
+        use = CounterMetricFamily(
+            "voice_agent_vendor_use", "What calls have used of vendors", labels=["vendor", "model", "unit"]
+        )
+        for use_of, amount in self._agent.used.items():
+            use.add_metric(use_of, amount)
+        cost = CounterMetricFamily(
+            "voice_agent_vendor_cost",
+            "What that costs by the table of prices, in its currency",
+            labels=["vendor", "model"],
+        )
+        for model, amount in self._agent.spent.items():
+            cost.add_metric(model, amount)
+        yield use
+        yield cost
 
     def _vendors(self) -> Iterator[Metric]:
         breakers = self._agent.breakers.all()

@@ -41,6 +41,12 @@ def _stts(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _recording_format(value: str) -> str:
+    if value != "wav" and importlib.util.find_spec("soundfile") is None:
+        raise ValueError(f"{value} needs an extra; {how_to_install('recording')}, or write wav")
+    return value
+
+
 def _address(value: str) -> str:
     try:
         ipaddress.ip_address("127.0.0.1" if value == "localhost" else value)
@@ -132,3 +138,4 @@ DeepgramModel = Annotated[str, AfterValidator(_model)]
 WebSocketClient = Annotated[Literal["auto", "websockets", "picows"], AfterValidator(_installed)]
 SampleRate = Annotated[Literal[8000, 16000], BeforeValidator(_number)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+RecordingFormat = Annotated[Literal["wav", "flac", "opus"], AfterValidator(_recording_format), BeforeValidator(_lower)]

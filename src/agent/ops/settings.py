@@ -22,6 +22,7 @@ from agent.ops.setting_types import (
     HttpUrl,
     LogLevel,
     Networks,
+    RecordingFormat,
     Region,
     SampleRate,
     SecretUrl,
@@ -31,7 +32,6 @@ from agent.ops.setting_types import (
     WebSocketUrl,
     Words,
 )
-from agent.ops.usage import Prices
 
 UNLIMITED: Mapping[str, Any] = {"max_loop_lag_ms": 0, "max_media_lateness_ms": 0, "calls_per_caller_hour": 0}
 """For an agent that is tried out: one caller rings it again and again, on a host that has more to do."""
@@ -191,10 +191,9 @@ class Settings(BaseSettings):
     max_spending_per_day: float = Field(
         0.0, ge=0.0, description="the same by the vendors' estimated cost, in the currency of the prices; 0: no limit"
     )
-    price_stt_minute: float = Field(0.0077, ge=0.0, description="price of a minute of STT: put your own")
-    price_llm_input: float = Field(0.15, ge=0.0, description="price of a million tokens that the LLM reads")
-    price_llm_output: float = Field(0.6, ge=0.0, description="price of a million tokens that the LLM writes")
-    price_tts_characters: float = Field(0.035, ge=0.0, description="price of a thousand characters that are spoken")
+    prices_file: Path | None = Field(
+        None, description="your own prices, a TOML file that is read over the packaged list prices"
+    )
     stop_grace_seconds: int = Field(
         30, ge=0, le=3600, description="how long running calls may go on when the agent is to stop, s"
     )
@@ -206,6 +205,17 @@ class Settings(BaseSettings):
     metadata_dir: Path | None = Field(None, description="call metadata of the AGI script; DATA_DIR/metadata")
     database_url: str = Field("", repr=False, description="SQLAlchemy URL; DATA_DIR/office.sqlite3")
     record_calls: bool = Field(True, description="whether calls are recorded")
+    recording_format: RecordingFormat = Field(
+        "wav",
+        description="`wav`, `flac` (the same samples in about half the space) or `opus` (about a tenth, with losses); "
+        "the last two need the extra `recording`",
+    )
+    recording_notice: str = Field(
+        "",
+        max_length=500,
+        description="said before the greeting where a call is recorded and its company has no notice of its own, in "
+        "the language of your greetings; empty: nothing",
+    )
 
     # Conversation.
     conversation: str = Field(
@@ -320,11 +330,6 @@ class Settings(BaseSettings):
     def zone(self) -> ZoneInfo:
         """Time zone of a company that names none."""
         return ZoneInfo(self.default_timezone)
-
-    @property
-    def prices(self) -> Prices:
-        """What the vendors ask."""
-        return Prices(self.price_stt_minute, self.price_llm_input, self.price_llm_output, self.price_tts_characters)
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
 """What a day's calls have taken: minutes, and what the vendors will ask for them, kept over restarts.
 
-The cost is an estimate, made of the prices in the settings: minutes of calls for the STT, tokens of the LLM, characters
-that were spoken. It serves to stop a bad day, not to check an invoice.
+The cost is the sum of what calls use, as they use it (`providers/metering.py`), at the prices of `ops/prices.py`. It
+serves to stop a bad day, not to check an invoice.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -20,29 +19,11 @@ from agent.ops.private import write_private
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Prices:
-    """In one currency: of a minute of STT, a million tokens read, a million written, a thousand characters spoken."""
-
-    stt_minute: float
-    llm_input: float
-    llm_output: float
-    tts_characters: float
-
-    def cost(self, minutes: float, tokens_in: int, tokens_out: int, characters: int) -> float:
-        """What so much costs."""
-        tokens = (tokens_in * self.llm_input + tokens_out * self.llm_output) / 1e6
-        return minutes * self.stt_minute + tokens + characters * self.tts_characters / 1000
-
-
 class Usage:
     """Today's minutes and cost. A day is one of the time zone `zone`; `path` keeps the sums."""
 
-    def __init__(
-        self, path: Path, prices: Prices, zone: ZoneInfo, *, now: Callable[[ZoneInfo], datetime] = datetime.now
-    ) -> None:
+    def __init__(self, path: Path, zone: ZoneInfo, *, now: Callable[[ZoneInfo], datetime] = datetime.now) -> None:
         """Go on from what the file says, if it is of today. One that cannot be read is logged, and counts as none."""
-        self.prices = prices
         self._path = path
         self._zone = zone
         self._now = now
@@ -70,11 +51,11 @@ class Usage:
         self._turn_page()
         return self._cost
 
-    def add(self, *, minutes: float = 0.0, tokens_in: int = 0, tokens_out: int = 0, characters: int = 0) -> None:
+    def add(self, *, minutes: float = 0.0, cost: float = 0.0) -> None:
         """So much more was used."""
         self._turn_page()
         self._minutes += minutes
-        self._cost += self.prices.cost(minutes, tokens_in, tokens_out, characters)
+        self._cost += cost
 
     def save(self) -> None:
         """Write the sums if they have changed, whole or not at all. Raises OSError."""

@@ -21,6 +21,7 @@ import orjson
 
 from agent.providers.base import Audio, ProviderError, TtsEvent, Words, bytes_a_ms
 from agent.providers.breaker import Breaker, BreakerState
+from agent.providers.metering import METER
 from agent.providers.websocket import Socket, SocketClosed
 
 VENDOR = "Cartesia"
@@ -50,6 +51,7 @@ class CartesiaSynthesis:
         self.id = uuid.uuid4().hex
         self._socket = socket
         self._breaker = breaker
+        self._meter = METER.get()
         self._fields = {**fields, "context_id": self.id}
         self._queue: asyncio.Queue[TtsEvent | _NotTaken | ProviderError | None] = asyncio.Queue()  # bounded by LIMIT_MS
         self._queued_bytes = 0
@@ -205,6 +207,7 @@ class CartesiaSynthesis:
 
     async def _send(self, text: str, *, more: bool = True) -> None:
         await self._socket.send({**self._fields, "transcript": text, "continue": more})
+        self._meter.add("tts", self._fields["model_id"], "characters", len(text))
 
     def _spoken(self) -> bool:
         """Whether all that was sent has been spoken, as far as one can tell."""

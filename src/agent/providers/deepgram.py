@@ -26,6 +26,7 @@ from agent.providers.base import ProviderError, SttAway, SttBack, SttLost
 from agent.providers.breaker import Breaker, BreakerState
 from agent.providers.deepgram_options import DeepgramOptions
 from agent.providers.kept_audio import Pace, Piece
+from agent.providers.metering import METER
 from agent.providers.stt_stream import SttStream
 from agent.providers.websocket import Socket, SocketClosed, open_socket
 
@@ -62,6 +63,8 @@ class DeepgramStream(SttStream, ABC):
         self._client = options.websocket
         self._replay_speed = options.replay_speed
         self._breaker = breaker
+        self._model = options.model
+        self._meter = METER.get()
         self._loop = asyncio.get_running_loop()
         self._socket: Socket | None = None
         self._closing = False
@@ -189,6 +192,7 @@ class DeepgramStream(SttStream, ABC):
             error = ProviderError(VENDOR, "did not accept the connection in time")
         except ProviderError as refusal:
             error = refusal
+        self._meter.failed("stt")
         self._fault(error)
         raise error
 
@@ -221,6 +225,7 @@ class DeepgramStream(SttStream, ABC):
             lasted_s = self._loop.time() - begun
             fruitless = 0 if fruitful and lasted_s > STEADY_S else fruitless + 1
             log.warning("Deepgram %s", reason)
+            self._meter.failed("stt")
             self._ended()
             self._emit(SttAway())
             if self._stalled_now or (not fruitful and (lasted_s < STEADY_S or self._timeline.sent_ms > 1000)):
@@ -288,9 +293,11 @@ class DeepgramStream(SttStream, ABC):
 
     async def _put(self, socket: Socket, position_ms: float, pcm: bytes) -> None:
         """Send audio that stands for this time of the call."""
-        self._timeline.sent(position_ms, len(pcm) / self._bytes_a_ms)
+        length_ms = len(pcm) / self._bytes_a_ms
+        self._timeline.sent(position_ms, length_ms)
         self._sent_at = self._loop.time()
         await socket.send_bytes(pcm)
+        self._meter.add("stt", self._model, "seconds", length_ms / 1000)
 
     def _give_up(self, socket: Socket) -> bool:
         """Whether this stream is of no use. After a freeze of our own its answer may be there and not read yet."""

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
 from agent.providers.breaker import Breaker, Breakers
 from agent.providers.joint import Joint
+from agent.providers.metering import METER
 from agent.providers.openai_chat import VENDOR, Alive, ChatModel
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,12 @@ def name_of(model: ChatModel, first: ChatModel) -> str:
     options = model.options
     if options.url == first.options.url:
         return f"llm {options.model}"
-    return f"llm {urlsplit(options.url).netloc.rpartition('@')[2]} {options.model}"
+    return f"llm {host_of(options.url)} {options.model}"
+
+
+def host_of(url: str) -> str:
+    """Host and port of a URL, without a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
 
 
 class _Leg:
@@ -225,6 +231,7 @@ class _Reply:
                 continue
             if now >= other.late_at():
                 self._counters["silent"] += 1
+                METER.get().failed("llm")
                 other.link.breaker.failed(ProviderError(VENDOR, "silent"))
             if other.pump is not None:
                 other.pump.cancel()
@@ -244,6 +251,7 @@ class _Reply:
     async def _ask_first(self) -> None:
         link = self._candidate() or await self._waited_for()
         if link is None:
+            METER.get().failed("llm")
             rest_s = min(link.breaker.rest_s for link in self._links)
             raise ProviderError(
                 VENDOR, f"every model is over its limit or refuses, for {rest_s:.0f} s yet", status=429,
@@ -277,6 +285,7 @@ class _Reply:
 
     def _failed(self, leg: _Leg, error: ProviderError) -> None:
         self._counters["errors"] += 1
+        METER.get().failed("llm")
         log.warning("%s (%s)", error, leg.link.breaker.name)
         if error.status:
             self._refused.append(leg.link)

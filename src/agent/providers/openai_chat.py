@@ -22,6 +22,7 @@ import aiohttp
 import orjson
 
 from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
+from agent.providers.metering import METER, Answer
 from agent.providers.quoting import without_quotes
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,13 @@ class ChatOptions:
     silent_s: float = 3.0
     limit_name: str = "max_completion_tokens"
     """What the vendor calls the limit of tokens. Ollama knows only `max_tokens`, which OpenAI's newer models refuse."""
+    price_name: str = ""
+    """What the model is called in the table of prices; empty: by its name."""
+
+    @property
+    def billed_as(self) -> str:
+        """As what its tokens are counted."""
+        return self.price_name or self.model
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +74,7 @@ class Alive:
 
 
 ALIVE = Alive()
+DONE = b"[DONE]"
 
 
 class ChatModel:
@@ -77,7 +86,7 @@ class ChatModel:
         self._running_out: set[asyncio.Task[None]] = set()
         self._wants_telling = False
         self.counters: Counter[str] = Counter()
-        """`requests`, `sent_anew` (on a fresh connection), `refused_calls`, `prompt_tokens`, `completion_tokens`."""
+        """`requests`, `sent_anew` (on a fresh connection), `refused_calls`. Tokens are counted by the call's meter."""
 
     async def reply(self, messages: Sequence[Message], tools: Sequence[dict[str, Any]]) -> AsyncGenerator[LlmEvent]:
         """The reply as it comes. Raises `ProviderError`, also in mid-reply."""
@@ -145,6 +154,8 @@ class ChatModel:
         body = orjson.dumps(self._body(messages, tools))
         try:
             response = await self._post(body)
+            lines = _ServerSentEvents(response.content)
+            reply: _Reply | None = None
             try:
                 if response.status != 200:
                     text = (await response.content.read(MAX_REFUSAL_BYTES)).decode("utf-8", "replace")
@@ -154,22 +165,17 @@ class ChatModel:
                     yield refused
                     yield Finished("tool_calls", 0, 0, model)
                     return
+                reply = _Reply(model, METER.get().answer(self.options.billed_as, len(body)))
                 yield ALIVE
-                reply = _Reply(model)
-                async with aclosing(_server_sent_events(response.content)) as lines:
-                    async for data in lines:
-                        if data == b"[DONE]":
-                            break
-                        for event in reply.take(data):
-                            yield event
+                while (data := await lines.next()) not in (None, DONE):
+                    for event in reply.take(data):
+                        yield event
                 finished = reply.finish()
-                self.counters["prompt_tokens"] += finished.prompt_tokens
-                self.counters["completion_tokens"] += finished.completion_tokens
                 for call in reply.calls():
                     yield call
                 yield finished
             finally:
-                self._let_go(response)
+                self._let_go(response, lines, reply)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise ProviderError(VENDOR, f"no answer from {self.options.url}: {type(error).__name__}") from error
 
@@ -184,6 +190,7 @@ class ChatModel:
             headers["Authorization"] = f"Bearer {options.api_key}"
         for left in range(FRESH_TRIES, -1, -1):
             self.counters["requests"] += 1
+            METER.get().add("llm", options.billed_as, "requests", 1)
             try:
                 return await self._session.post(
                     f"{options.url}/chat/completions", data=body, headers=headers, timeout=timeout
@@ -194,24 +201,35 @@ class ChatModel:
                 self.counters["sent_anew"] += 1
         raise AssertionError("the last try returns or raises")
 
-    def _let_go(self, response: aiohttp.ClientResponse) -> None:
-        """Give the connection back, behind what is left of the reply: closing it would cost the next turn a new one."""
+    def _let_go(self, response: aiohttp.ClientResponse, lines: _ServerSentEvents, reply: _Reply | None) -> None:
+        """Give the connection back, behind what is left of the reply: closing it would cost the next turn a new one.
+
+        What is left may also tell how many tokens the reply took.
+        """
         if response.content.at_eof() or len(self._running_out) >= RUNNING_OUT:
             response.release()
+            if reply is not None:
+                reply.settle()
             return
-        task = asyncio.create_task(_run_out(response), name="llm runs out")
+        if reply is not None and reply.told:
+            reply.settle()
+        task = asyncio.create_task(_run_out(response, lines, reply), name="llm runs out")
         self._running_out.add(task)
         task.add_done_callback(self._running_out.discard)
 
 
-async def _run_out(response: aiohttp.ClientResponse) -> None:
+async def _run_out(response: aiohttp.ClientResponse, lines: _ServerSentEvents, reply: _Reply | None) -> None:
     try:
         # A RuntimeError is what aiohttp has for a session that is closed meanwhile.
         with contextlib.suppress(aiohttp.ClientError, TimeoutError, OSError, RuntimeError):
             async with asyncio.timeout(RUN_OUT_S):
-                while await response.content.readany():
-                    pass
+                while (data := await lines.next()) is not None:
+                    if reply is not None and data != DONE:
+                        with contextlib.suppress(ProviderError):
+                            reply.take(data)
     finally:
+        if reply is not None:
+            reply.settle()
         response.release()
 
 
@@ -270,19 +288,33 @@ def _is_object(text: str) -> bool:
         return False
 
 
-async def _server_sent_events(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
-    """The `data` of each event. Several may come in one read, and one in several."""
-    buffer = b""
-    async for chunk in content.iter_any():
-        buffer = (buffer + chunk).replace(b"\r\n", b"\n")  # the two may come apart
-        while (end := buffer.find(b"\n\n")) >= 0:
-            event, buffer = buffer[:end], buffer[end + 2 :]
+class _ServerSentEvents:
+    """The events of a stream, one by one. Who waits for one may be cancelled, and another one go on."""
+
+    def __init__(self, content: aiohttp.StreamReader) -> None:
+        self._content = content
+        self._buffer = b""
+        self._ended = False
+
+    async def next(self) -> bytes | None:
+        """The `data` of the next event that has some; None at the end. Several may come in one read, one in several."""
+        while True:
+            if (end := self._buffer.find(b"\n\n")) >= 0:
+                event, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+            elif self._ended:  # the last one may lack its empty line
+                event, self._buffer = self._buffer, b""
+                if not event:
+                    return None
+            elif len(self._buffer) > MAX_EVENT_BYTES:
+                self._buffer = b""
+                raise ProviderError(VENDOR, f"an event of more than {MAX_EVENT_BYTES} bytes")
+            else:
+                chunk = await self._content.readany()
+                self._ended = not chunk
+                self._buffer = (self._buffer + chunk).replace(b"\r\n", b"\n")  # the two may come apart
+                continue
             if data := _data(event):
-                yield data
-        if len(buffer) > MAX_EVENT_BYTES:
-            raise ProviderError(VENDOR, f"an event of more than {MAX_EVENT_BYTES} bytes")
-    if data := _data(buffer):  # the last one may lack its empty line
-        yield data
+                return data
 
 
 def _data(event: bytes) -> bytes:
@@ -292,11 +324,21 @@ def _data(event: bytes) -> bytes:
 class _Reply:
     """What has come of one reply."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, answer: Answer) -> None:
         self._model = model
+        self._answer = answer
         self._calls: dict[int, dict[str, str]] = {}
         self._reason = ""
         self._usage: dict[str, Any] = {}
+
+    @property
+    def told(self) -> bool:
+        """Whether the vendor has said how many tokens it took."""
+        return bool(self._usage)
+
+    def settle(self) -> None:
+        """Nothing more comes that counts."""
+        self._answer.settle(self._usage)
 
     def take(self, data: bytes) -> Sequence[Text | Alive]:
         """Take one event's data; the words in it. Raises `ProviderError` for an error inside the stream."""
@@ -318,12 +360,15 @@ class _Reply:
                 return [Alive((refused,))]
             code = error_body.get("code", "") if isinstance(error_body, dict) else ""
             raise ProviderError(VENDOR, f"an error inside the stream: {code}")
-        self._usage = document.get("usage") or (document.get("x_groq") or {}).get("usage") or self._usage
+        usage = document.get("usage") or (document.get("x_groq") or {}).get("usage")
+        self._usage = usage if isinstance(usage, dict) and usage else self._usage
         words: list[Text | Alive] = []
         parts = False
         for choice in document.get("choices") or ():
             delta = choice.get("delta") or {}
+            self._answer.characters += len(delta.get("reasoning") or "")
             if content := delta.get("content"):
+                self._answer.characters += len(content)
                 words.append(Text(str(content)))
             for part in delta.get("tool_calls") or ():
                 self._gather(part)
@@ -340,6 +385,7 @@ class _Reply:
         call["id"] = part.get("id") or call["id"] or uuid.uuid4().hex
         call["name"] = function.get("name") or call["name"]
         call["arguments"] += function.get("arguments") or ""
+        self._answer.characters += len(function.get("arguments") or "")
 
     def finish(self) -> Finished:
         """The end of the reply. Raises `ProviderError` when the stream broke off before it."""

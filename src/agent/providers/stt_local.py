@@ -20,6 +20,7 @@ import numpy as np
 
 from agent.providers.base import ProviderError, SttAway, SttLost, Transcript, UtteranceEnd
 from agent.providers.breaker import Breaker
+from agent.providers.metering import METER
 from agent.providers.stt_stream import SttStream
 from agent.speech_engines import Recogniser, load_recogniser
 from agent.speech_engines.listener import Event, Listener, Listening, Result, SpeechStarted
@@ -114,6 +115,7 @@ class LocalStt(SttStream):
         self._rate = sample_rate
         self._how = Listening(endpointing_s, INTERIM_S, utterance_end_s, LONGEST_FINAL_S, SILENCE_FINAL_S)
         self._breaker = breaker
+        self._meter = METER.get()
         self._listener: Listener | None = None
 
     async def connect(self) -> None:
@@ -126,6 +128,7 @@ class LocalStt(SttStream):
         try:
             recogniser = await self._ears.admit()
         except ProviderError as error:
+            self._meter.failed("stt")
             if breaker is not None:
                 breaker.failed(error)
             raise
@@ -158,6 +161,7 @@ class LocalStt(SttStream):
                 await self._bell.wait(float("inf"))
         except Exception as error:  # of an engine that is not ours
             log.exception("the local STT failed")
+            self._meter.failed("stt")
             if self._breaker is not None:
                 self._breaker.failed(ProviderError(NAME, f"failed: {type(error).__name__}"))
             self._kept.take_back()
@@ -170,7 +174,9 @@ class LocalStt(SttStream):
             async for event in listener.finalize(LEAST_FINAL_S):
                 self._tell(event)
             return
-        self._timeline.sent(position_ms, len(pcm) / self._bytes_a_ms)
+        length_ms = len(pcm) / self._bytes_a_ms
+        self._timeline.sent(position_ms, length_ms)
+        self._meter.add("stt", "local", "seconds", length_ms / 1000)
         async for event in listener.feed(np.frombuffer(pcm, np.int16)):
             self._tell(event)
 

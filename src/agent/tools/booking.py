@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from agent.providers.metering import METER
 from agent.telephony.numbers import is_phone_number, normalise_number
 from agent.tools.outbox import OutboxError
 from agent.tools.registry import Tool, ToolContext, ToolResult
@@ -96,6 +97,13 @@ async def create_booking(arguments: Mapping[str, Any], context: ToolContext) -> 
 
 
 async def _book(booking: Mapping[str, str], key: str, context: ToolContext) -> ToolResult:
+    result = await _keep_and_send(booking, key, context)
+    if result.effect != "booked":
+        METER.get().failed("booking")
+    return result
+
+
+async def _keep_and_send(booking: Mapping[str, str], key: str, context: ToolContext) -> ToolResult:
     outbox = context.outbox
     if outbox is None:
         log.error("booking %s cannot be kept: this call has no outbox", key[:12])
