@@ -207,7 +207,12 @@ class Agent:
                 settings.database, region=settings.default_region, timezone=settings.default_timezone
             )
         )
-        app = office_app(self.store, api_key=key, context_api_key=settings.context_api_key.get_secret_value())
+        app = office_app(
+            self.store,
+            api_key=key,
+            context_api_key=settings.context_api_key.get_secret_value(),
+            requests_per_minute=settings.api_requests_per_minute,
+        )
         status.add_pages(app, self, self._metrics)
         self._metrics.include(Gauges(self))
         self.dialplan_http = DialplanHttp(

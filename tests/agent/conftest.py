@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import time
 from collections import Counter
@@ -16,8 +17,10 @@ from uuid import UUID
 import aiohttp
 import numpy as np
 import pytest
+from jsonschema import Draft202012Validator
 
 from agent.call.record import CallRecord
+from agent.call.record_schema import record_schema
 from agent.office.seed import LONDON_PLUMBER, seed_examples
 from agent.office.store import OfficeStore
 from agent.ops.settings import UNLIMITED, Settings, load_settings
@@ -30,6 +33,9 @@ from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
 from agent.service import Agent
 from agent.speech_engines import Speech, Word
 from agent.speech_engines.tones import ToneVoice
+
+DOCUMENT = Draft202012Validator(record_schema())
+"""Every call of these tests leaves a document as it is published."""
 
 
 @pytest.fixture
@@ -128,6 +134,7 @@ class Rig:
         self.records: dict[UUID, asyncio.Future[CallRecord]] = {}
 
     def over(self, record: CallRecord) -> None:
+        DOCUMENT.validate(json.loads(json.dumps(record.as_dict())))
         self._record(UUID(record.uuid)).set_result(record)
 
     def _record(self, call: UUID) -> asyncio.Future[CallRecord]:

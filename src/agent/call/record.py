@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import orjson
+from pydantic import ConfigDict
 
 VERSION = 2
 
@@ -26,6 +27,10 @@ STAGES = {
 """The parts of a turn that are measured. With early thinking they overlap, so they do not add up to the whole."""
 
 
+_DESCRIBED = ConfigDict(use_attribute_docstrings=True)
+"""The JSON Schema of the document (record_schema.py) says what is said here of each field."""
+
+
 class RecordError(ValueError):
     """A file is no call record; the text says why."""
 
@@ -37,6 +42,8 @@ class TurnTimes:
     `speech_end` is the true end of the caller's speech: local voice activity, back-dated to the sample. `turn_end` is
     when the agent was certain that the turn is over; an answer that it thought of early has its `llm_request` before.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
     speech_end: int | None = None
     final_transcript: int | None = None
@@ -97,6 +104,8 @@ class TurnTimes:
 class Word:
     """A word, and the ms of the call at which it is spoken; where a vendor does not tell, they are estimates."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
     who: str
     """"caller" or "agent"."""
     text: str
@@ -107,6 +116,8 @@ class Word:
 @dataclass(slots=True)
 class TurnRecord:
     """One exchange. `heard` is what the caller heard of `agent`; it differs after an interruption."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
 
     caller: str
     start_ms: int
@@ -128,6 +139,8 @@ class TurnRecord:
 class Mark:
     """Something that happened at a moment: hold, resume, barge_in, flush, dtmf and the like."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
     at_ms: int
     what: str
     detail: str = ""
@@ -137,28 +150,45 @@ class Mark:
 class CallRecord:
     """Everything that is kept of a call. `caller_id` is empty when it was withheld."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = _DESCRIBED
+
     uuid: str
+    """Of the AudioSocket connection: the dialplan chose it."""
     did: str = ""
+    """The number that was dialled, as Asterisk gave it."""
     caller_id: str = ""
+    """In E.164 where it is a full number; empty when it was withheld."""
     caller_name: str = ""
+    """As the network gave it."""
     unique_id: str = ""
+    """Asterisk's UNIQUEID of the channel."""
     linked_id: str = ""
+    """Asterisk's LINKEDID: the same for all channels of one call."""
     source: str = "none"
+    """How the call was announced: fastagi, http, file, or none."""
     company: str = ""
+    """In whose name it was answered."""
     started: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    """When the line was there: ISO 8601, UTC."""
     seconds: float = 0.0
+    """From then on to the end."""
     ended_by: str = ""
     """Who ended it: one of fastaudio's END_REASONS."""
     outcome: str = "no_booking"
     """booked, booking_kept (to send later), transferred, no_booking, silent, machine, refused (a limit) or failed."""
     verdict: str = ""
+    """What the dialplan was told to do next."""
     booking_id: str = ""
+    """Of the booking that was made; empty without."""
     turns: list[TurnRecord] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
+    """What happened, in the order of time."""
     early_answers: dict[str, int] = field(default_factory=lambda: {"begun": 0, "used": 0, "thrown_away": 0})
     """What thinking early took: the last one counts requests to the LLM and the TTS that came to nothing."""
     media: dict[str, int] = field(default_factory=dict)
+    """The media core's counters of this call; docs/fastaudio.md names them."""
     vendors: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Counters of the connections to vendors."""
     vendor_errors: dict[str, int] = field(default_factory=dict)
     """What went wrong, by whom: "stt", "llm", "tts", "context", "booking"; those without an error are left out."""
     usage: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -175,7 +205,9 @@ class CallRecord:
     costs: dict[str, float] = field(default_factory=dict)
     """By "stt", "llm" and "tts", estimated at the prices that held when the call began."""
     currency: str = ""
+    """Of the costs, as ISO 4217 has it."""
     repeat_caller: bool = False
+    """Whether this number had called the company before."""
     recording: str = ""
     """The file; empty when there is none."""
     version: int = VERSION

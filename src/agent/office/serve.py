@@ -33,7 +33,12 @@ async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, 
     async with store:
         if seed:
             await seed_examples(store)
-        app = office_app(store, api_key=api_key, context_api_key=settings.context_api_key.get_secret_value())
+        app = office_app(
+            store,
+            api_key=api_key,
+            context_api_key=settings.context_api_key.get_secret_value(),
+            requests_per_minute=settings.api_requests_per_minute,
+        )
         runner = web.AppRunner(app, access_log=None)
         await runner.setup()
         try:

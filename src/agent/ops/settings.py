@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     availability_api_url: Endpoint = Field("", description="POST check_availability; empty: the built-in back office")
     context_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the context API")
     booking_api_key: SecretStr = Field(SecretStr(""), description="X-API-Key of the booking and availability APIs")
+    api_requests_per_minute: int = Field(
+        6000, ge=1, description="what one address may ask of the built-in back office's APIs with one key, a minute"
+    )
     booking_api_idempotent: bool | None = Field(
         None,
         description="`true` where a booking sent twice with one `Idempotency-Key` is made once, so that it may be sent "
