@@ -14,7 +14,7 @@ from aiohttp.test_utils import TestServer
 
 from agent.call.company import CompanyContext
 from agent.conversations import Phrases, load_conversation
-from agent.conversations.conversation import FIELDS
+from agent.conversations.conversation import PROMPT_FIELDS
 from agent.office.store import NewCompany, OfficeStore
 from agent.tools.call_control import STANDARD_TOOLS
 from agent.tools.registry import Endpoints, ToolContext
@@ -110,6 +110,6 @@ def test_the_tables_are_what_the_code_has() -> None:
         value = getattr(defaults, name)
         told = phrases[name]
         assert told == (" / ".join(value) if isinstance(value, tuple) else value) or name in told.split(", "), name
-    assert {name.strip("{}") for name in rows("## The workflow")} == FIELDS
+    assert {name.strip("{}") for name in rows("## The workflow")} == PROMPT_FIELDS
     assert {name for name in rows("## Tools") if name in STANDARD_TOOLS} == set(STANDARD_TOOLS)
     assert rows("### By URL").keys() == UrlTool.model_fields.keys()

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
+from agent.call.company import CompanyContext, parse_context
 from agent.office.database import DatabaseError, create_engine, database_url, upgrade_to_head
 from agent.office.models import Base
 from agent.office.seed import LONDON_PLUMBER, MANCHESTER_ELECTRICIAN, seed_examples
@@ -90,6 +91,22 @@ async def test_a_company_is_found_by_every_form_of_its_number(store: OfficeStore
     assert context["trade_label"] == "plumber"
     assert context["callout_fee"] == "£65"
     assert context["transfer_targets"] == {"office": "2001"}
+
+
+async def test_the_agent_is_told_what_a_company_adds(store: OfficeStore) -> None:
+    hours = {"mon": [["09:00", "17:30"]]}
+    added = replace(
+        LONDON_PLUMBER, instructions="No boilers.\nNo gas.", opening_hours=hours, recording_notice="We record calls."
+    )
+    company_id = await store.add_company(added)
+    context = await store.did_context(LONDON_PLUMBER.numbers[0], "")
+    assert (context["company_id"], context["opening_hours"]) == (company_id, hours)
+    assert (context["instructions"], context["recording_notice"]) == ("No boilers.\nNo gas.", "We record calls.")
+    taken = parse_context(context, CompanyContext())
+    assert (taken.bad_fields, taken.company_id) == ((), company_id)
+    nobody = await store.did_context("+442079460999", "")
+    assert nobody.keys() == context.keys()
+    assert (nobody["company_id"], nobody["opening_hours"], nobody["instructions"]) == (None, {}, "")
 
 
 async def test_an_unknown_number_gets_the_defaults(store: OfficeStore) -> None:

@@ -63,6 +63,14 @@ class Services:
     """Told what calls use of their vendors, at once: vendor, model, unit and how much."""
     prices: PriceTable = field(default_factory=PriceTable)
 
+    def records(self, company: CompanyContext) -> bool:
+        """Whether the calls of a company are recorded."""
+        return self.settings.record_calls and company.recording
+
+    def greeting_of(self, company: CompanyContext) -> str:
+        """The first words to a caller of a company, now; a notice that the call is recorded comes before them."""
+        return self.conversations.of(company).greeting(company, recorded=self.records(company))
+
 
 class Preparation:
     """What is made ready for one call, in parallel: the company's context, then its STT and its greeting."""
@@ -115,9 +123,8 @@ class Preparation:
     async def _prepare_greeting(self) -> None:
         company = await self._context
         with contextlib.suppress(ProviderError):
-            conversations = self.services.conversations
-            text = conversations.of(company).greeting(company)
-            await self.services.greetings.prepare(text, conversations.voice_of(company))
+            voice = self.services.conversations.voice_of(company)
+            await self.services.greetings.prepare(self.services.greeting_of(company), voice)
 
 
 class Preparations:

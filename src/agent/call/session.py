@@ -99,7 +99,7 @@ class Session:
             await self._open()
             async with asyncio.TaskGroup() as group:
                 hearing = group.create_task(self._ear.hear(), name="hear")
-                if self._services.settings.record_calls and self._company.recording:
+                if self._services.records(self._company):
                     group.create_task(self._record_audio(), name="recording")
                 await self._converse()
                 hearing.cancel()
@@ -128,7 +128,7 @@ class Session:
         self._agent = self._agent_turn()
         self._ending = self._how_it_ends()
         self._live.opened(self._company, self._turn, self._agent, self._progress)
-        self._agent.greet(self._services.greetings, self._conversation.greeting(self._company))
+        self._agent.greet(self._services.greetings, self._services.greeting_of(self._company))
 
     def _agent_turn(self) -> AgentTurn:
         """What says something in this call, by the conversation that the company has."""

@@ -82,6 +82,7 @@ def _description(one: Conversation) -> list[str]:
         f"{one.name}: {one.title}, {one.language}",
         f"first words   {one.greeting(EXAMPLE)}",
         f"prompt        about {estimated_tokens(prompt)} tokens",
+        f"steps         {', '.join(step.name for step in one.steps) or 'none'}",
         *(
             f"tool          {tool['name']}({', '.join(tool['parameters'].get('properties', {}))})"
             f"{' acts' if one.tools.acts(tool['name']) else ''}: {tool['description']}"

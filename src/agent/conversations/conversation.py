@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 
 from agent.call.company import CompanyContext
+from agent.call.opening_hours import in_words
 from agent.conversations.steps import Step
 from agent.language.spoken import spoken
 from agent.language.turn_words import BRITISH, TurnWords
@@ -14,6 +15,8 @@ from agent.tools.registry import ToolRegistry
 
 FIELDS = frozenset({"company_name", "trade_label", "trade_type", "callout_fee", "area", "caller_id", "repeat_caller"})
 """Placeholders that are filled for each call, in the prompt and in phrases."""
+PROMPT_FIELDS = FIELDS | {"instructions", "opening_hours"}
+"""Those of the prompt; these two are put behind it where it has no place for them."""
 PLACEHOLDER = re.compile(r"\{(\w+)\}")
 WORD_TOKENS = 1.35  # tokens of a word of English prose, marks included, counted high
 TOKEN_BYTES = 4.0  # where words are long, or hardly separated
@@ -84,7 +87,7 @@ class Conversation:
     voice_id: str
     """The TTS vendor's voice; empty for the agent's default one."""
     template: str
-    """The prompt, with placeholders out of `FIELDS`."""
+    """The prompt, with placeholders out of `PROMPT_FIELDS`."""
     phrases: Phrases
     tools: ToolRegistry
     boosted_terms: tuple[str, ...] = ()
@@ -94,9 +97,15 @@ class Conversation:
     steps: tuple[Step, ...] = ()
     """What a call goes through, the greeting first."""
 
-    def prompt(self, company: CompanyContext) -> str:
-        """The system prompt of one call."""
-        return fill(self.template, company)
+    def prompt(self, company: CompanyContext, moment: datetime | None = None) -> str:
+        """The system prompt of one call that comes at `moment`, now by default, with what the company has to add."""
+        hours = in_words(company.opening_hours, moment or datetime.now(company.zone))
+        prompt = fill(self.template, company, instructions=company.instructions, opening_hours=hours or "not known")
+        if hours and "{opening_hours}" not in self.template:
+            prompt = f"{prompt.rstrip()}\n\nOpening hours: {hours}\n"
+        if company.instructions and "{instructions}" not in self.template:
+            prompt = f"{prompt.rstrip()}\n\nAlso heed, for this company:\n{company.instructions}\n"
+        return prompt
 
     def phrases_for(self, company: CompanyContext) -> Phrases:
         """The phrases of one call, filled in; the greeting keeps its `{time_of_day}`."""
@@ -107,19 +116,26 @@ class Conversation:
         }
         return replace(self.phrases, **filled, fillers=tuple(fill(text, company) for text in self.phrases.fillers))
 
-    def greeting(self, company: CompanyContext, moment: datetime | None = None) -> str:
-        """What the caller hears first: the company's own greeting, or the conversation's."""
+    def greeting(self, company: CompanyContext, moment: datetime | None = None, *, recorded: bool = False) -> str:
+        """What the caller hears first: the company's own greeting, or the conversation's.
+
+        Where the call is `recorded` and the company has a notice of that, it comes before it.
+        """
         phrases = self.phrases_for(company)
         part = phrases.time_of_day(moment or datetime.now(company.zone))
-        return (company.greeting or phrases.greeting).replace("{time_of_day}", part)
+        greeting = (company.greeting or phrases.greeting).replace("{time_of_day}", part)
+        notice = company.recording_notice if recorded else ""
+        return f"{notice}{'' if notice[-1] in '.!?…' else '.'} {greeting}" if notice else greeting
 
     def spoken(self, text: str) -> str:
         """`text` of the LLM as a person would say it: codes spelled out, where the language is English."""
         return spoken(text) if self.language.partition("-")[0] == "en" else text
 
 
-def fill(template: str, company: CompanyContext) -> str:
-    """`template` with the values of one call. They are of the company's own making, and one line each."""
+def fill(template: str, company: CompanyContext, **more: str) -> str:
+    """`template` with the values of one call. They are of the company's own making, and one line each; those of `more`
+    stay as they are.
+    """
     values = {
         "company_name": company.company_name,
         "trade_label": company.trade_label,
@@ -131,6 +147,8 @@ def fill(template: str, company: CompanyContext) -> str:
     }
 
     def value(match: re.Match[str]) -> str:
+        if match[1] in more:
+            return more[match[1]]
         return " ".join(values[match[1]].split()) if match[1] in values else match[0]
 
     return PLACEHOLDER.sub(value, template)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from agent.call.company import CompanyContext
 from agent.conversations.conversation import (
     FIELDS,
+    PROMPT_FIELDS,
     Conversation,
     ConversationError,
     Phrases,
@@ -23,8 +24,10 @@ from agent.conversations.conversation import (
     fill,
 )
 from agent.conversations.placeholders import line_of, misplaced
+from agent.conversations.steps import Step
 from agent.conversations.tools import registry_of
-from agent.language.turn_words import BRITISH, TurnWords, turn_words
+from agent.language.asked import tokens_of
+from agent.language.turn_words import BRITISH, PHRASE_WORDS, TurnWords, turn_words
 from agent.tools.urls import UrlTool
 
 PACKAGED = Path(__file__).parent
@@ -72,6 +75,17 @@ class _PhrasesTable(BaseModel):
     limit: _Line | None = None
 
 
+class _StepTable(BaseModel):
+    """One of the tables `steps`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    name: str = Field(min_length=1, max_length=40)
+    asks: list[_Line] = Field([], max_length=50)
+    says: list[_Line] = Field([], max_length=50)
+    tools: list[str] = Field([], max_length=64)
+
+
 class _ConversationFile(BaseModel):
     """`conversation.toml`."""
 
@@ -88,6 +102,7 @@ class _ConversationFile(BaseModel):
     answers: dict[str, _Line] = {}
     words: dict[str, Any] = {}
     url_tools: dict[str, UrlTool] = {}
+    steps: list[_StepTable] = Field([], max_length=20)
 
     @field_validator("language")
     @classmethod
@@ -132,6 +147,7 @@ def load_conversation(
     template = _template(prompt_file or directory / "prompt.md", file, toml, mistakes, own=prompt_file is None)
     tools = registry_of(directory, file.tools, file.url_tools, environment, mistakes)
     words = _words(file.words, toml, mistakes)
+    steps = _steps(file, toml, mistakes)
     if mistakes:
         raise ConversationError("\n".join(mistakes))
     return Conversation(
@@ -144,6 +160,7 @@ def load_conversation(
         tools=tools,
         boosted_terms=tuple(file.boosted_terms),
         words=words,
+        steps=steps,
     )
 
 
@@ -235,6 +252,35 @@ def _words(table: Mapping[str, Any], file: Path, mistakes: list[str]) -> TurnWor
         return BRITISH
 
 
+def _steps(table: _ConversationFile, file: Path, mistakes: list[str]) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for number, given in enumerate(table.steps):
+        place = f"{file}: steps.{given.name}"
+        if given.name in {step.name for step in steps}:
+            mistakes.append(f"{place} is there twice")
+        if number > 1 and not (given.asks or given.says or given.tools):
+            mistakes.append(f"{place} is never reached: say in asks, says or tools how it is known")
+        if unknown := [tool for tool in given.tools if tool not in table.tools]:
+            mistakes.append(f"{place}.tools has {unknown[0]!r}; there are {', '.join(table.tools)}")
+        asks, says = (
+            _step_phrases(phrases, f"{place}.{key}", mistakes)
+            for key, phrases in (("asks", given.asks), ("says", given.says))
+        )
+        steps.append(Step(given.name, asks, says, frozenset(given.tools)))
+    return tuple(steps)
+
+
+def _step_phrases(phrases: Iterable[str], place: str, mistakes: list[str]) -> frozenset[str]:
+    """As they are looked up: words in lower case, a space between them."""
+    found = set()
+    for phrase in phrases:
+        tokens = tokens_of(phrase)
+        if not 0 < len(tokens) <= PHRASE_WORDS:
+            mistakes.append(f"{place}: {phrase!r} has {len(tokens)} words; 1 to {PHRASE_WORDS} are looked for")
+        found.add(" ".join(tokens))
+    return frozenset(found - {""})
+
+
 def _placeholders_of_toml(text: str, known: Set[str], file: Path, key: str) -> list[str]:
     """What is wrong with the placeholders of a key's text."""
     wrong = list(misplaced(text, known))
@@ -254,7 +300,8 @@ def _template(file: Path, table: _ConversationFile, toml: Path, mistakes: list[s
     except ConversationError as error:
         mistakes.append(str(error))
         return ""
-    wrong = [f"{file}, line {line_of(text, one.at)}: {one.told}" for one in misplaced(text, FIELDS | _OF_THE_FILE)]
+    known = PROMPT_FIELDS | _OF_THE_FILE
+    wrong = [f"{file}, line {line_of(text, one.at)}: {one.told}" for one in misplaced(text, known)]
     answers = "\n".join(f"- {question}: {answer}" for question, answer in table.answers.items())
     for key, value in (("persona", table.persona.strip()), ("answers", answers)):
         if own and value and f"{{{key}}}" not in text:
