@@ -70,30 +70,35 @@ class Greetings:
     async def _make(self, voice: SpeakingVoice, text: str) -> tuple[bytes, Words]:
         if (kept := await self._read(voice, text)) is not None:
             return kept
-        recorded = await self._spoken(voice, text)
+        recorded = await spoken(self._tts, text, voice)
         if self._folder is not None:
             asyncio.get_running_loop().run_in_executor(None, self._folder.write, voice, text, *recorded)
         return recorded
 
-    async def _spoken(self, voice: SpeakingVoice, text: str) -> tuple[bytes, Words]:
-        synthesis = await self._tts.open(voice)
-        pcm = bytearray()
-        words: list[str] = []
-        starts: list[int] = []
-        try:
-            await synthesis.say(text)
-            await synthesis.finish()
-            async for event in synthesis.events():
-                if isinstance(event, Audio):
-                    pcm += event.pcm
-                else:
-                    words.extend(event.words)
-                    starts.extend(event.start_ms)
-        except BaseException as error:
-            if isinstance(error, ProviderError):
-                METER.get().failed("tts")
-            await synthesis.cancel()
-            raise
-        if not pcm:
-            raise ProviderError("TTS", "the greeting has no audio")
-        return bytes(pcm), Words(tuple(words), tuple(starts))
+
+async def spoken(tts: TextToSpeech, text: str, voice: SpeakingVoice) -> tuple[bytes, Words]:
+    """Have a text spoken to its end; return its audio, 16-bit PCM at the TTS's rate, and its words' times.
+
+    Raises `ProviderError`, also where there is no audio.
+    """
+    synthesis = await tts.open(voice)
+    pcm = bytearray()
+    words: list[str] = []
+    starts: list[int] = []
+    try:
+        await synthesis.say(text)
+        await synthesis.finish()
+        async for event in synthesis.events():
+            if isinstance(event, Audio):
+                pcm += event.pcm
+            else:
+                words.extend(event.words)
+                starts.extend(event.start_ms)
+    except BaseException as error:
+        if isinstance(error, ProviderError):
+            METER.get().failed("tts")
+        await synthesis.cancel()
+        raise
+    if not pcm:
+        raise ProviderError("TTS", "the greeting has no audio")
+    return bytes(pcm), Words(tuple(words), tuple(starts))
