@@ -281,4 +281,4 @@ async def test_a_booking_is_dropped_with_a_reason(settings: Any, tmp_path: Path)
 def test_without_an_outbox_the_command_says_so(settings: Any) -> None:
     status, text = command()
     assert status == 2
-    assert "no booking was ever kept" in text
+    assert "nothing was ever kept" in text

@@ -20,7 +20,7 @@ from yarl import URL
 
 from agent.tools.outbox import OutboxError, OutboxStore, Pace, Target
 from agent.tools.outbox.entry import DAY_S, Entry, Kind, Verdict
-from agent.tools.outbox.store import FILE
+from agent.tools.outbox.table import FILE
 from agent.tools.outbox.verdict import judge, judge_failure, pause_s, retry_after_s
 
 NOW = 1_800_000_000.0
@@ -210,7 +210,7 @@ def test_what_is_deleted_is_not_left_in_the_file(store: OutboxStore, tmp_path: P
 
 
 def alerts(store: OutboxStore, now: float) -> list[str]:
-    return [event for event, _ in store.raise_alerts(webhook=True, now=now)]
+    return [event for event, _ in store.raise_alerts(("alert",), now=now)]
 
 
 def test_a_refusal_alerts_once_unless_the_caller_heard_of_it(store: OutboxStore) -> None:

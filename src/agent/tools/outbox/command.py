@@ -9,7 +9,8 @@ from contextlib import closing
 from pathlib import Path
 
 from agent.tools.outbox.entry import OutboxError
-from agent.tools.outbox.store import FILE, OutboxStore
+from agent.tools.outbox.store import OutboxStore
+from agent.tools.outbox.table import FILE
 
 MIN_KEY_CHARS = 6
 LISTED = 1000
@@ -20,9 +21,15 @@ def list_bookings(data_dir: Path, *, everything: bool, say: Callable[[str], None
     with closing(_open(data_dir)) as store:
         entries = store.entries(everything=everything, limit=LISTED)
         counts, _ = store.counts()
+        notices = store.notices()
     say(
         ", ".join(f"{state.replace('_', ' ')} {number}" for state, number in counts.items() if number) or "nothing kept"
     )
+    for kind, states in notices.items():
+        if any(states.values()):
+            named = {"accepted": "delivered", "refused": "given up"}
+            numbers = (f"{named.get(state, state)} {number}" for state, number in states.items() if number)
+            say(f"{kind}s: {', '.join(numbers)}")
     if not entries:
         return
     now = time.time()
@@ -30,8 +37,7 @@ def list_bookings(data_dir: Path, *, everything: bool, say: Callable[[str], None
     for entry in entries:
         due = _span(entry.due_at - now) if entry.state == "waiting" else "-"
         kind = "" if entry.kind == "booking" else f" ({entry.kind})"
-        name = entry.short_key if entry.kind == "booking" else entry.key
-        line = f"{name:<14}{entry.state:<11}{_span(now - entry.made_at):>6}{entry.attempts:>7}{due:>7}"
+        line = f"{entry.short_key:<14}{entry.state:<11}{_span(now - entry.made_at):>6}{entry.attempts:>7}{due:>7}"
         say(f"{line}  {entry.reason or '-'}{kind}")
     if len(entries) == LISTED:
         say(f"... and perhaps more than these {LISTED}")
@@ -75,7 +81,7 @@ def drop_booking(data_dir: Path, key: str, reason: str, *, say: Callable[[str], 
 
 def _open(data_dir: Path) -> OutboxStore:
     if not (data_dir / FILE).is_file():
-        raise OutboxError(f"there is no {data_dir / FILE}: no booking was ever kept there, or DATA_DIR is another")
+        raise OutboxError(f"there is no {data_dir / FILE}: nothing was ever kept there, or DATA_DIR is another")
     return OutboxStore(data_dir)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
 
-Kind: TypeAlias = Literal["booking", "alert"]
+Kind: TypeAlias = Literal["booking", "alert", "webhook", "mail"]
+NOTICES: Final[tuple[Kind, ...]] = ("webhook", "mail")
+"""What tells people and machines of what has happened: sent at least once, by one ID, and given up some day."""
 State: TypeAlias = Literal["waiting", "sending", "accepted", "refused", "uncertain", "dropped"]
 STATES: Final = ("waiting", "sending", "accepted", "refused", "uncertain", "dropped")
 
@@ -30,6 +32,14 @@ class Target:
     """Whether a request sent twice with one `Idempotency-Key` counts once. For alerts: whether twice does no harm."""
     settings: str = "BOOKING_API_URL and BOOKING_API_KEY"
     """What is to be looked at when it turns everybody away."""
+    send: Send | None = field(default=None, repr=False)
+    """How a row is sent; None: posted to `url` as JSON, with its key."""
+    fresh_at_once: int = 64
+    """First attempts at once: a caller may be waiting."""
+    again_at_once: int = 4
+    """Attempts of what has failed before: they must not take an API's last breath, nor a caller's place."""
+    each_at_once: int = 0
+    """Rows at once to one `place`, so that a slow one holds up no other; 0: no limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +69,28 @@ class Entry:
     """Whether something on our side must be mended first, such as a key."""
     told: bool
     """Whether the call learnt of the refusal while it lasted."""
+    place: str = field(repr=False)
+    """Of a notice: who gets it, as far as rows to one are limited together."""
+    caller: str = field(repr=False)
+    """Of a notice whose body is there: the number of the caller that it tells of, in E.164; empty for a withheld one,
+    and for what tells of nobody."""
 
     @property
     def short_key(self) -> str:
         """Enough of the key to name the row by."""
-        return self.key[:12]
+        return self.key[:12] if self.kind == "booking" else self.key
+
+
+@dataclass(frozen=True, slots=True)
+class NewNotice:
+    """A notice that is to be sent. The same key again is the same notice."""
+
+    key: str
+    kind: Kind
+    body: Mapping[str, Any] = field(repr=False)
+    place: str = field(default="", repr=False)
+    call_uuid: str = ""
+    caller: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +132,14 @@ class Pace:
     """A booking that waits for longer alerts."""
     busy_s: float = 5.0
     """How long a writer waits for another process."""
+    notice_first_pause_s: float = 5.0
+    notice_longest_pause_s: float = 3600.0
+    """The same for notices: 5, 10, 20 s and so on to an hour."""
+    give_up_s: float = 3 * DAY_S
+    """A notice that nobody has taken by then is given up."""
     retention_s: float = 30 * DAY_S
     """How long rows that are done with are kept."""
+
+
+Send: TypeAlias = Callable[[Entry], Awaitable[Verdict]]
+"""Sends one row and says what came of it; raises nothing."""

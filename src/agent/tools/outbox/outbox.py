@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,7 +19,7 @@ import aiohttp
 from yarl import URL
 
 from agent.tools.api import ask
-from agent.tools.outbox.entry import Entry, Kind, OutboxError, Pace, Target, Verdict
+from agent.tools.outbox.entry import NOTICES, Entry, Kind, NewNotice, OutboxError, Pace, Target, Verdict
 from agent.tools.outbox.store import OutboxStore
 from agent.tools.outbox.verdict import judge, judge_failure, pause_s
 
@@ -29,10 +29,6 @@ T = TypeVar("T")
 
 PATIENT_ATTEMPTS: Final = 2
 """Who waits for a row is told after so many attempts that it will take longer."""
-FRESH_AT_ONCE: Final = 64
-"""First attempts: a caller may be waiting."""
-AGAIN_AT_ONCE: Final = 4
-"""Attempts of what has failed before: they must not take an API's last breath, nor a caller's place."""
 LATE_409: Final = 12
 """Attempts after which an API that says it is still at work on an earlier one is no longer believed."""
 CLOSE_S: Final = 5.0
@@ -47,6 +43,7 @@ class _Turn:
     claimed: list[Entry]
     alerts: list[tuple[str, Entry]]
     recovered: int
+    given_up: list[Entry]
     next_due: float | None
 
 
@@ -65,11 +62,18 @@ class Outbox:
         pace: Pace | None = None,
         chance: random.Random | None = None,
     ) -> None:
-        """`targets` says where bookings go, and alerts where anybody wants them."""
+        """`targets` says where bookings go, and alerts and notices where anybody wants them."""
         self.pace = pace or Pace()
         self.counters: Counter[str] = Counter()
         """`kept`, `not_kept`, `attempts`, `accepted`, `refused`, `lost`, `later`, `recovered`, `alerted_refused`,
-        `alerted_uncertain`, `alerted_held_up`, `disk_errors`, `forgotten`."""
+        `alerted_uncertain`, `alerted_held_up`, `disk_errors`, `forgotten`. Notices are counted in `told_of`."""
+        self.told_of: Counter[tuple[Kind, str]] = Counter()
+        """Attempts at notices by kind and result: `kept`, `accepted`, `refused`, `later`, `lost`, and `given_up`."""
+        self._notice_pace = replace(
+            self.pace,
+            first_pause_s=self.pace.notice_first_pause_s,
+            longest_pause_s=self.pace.notice_longest_pause_s,
+        )
         self._directory = directory
         self._targets = dict(targets)
         self._chance = chance or random.Random()
@@ -77,13 +81,13 @@ class Outbox:
         self._store: OutboxStore
         self._http: aiohttp.ClientSession
         self._loop_task: asyncio.Task[None]
-        self._sending: dict[asyncio.Task[None], bool] = {}
-        """What is under way, and whether it is a first attempt."""
+        self._sending: dict[asyncio.Task[None], Entry] = {}
         self._wake = asyncio.Event()
         self._settled = asyncio.Event()
         """Replaced each time a row changes: who waits for one looks again."""
         self._counts: dict[str, int] = {}
         self._oldest: float | None = None
+        self._notices: dict[str, dict[str, int]] = {}
         self._version = (0, -1)
         self._disk_failed = False
         self._closing = False
@@ -136,6 +140,16 @@ class Outbox:
         self._wake.set()
         return entry
 
+    async def put(self, notices: Sequence[NewNotice]) -> int:
+        """Write notices to the disk, all or none, to be sent soon; return how many are new: the same key again is the
+        same notice. Raises `OutboxError` when they cannot be kept, or too many wait already.
+        """
+        new = await self._disk(lambda: self._store.put(notices, now=time.time()))
+        for notice in notices if new else ():
+            self.told_of[notice.kind, "kept"] += 1
+        self._wake.set()
+        return new
+
     async def wait(self, key: str, seconds: float, *, after: int = 0) -> Entry:
         """Wait until something came of a row, at most so long; return it as it is then.
 
@@ -173,6 +187,10 @@ class Outbox:
         """Bookings by state, as of the last change or `poll_s` ago; see `OutboxStore.counts`."""
         return dict(self._counts)
 
+    def notices(self) -> dict[str, dict[str, int]]:
+        """Notices by kind and state; see `OutboxStore.notices`."""
+        return {kind: dict(states) for kind, states in self._notices.items()}
+
     def oldest_s(self) -> float:
         """How long the oldest booking has waited that nobody has accepted yet, s; 0 when none waits."""
         return max(0.0, time.time() - self._oldest) if self._oldest is not None else 0.0
@@ -186,13 +204,11 @@ class Outbox:
             self._wake.clear()
             due_in = self.pace.poll_s
             try:
-                fresh = sum(self._sending.values())
-                room = FRESH_AT_ONCE - fresh, AGAIN_AT_ONCE - (len(self._sending) - fresh)
-                turn = await self._disk(partial(self._turn, *room))
+                turn = await self._disk(partial(self._turn, self._room(), list(self._sending.values())))
                 for entry in turn.claimed:
                     self._send(entry)
                 self._tell(turn)
-                if turn.next_due is not None and room[1] > 0:
+                if turn.next_due is not None:
                     due_in = min(due_in, max(0.01, turn.next_due - time.time()))
                 if not tidied or time.monotonic() - tidied > HOUSEKEEPING_S:
                     tidied = time.monotonic()
@@ -208,17 +224,38 @@ class Outbox:
             except TimeoutError:
                 pass
 
-    def _turn(self, fresh: int, again: int) -> _Turn:
+    def _room(self) -> dict[Kind, tuple[int, int]]:
+        """How many rows of each kind may be sent now, fresh ones and others. No kind takes another's places."""
+        room = {}
+        for kind, target in self._targets.items():
+            sending = [entry for entry in self._sending.values() if entry.kind == kind]
+            fresh = sum(entry.attempts == 1 for entry in sending)
+            room[kind] = (target.fresh_at_once - fresh, target.again_at_once - (len(sending) - fresh))
+        return room
+
+    def _turn(self, room: Mapping[Kind, tuple[int, int]], sending: Sequence[Entry]) -> _Turn:
         """On the outbox's thread: what was left behind, what is to be sent now, and what somebody must hear of."""
         now = time.time()
         recovered = self._store.recover(now=now)
-        claimed = self._store.claim(self._targets, fresh=fresh, again=again, now=now)
-        alerts = self._store.raise_alerts(webhook="alert" in self._targets, now=now)
+        claimed = []
+        for kind, target in self._targets.items():
+            fresh, again = room[kind]
+            places = [entry.place for entry in sending if entry.kind == kind]
+            claimed += self._store.claim({kind: target}, fresh=fresh, again=again, now=now, under_way=places)
+        alerts = self._store.raise_alerts(self._targets.keys(), now=now)
         self._take_stock()
-        return _Turn(claimed, alerts, recovered, self._store.next_due(list(self._targets)))
+        waiting = any(states["waiting"] for states in self._notices.values())
+        given_up = self._store.give_up(now=now) if waiting else []
+        # What waits for its place alone is looked at when an attempt is over.
+        busy = {entry.kind for entry in (*sending, *claimed) if self._targets[entry.kind].each_at_once}
+        with_room = [kind for kind in self._targets if room[kind][1] > 0 and kind not in busy]
+        return _Turn(claimed, alerts, recovered, given_up, self._store.next_due(with_room) if with_room else None)
 
     def _tell(self, turn: _Turn) -> None:
         self.counters["recovered"] += turn.recovered
+        for entry in turn.given_up:
+            self.told_of[entry.kind, "given_up"] += 1
+            log.error("%s %s is given up after %d attempts: %s", entry.kind, entry.key, entry.attempts, entry.reason)
         for event, entry in turn.alerts:
             self.counters[f"alerted_{event}"] += 1
             log.error(
@@ -236,11 +273,12 @@ class Outbox:
         version = self._store.version()
         if version != self._version:
             self._counts, self._oldest = self._store.counts()
+            self._notices = self._store.notices()
             self._version = version
 
     def _send(self, entry: Entry) -> None:
         task = asyncio.create_task(self._deliver(entry), name=f"outbox {entry.short_key}")
-        self._sending[task] = entry.attempts == 1
+        self._sending[task] = entry
         task.add_done_callback(self._is_over)
 
     def _is_over(self, task: asyncio.Task[None]) -> None:
@@ -254,11 +292,15 @@ class Outbox:
         verdict = await self._attempt(entry, target)
         if verdict.held:
             verdict = replace(verdict, reason=f"{verdict.reason}: check {target.settings}")
-        self.counters["attempts"] += 1
-        self.counters[verdict.what] += 1
+        if entry.kind in NOTICES:
+            self.told_of[entry.kind, verdict.what] += 1
+        else:
+            self.counters["attempts"] += 1
+            self.counters[verdict.what] += 1
         if verdict.what in ("later", "lost"):
             log.warning("%s %s, attempt %d: %s", entry.kind, entry.short_key, entry.attempts, verdict.reason)
-        due_at = time.time() + pause_s(verdict, entry.attempts, self.pace, self._chance)
+        pace = self._notice_pace if entry.kind in NOTICES else self.pace
+        due_at = time.time() + pause_s(verdict, entry.attempts, pace, self._chance)
         while True:
             try:
                 await self._disk(lambda: self._store.settle(entry, verdict, target, due_at=due_at, now=time.time()))
@@ -272,6 +314,8 @@ class Outbox:
         settled.set()
 
     async def _attempt(self, entry: Entry, target: Target) -> Verdict:
+        if target.send is not None:
+            return await target.send(entry)
         limit_s = self.pace.attempt_s if target.honours_keys else self.pace.only_attempt_s
         headers = {**target.headers, "Idempotency-Key": entry.key}
         timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=self.pace.connect_s)

@@ -1,0 +1,118 @@
+"""What the outbox holds, for people: looking at rows, counting them, and taking one in hand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final
+
+from agent.tools.outbox.entry import NOTICES, STATES, Entry, OutboxError
+from agent.tools.outbox.table import FIELDS, OutboxTable, entry_of
+
+_NO_BOOKING: Final = "kind IN ('alert', 'webhook', 'mail')"
+DONE_WITH: Final = "(state IN ('accepted', 'dropped') OR (state = 'refused' AND (told OR kind = 'alert')))"
+"""Nobody needs to look at these."""
+TO_FORGET: Final = f"(state IN ('accepted', 'dropped') OR (state = 'refused' AND (told OR {_NO_BOOKING})))"
+"""These go when the retention is over: who was to have a notice is not waiting for it any more."""
+
+
+class OutboxLedger(OutboxTable):
+    """The file, as people see it. Every method raises `OutboxError` when the disk or the file fails."""
+
+    def retry(self, key: str, *, now: float) -> Entry:
+        """Send a row again, whatever is known of it: now, without a doubt. Raises `OutboxError` when it is in a
+        state in which that cannot be.
+        """
+        with self._transaction():
+            entry = self._in_hand(key, "retried")
+            self._db.execute(
+                "UPDATE rows SET state = 'waiting', doubt = '', due_at = ?, changed_at = ?, held = 0, told = 0, "
+                "alerted = '', made_at = CASE WHEN kind = 'booking' THEN made_at ELSE ? END WHERE key = ?",
+                (now, now, now, entry.key),
+            )
+        return self.get(key)
+
+    def drop(self, key: str, reason: str, *, now: float) -> Entry:
+        """Give a row up, with a reason; what the caller said is erased. Raises `OutboxError` as `retry` does."""
+        with self._transaction():
+            entry = self._in_hand(key, "dropped")
+            self._db.execute(
+                "UPDATE rows SET state = 'dropped', body = '{}', did = '', caller = '', answer = '', reason = ?, "
+                "changed_at = ? WHERE key = ?",
+                (reason, now, entry.key),
+            )
+        self._overwrite_log()
+        return self.get(key)
+
+    def forget_caller(self, number: str) -> int:
+        """Delete every row that has to do with a caller, whatever became of it; return how many.
+
+        `number` is in E.164. The column `caller` holds it for notices whose body is still there; of bookings the body
+        says it, as `caller_id` or as `phone`. What is being sent in this moment is left: ask again.
+        """
+        if not number:
+            return 0
+        with self._transaction():
+            deleted = self._db.execute(
+                "DELETE FROM rows WHERE state != 'sending' AND (caller = ?1 OR (kind = 'booking' AND ?1 IN ("
+                "json_extract(body, '$.caller_id'), json_extract(body, '$.phone'))))",
+                (number,),
+            ).rowcount
+        self._overwrite_log()
+        return deleted
+
+    def named(self, beginning: str) -> Entry:
+        """Return the row whose key begins so. Raises `OutboxError` unless there is exactly one."""
+        found = self._select(
+            f"SELECT {FIELDS} FROM rows WHERE substr(key, 1, ?) = ? ORDER BY length(key) LIMIT 2",
+            (len(beginning), beginning),
+        )
+        if found and found[0][0] == beginning:
+            return entry_of(found[0])
+        if len(found) != 1 or not beginning:
+            raise OutboxError(f"{'several bookings begin' if found else 'no booking begins'} with {beginning!r}")
+        return entry_of(found[0])
+
+    def entries(self, *, everything: bool, limit: int = 1000) -> Sequence[Entry]:
+        """Return the rows that are not done with, or all, the oldest first."""
+        where = "1" if everything else f"NOT {DONE_WITH}"
+        rows = self._select(f"SELECT {FIELDS} FROM rows WHERE {where} ORDER BY made_at LIMIT ?", (limit,))
+        return [entry_of(row) for row in rows]
+
+    def counts(self) -> tuple[dict[str, int], float | None]:
+        """Return bookings by state, and when the oldest one that waits was made. A refusal that its caller has heard of
+        counts as `refused_told`, and alerts that wait as `alerts`.
+        """
+        counts = Counter(dict.fromkeys((*STATES, "refused_told", "alerts"), 0))
+        oldest: float | None = None
+        for kind, state, told, number, made_at in self._select(
+            "SELECT kind, state, told, count(*), min(made_at) FROM rows WHERE kind IN ('booking', 'alert') "
+            "GROUP BY kind, state, told"
+        ):
+            waits = state in ("waiting", "sending")
+            if kind == "alert":
+                counts["alerts"] += number if waits else 0
+                continue
+            counts["refused_told" if state == "refused" and told else state] += number
+            if waits:
+                oldest = made_at if oldest is None else min(oldest, made_at)
+        return dict(counts), oldest
+
+    def notices(self) -> dict[str, dict[str, int]]:
+        """Return how many notices there are by kind, and by what became of them: `waiting`, `accepted`, `refused`
+        (given up) and `dropped`.
+        """
+        states = ("waiting", "accepted", "refused", "dropped")
+        found: dict[str, dict[str, int]] = {kind: dict.fromkeys(states, 0) for kind in NOTICES}
+        for kind, state, number in self._select(
+            "SELECT kind, state, count(*) FROM rows WHERE kind IN ('webhook', 'mail') GROUP BY kind, state"
+        ):
+            found[kind]["waiting" if state == "sending" else state] += number
+        return found
+
+    def _in_hand(self, key: str, what: str) -> Entry:
+        """The row of a key, if a person may do something about it."""
+        entry = self.get(key)
+        if entry.state not in ("waiting", "refused", "uncertain"):
+            raise OutboxError(f"{entry.short_key} is {entry.state}: only waiting, refused and uncertain can be {what}")
+        return entry
