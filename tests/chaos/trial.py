@@ -17,7 +17,7 @@ from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
 from agent.sandbox.control import Control
 from agent.speech_engines.tones import ToneRecogniser, ToneVoice
 from agent.tools.outbox import OutboxStore
-from agent.tools.outbox.store import FILE
+from agent.tools.outbox.table import FILE
 from tests.chaos import conversation
 from tests.chaos.conversation import WITH_TARGET, WITHOUT_TARGET
 from tests.chaos.desk import KEY, Desk

@@ -24,6 +24,7 @@ from agent.tools.outbox.table import FILE
 from agent.tools.outbox.verdict import judge, judge_failure, pause_s, retry_after_s
 
 NOW = 1_800_000_000.0
+ALERT: tuple[Kind, ...] = ("alert",)
 OFFICE = Target("office", "http://127.0.0.1:1/create_booking", honours_keys=True)
 OTHER = Target("https://book.example/create", "https://book.example/create")
 BODY = {"customer_name": "Jo Bloggs", "address": "12 Acacia Avenue"}
@@ -210,7 +211,7 @@ def test_what_is_deleted_is_not_left_in_the_file(store: OutboxStore, tmp_path: P
 
 
 def alerts(store: OutboxStore, now: float) -> list[str]:
-    return [event for event, _ in store.raise_alerts(("alert",), now=now)]
+    return [event for event, _ in store.raise_alerts(ALERT, now=now)]
 
 
 def test_a_refusal_alerts_once_unless_the_caller_heard_of_it(store: OutboxStore) -> None:

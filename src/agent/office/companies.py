@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -14,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from agent.office.company_form import BadCompanyError, CompanyForm, Problem
 from agent.office.models import Call, Company, Number
 from agent.office.scope import Scope
+from agent.office.webhook_signature import new_secret
 
 _STORED = tuple(name for name in CompanyForm.model_fields if name != "numbers")
-SECRET_PREFIX = "whsec_"
 
 
 class StaleCompanyError(RuntimeError):
@@ -159,7 +158,7 @@ class Companies:
             company = await self._find(session, company_id, scope, lock=True)
             if company is None:
                 raise NoSuchCompanyError("there is no such company")
-            company.webhook_secret = _new_secret()
+            company.webhook_secret = new_secret()
             return company.webhook_secret
 
     async def delete(self, company_id: int, scope: Scope) -> bool:
@@ -187,7 +186,7 @@ class Companies:
             if name in wanted:
                 setattr(company, name, values[name])
         if company.webhook_url and not company.webhook_secret:
-            company.webhook_secret = _new_secret()
+            company.webhook_secret = new_secret()
         namesake = select(Company.id).where(Company.name == form.name)
         if company.id is not None:
             namesake = namesake.where(Company.id != company.id)
@@ -231,7 +230,3 @@ async def _stored(session: AsyncSession, company: Company) -> StoredCompany:
         values[name] = tuple(values[name])
     form = CompanyForm.model_construct(**values, numbers=numbers)
     return StoredCompany(company.id, form, form.digest(), company.created_at, company.webhook_secret)
-
-
-def _new_secret() -> str:
-    return SECRET_PREFIX + secrets.token_urlsafe(32)

@@ -18,7 +18,7 @@ from agent.office.companies import Companies
 from agent.office.scope import Scope
 from agent.telephony.numbers import normalise_number
 from agent.tools.outbox import Entry, OutboxStore
-from agent.tools.outbox.store import FILE
+from agent.tools.outbox.table import FILE
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class KeptBookings:
     async def open(self, scope: Scope) -> Sequence[KeptBooking]:
         """Return what nobody has accepted yet, the oldest first, at most `SHOWN`. None for want of a file is none."""
         entries = await self._entries(1000)
-        return (await self._of(scope, [entry for entry in entries if entry.kind == "booking"]))[:SHOWN]
+        return (await self._of(scope, entries))[:SHOWN]
 
     async def retry(self, key: str, scope: Scope) -> bool:
         """Have a booking sent again; a running agent does so within seconds. Return whether there is one."""
@@ -84,11 +84,11 @@ class KeptBookings:
         return await self._do(key, scope, lambda store: store.drop(key, reason[:200], now=time.time()))
 
     async def _entries(self, limit: int) -> Sequence[Entry]:
-        return await self._with_store(lambda store: store.entries(everything=False, limit=limit)) or ()
+        return await self._with_store(lambda store: store.entries(everything=False, limit=limit, kind="booking")) or ()
 
     async def _do(self, key: str, scope: Scope, deed: Callable[[OutboxStore], Entry]) -> bool:
         entries = await self._entries(-1)
-        if not await self._of(scope, [entry for entry in entries if entry.key == key and entry.kind == "booking"]):
+        if not await self._of(scope, [entry for entry in entries if entry.key == key]):
             return False
         await self._with_store(deed)
         return True

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from agent.tools.outbox.entry import NOTICES, STATES, Entry, OutboxError
+from agent.tools.outbox.entry import NOTICES, STATES, Entry, Kind, OutboxError
 from agent.tools.outbox.table import FIELDS, OutboxTable, entry_of
 
 _NO_BOOKING: Final = "kind IN ('alert', 'webhook', 'mail')"
@@ -73,10 +73,13 @@ class OutboxLedger(OutboxTable):
             raise OutboxError(f"{'several bookings begin' if found else 'no booking begins'} with {beginning!r}")
         return entry_of(found[0])
 
-    def entries(self, *, everything: bool, limit: int = 1000) -> Sequence[Entry]:
-        """Return the rows that are not done with, or all, the oldest first."""
+    def entries(self, *, everything: bool, limit: int = 1000, kind: Kind | None = None) -> Sequence[Entry]:
+        """Return the rows that are not done with, or all, the oldest first; of one kind where it is named."""
         where = "1" if everything else f"NOT {DONE_WITH}"
-        rows = self._select(f"SELECT {FIELDS} FROM rows WHERE {where} ORDER BY made_at LIMIT ?", (limit,))
+        rows = self._select(
+            f"SELECT {FIELDS} FROM rows WHERE {where} AND kind = coalesce(?, kind) ORDER BY made_at LIMIT ?",
+            (kind, limit),
+        )
         return [entry_of(row) for row in rows]
 
     def counts(self) -> tuple[dict[str, int], float | None]:
