@@ -42,12 +42,12 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     assert process.returncode == 0
 
 
-def test_schemathesis_finds_nothing(office: str) -> None:
+def test_schemathesis_finds_nothing(office: str, tmp_path: Path) -> None:
     """Valid and broken requests by the hundred: no 500, each answer as it is described, each broken one refused."""
     command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run"]
     command += [f"{office}/openapi.json", "--header", f"X-API-Key: {KEY}", "--checks", "all"]
     command += ["--max-examples", str(EXAMPLES), "--seed", "1", "--no-color"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=110)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=110, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     assert "Tested: 3" in done.stdout
 
