@@ -8,6 +8,7 @@ import enum
 import logging
 import socket
 import struct
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ from fastaudio import _core
 from fastaudio.capture import CaptureReader, CaptureStream
 from fastaudio.errors import EngineClosed, StaleGeneration
 from fastaudio.options import TICK_MS, BargeInOptions
+from fastaudio.placement import Placement
 
 if TYPE_CHECKING:
     from fastaudio.engine import Engine
@@ -80,6 +82,7 @@ class Utterance:
         self._finished: asyncio.Future[Played] = asyncio.get_running_loop().create_future()
         self.began_ns: int | None = None
         """When its first frame went out (CLOCK_MONOTONIC), or None."""
+        self._placement = Placement(call.rate)
 
     async def play(self, pcm: bytes | bytearray | memoryview) -> None:
         """Queue 16-bit PCM of any size; waits while the ring is full.
@@ -87,6 +90,8 @@ class Utterance:
         Raises `StaleGeneration` when the utterance was flushed or ended, `EngineClosed` when the call is over.
         """
         view = memoryview(pcm).cast("B")
+        if self.began_ns is not None:
+            self._placement.seen(self.heard_samples, self._call.position)
         while len(view):
             self._call._check_open()
             taken = self._call.core.write(self.generation, view)
@@ -124,6 +129,13 @@ class Utterance:
         generation, samples = self._call.core.heard()
         return samples if generation == self.generation else 0
 
+    def position_of(self, sample: int) -> int | None:
+        """Where on the call's time line, in samples since the UUID, this sample of it goes out; None before any has.
+
+        Holds, resumes and gaps are in it; what a resume goes back by counts where it is heard again.
+        """
+        return self._placement.position_of(sample)
+
     def _resolve(self, samples: int, flushed: bool) -> None:
         if not self._finished.done():
             self._finished.set_result(Played(samples, flushed))
@@ -152,6 +164,12 @@ class Call:
         self._streams: set[CaptureStream] = set()
         self._ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._implicit: Utterance | None = None
+        self._rewind_ms: int | None = None  # of a resume that was asked for and is not told yet
+
+    @property
+    def position(self) -> int:
+        """Where its time line stands: samples since the UUID."""
+        return (time.monotonic_ns() - self.started_ns) * self.rate // 1_000_000_000
 
     # -- speaking ----------------------------------------------------------------------------------------------------
 
@@ -187,6 +205,7 @@ class Call:
     def resume(self, rewind_ms: int = 0) -> None:
         """Go on from the held sample, or up to 200 ms before it."""
         if not self.ended:
+            self._rewind_ms = rewind_ms
             self._engine.core.resume(self.core, rewind_ms)
 
     def set_barge_in(self, options: BargeInOptions) -> None:
@@ -314,8 +333,8 @@ class Call:
         if kind is EventKind.SPACE:
             self._space.set()
             return
-        if kind is EventKind.BEGAN and generation in self._utterances:
-            self._utterances[generation].began_ns = time_ns
+        if kind in (EventKind.BEGAN, EventKind.HOLD, EventKind.RESUME):
+            self._place(kind, generation, value, position, time_ns)
         elif kind is EventKind.PLAYED:
             self._settle(generation, value, flushed=False)
         elif kind is EventKind.FLUSHED:
@@ -346,6 +365,21 @@ class Call:
         """No event comes any more. A listener that belongs to what holds the call would keep both from being freed."""
         self._listeners.clear()
         self._early = None
+
+    def _place(self, kind: EventKind, generation: int, value: int, position: int, time_ns: int) -> None:
+        """Tell an utterance where on the time line it goes on."""
+        utterance = self._utterances.get(generation)
+        if kind is EventKind.HOLD:
+            self._rewind_ms = None
+            if utterance is not None:
+                utterance._placement.held()
+        elif kind is EventKind.RESUME:
+            rewind_ms = self._barge_in.rewind_ms if self._rewind_ms is None else self._rewind_ms
+            if utterance is not None:
+                utterance._placement.resumed(value, rewind_ms * self.rate // 1000, position)
+        elif utterance is not None:
+            utterance.began_ns = time_ns
+            utterance._placement.began(position)
 
     def _settle(self, generation: int, samples: int, *, flushed: bool) -> None:
         utterance = self._utterances.pop(generation, None)

@@ -88,9 +88,9 @@ class AgentTurn:
         answer = self._answer or self._begin(text, early=False)
         times = answer.exchange.times
         times.speech_end, times.final_transcript, times.turn_end = speech_end_ms, final_ms, self._log.now_ms()
-        self._log.adopt(answer.exchange)
         self._speech = answer.speech
         answer.release(text)
+        self._log.adopt(answer.exchange)
         self._await(answer.speech)
 
     def keep_back(self) -> None:

@@ -9,7 +9,9 @@ import fastaudio
 from agent.call.company import CompanyContext
 from agent.call.record import CallRecord, TurnRecord
 from agent.call.speech import Speech
+from agent.call.spoken_words import CallerWords
 from agent.ops.prices import PriceTable
+from agent.providers.base import EndOfTurn, Transcript
 from agent.providers.metering import METER, Meter
 from agent.telephony import CallInfo
 
@@ -26,6 +28,7 @@ class Chronicle:
         self._call = call
         self._on_turn = on_turn
         self._exchange: TurnRecord | None = None
+        self._caller_words = CallerWords()
         self._drafts = 0  # answers thought of early since one was heard
         self.record = CallRecord(
             uuid=str(call.uuid),
@@ -60,8 +63,13 @@ class Chronicle:
         """The agent speaks by itself."""
         self.adopt(TurnRecord(caller="", start_ms=self.now_ms()))
 
+    def heard(self, heard: Transcript | EndOfTurn) -> None:
+        """The caller says, or seems to say, something."""
+        self._caller_words.heard(heard)
+
     def adopt(self, exchange: TurnRecord) -> None:
-        """The caller has said something that is answered now; doing it again changes nothing."""
+        """The caller has said something that is answered now; it may be adopted again when words were added."""
+        exchange.words = self._caller_words.of_turn(exchange.caller) or exchange.words
         if self._exchange is not exchange:
             self._exchange = exchange
             self.record.turns.append(exchange)
@@ -83,6 +91,7 @@ class Chronicle:
         self.record.early_answers["used"] += early
         exchange.drafts, exchange.wasted = self._drafts, self._drafts - early
         self._drafts = 0
+        self._caller_words.forget()
 
     def thrown_away(self, *, early: bool) -> None:
         """Nothing of it was heard."""
@@ -107,6 +116,7 @@ class Chronicle:
         exchange.agent = speech.whole_text
         exchange.heard = speech.heard_text()
         exchange.interrupted = exchange.interrupted or (speech.done and exchange.heard != exchange.agent)
+        exchange.words += speech.heard_words()
         exchange.end_ms = self.now_ms()
         times = exchange.times
         times.first_tts_text = self.at_ms(speech.first_text_ns) if speech.first_text_ns else None

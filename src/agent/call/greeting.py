@@ -85,6 +85,7 @@ async def spoken(tts: TextToSpeech, text: str, voice: SpeakingVoice) -> tuple[by
     pcm = bytearray()
     words: list[str] = []
     starts: list[int] = []
+    ends: list[int] = []
     try:
         await synthesis.say(text)
         await synthesis.finish()
@@ -94,6 +95,7 @@ async def spoken(tts: TextToSpeech, text: str, voice: SpeakingVoice) -> tuple[by
             else:
                 words.extend(event.words)
                 starts.extend(event.start_ms)
+                ends.extend(event.end_ms)
     except BaseException as error:
         if isinstance(error, ProviderError):
             METER.get().failed("tts")
@@ -101,4 +103,4 @@ async def spoken(tts: TextToSpeech, text: str, voice: SpeakingVoice) -> tuple[by
         raise
     if not pcm:
         raise ProviderError("TTS", "the greeting has no audio")
-    return bytes(pcm), Words(tuple(words), tuple(starts))
+    return bytes(pcm), Words(tuple(words), tuple(starts), tuple(ends))

@@ -34,11 +34,15 @@ class GreetingFolder:
         try:
             head, _, pcm = self._file(voice, text).read_bytes().partition(b"\n")
             times = json.loads(head)
-            words = Words(tuple(map(str, times["words"])), tuple(map(int, times["start_ms"])))
+            words = Words(
+                tuple(map(str, times["words"])),
+                tuple(map(int, times["start_ms"])),
+                tuple(map(int, times.get("end_ms", ()))),  # older files have none
+            )
             return (pcm, words) if len(pcm) == times["bytes"] > 0 else None
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
             log.warning("a greeting in %s cannot be read (%s): it is made anew", self.path, type(error).__name__)
             return None
 
@@ -47,7 +51,8 @@ class GreetingFolder:
         if len(pcm) > LONGEST_MS * bytes_a_ms(self.sample_rate):
             return
         file = self._file(voice, text)
-        head = json.dumps({"words": words.words, "start_ms": words.start_ms, "bytes": len(pcm)})
+        times = {"words": words.words, "start_ms": words.start_ms, "end_ms": words.end_ms}
+        head = json.dumps({**times, "bytes": len(pcm)})
         try:
             make_private_directory(self.path)
             unfinished = file.with_suffix(f".{os.getpid()}")

@@ -265,6 +265,7 @@ class Session:
             await self._do(self._turn.turn_resumed(now_ms))
         elif isinstance(item, EndOfTurn):
             self._heard_ms = now_ms
+            self._log.heard(item)
             self._beware(self._machine.words(item.text, now_ms))
             await self._do(self._turn.end_of_turn(item, now_ms))
         elif isinstance(item, SttAway):
@@ -308,6 +309,7 @@ class Session:
         if heard.final and heard.text:
             self._heard_ms = now_ms
             self._beware(self._machine.words(heard.text, now_ms))
+        self._log.heard(heard)
         await self._do(self._turn.transcript(heard, now_ms))
 
     def _beware(self, found: Machine | None) -> None:

@@ -11,7 +11,9 @@ from itertools import zip_longest
 
 import fastaudio
 from agent.call import seam
+from agent.call.record import Word
 from agent.call.seam import HalfWord, TimedWord
+from agent.call.spoken_words import placed
 from agent.providers.base import (
     DEFAULT_VOICE,
     Audio,
@@ -215,6 +217,17 @@ class Speech:
         share = min(1.0, heard_ms / total_ms) if total_ms else 0.0
         cut = self.text[: round(len(self.text) * share)]
         return cut.rsplit(" ", 1)[0].strip() if share < 1.0 else cut.strip()
+
+    def heard_words(self) -> list[Word]:
+        """The words that the caller heard, with their places in the call."""
+        utterance, rate = self._utterance, self._call.rate
+        if utterance is None or utterance.position_of(0) is None:
+            return []
+
+        def place(ms: int) -> int:
+            return (utterance.position_of(ms * rate // 1000) or 0) * 1000 // rate
+
+        return placed(self.heard_text().split(), self._words, self._heard_ms, place)
 
     @property
     def audio_ms(self) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 HOPELESS = frozenset((400, 401, 402, 403, 404, 422))
 
@@ -38,6 +38,14 @@ class ProviderError(Exception):
 # ---- speech to text -------------------------------------------------------------------------------------------------
 
 
+class HeardWord(NamedTuple):
+    """A word of the caller, and the ms of the call at which it was spoken."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class Transcript:
     """What the caller said, or seems to say. Times are milliseconds of the call (from the UUID on)."""
@@ -52,6 +60,8 @@ class Transcript:
     """Where its words end."""
     covered_ms: int = 0
     """Where the audio ends that was listened to for it."""
+    words: tuple[HeardWord, ...] = ()
+    """Of a final text, where the vendor tells when its words were spoken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +91,8 @@ class EndOfTurn:
     """All of the turn."""
     start_ms: int
     end_ms: int
+    words: tuple[HeardWord, ...] = ()
+    """Where the vendor tells when they were spoken."""
 
 
 @dataclass(frozen=True, slots=True)

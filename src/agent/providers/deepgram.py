@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 import fastaudio
-from agent.providers.base import ProviderError, SttAway, SttBack, SttLost
+from agent.providers.base import HeardWord, ProviderError, SttAway, SttBack, SttLost
 from agent.providers.breaker import Breaker, BreakerState
 from agent.providers.deepgram_options import DeepgramOptions
 from agent.providers.kept_audio import Pace, Piece
@@ -351,3 +351,18 @@ class DeepgramStream(SttStream, ABC):
         if words:
             start_s, end_s = float(words[0].get("start", start_s)), float(words[-1].get("end", end_s))
         return self._timeline.call_ms(1000 * start_s), self._timeline.call_end_ms(1000 * end_s)
+
+    def _heard_words(self, words: Sequence[dict[str, Any]]) -> tuple[HeardWord, ...]:
+        """The words with their times, in ms of the call; none where the vendor does not tell all of them."""
+        line = self._timeline
+        try:
+            return tuple(
+                HeardWord(
+                    word.get("punctuated_word") or word["word"],
+                    line.call_ms(1000 * word["start"]),
+                    line.call_end_ms(1000 * word["end"]),
+                )
+                for word in words
+            )
+        except (LookupError, TypeError, ValueError):
+            return ()

@@ -157,7 +157,8 @@ class FluxStt(DeepgramStream):
         event = document.get("event")
         text = str(document.get("transcript") or "").strip()
         window = float(document.get("audio_window_start") or 0.0), float(document.get("audio_window_end") or 0.0)
-        start_ms, end_ms = self._span_ms(document.get("words") or [], *window)
+        words = document.get("words") or []
+        start_ms, end_ms = self._span_ms(words, *window)
         if event in ("Update", "StartOfTurn"):
             self._turn |= event == "StartOfTurn"
             if text and text == self._guess:
@@ -176,7 +177,7 @@ class FluxStt(DeepgramStream):
         elif event == "TurnResumed":
             self._take_back_guess()
         elif event == "EndOfTurn":
-            self._over(EndOfTurn(text, start_ms, end_ms))
+            self._over(EndOfTurn(text, start_ms, end_ms, self._heard_words(words)))
             self._kept.settle(1000 * window[1])
         else:
             self.counters["unknown"] += 1

@@ -98,13 +98,16 @@ class NovaStt(DeepgramStream):
         best = alternatives[0]
         start = float(document.get("start") or 0.0)
         end = start + float(document.get("duration") or 0.0)
-        start_ms, end_ms = self._span_ms(best.get("words") or [], start, end)
+        words = best.get("words") or []
+        start_ms, end_ms = self._span_ms(words, start, end)
+        final = bool(document.get("is_final", False))
         return Transcript(
             text=str(best.get("transcript") or "").strip(),
-            final=bool(document.get("is_final", False)),
+            final=final,
             # `from_finalize` answers our own Finalize, which is asked only where the turn is over.
             speech_final=bool(document.get("speech_final", False)),
             start_ms=start_ms,
             end_ms=end_ms,
             covered_ms=self._timeline.call_end_ms(1000 * end),
+            words=self._heard_words(words) if final else (),
         )

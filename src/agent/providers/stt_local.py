@@ -18,7 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from agent.providers.base import ProviderError, SttAway, SttLost, Transcript, UtteranceEnd
+from agent.providers.base import HeardWord, ProviderError, SttAway, SttLost, Transcript, UtteranceEnd
 from agent.providers.breaker import Breaker
 from agent.providers.metering import METER
 from agent.providers.stt_stream import SttStream
@@ -190,14 +190,20 @@ class LocalStt(SttStream):
         end = event.words[-1].end if event.words else event.end
         if event.is_final:
             self._kept.settle(1000 * event.end)
+        line = self._timeline
+        words = tuple(
+            HeardWord(word.text, line.call_ms(1000 * word.start), line.call_end_ms(1000 * word.end))
+            for word in (event.words if event.is_final else ())
+        )
         self.counters["finals" if event.is_final else "interims"] += 1
         self._emit(
             Transcript(
                 text=" ".join(word.text for word in event.words),
                 final=event.is_final,
                 speech_final=event.speech_final,
-                start_ms=self._timeline.call_ms(1000 * start),
-                end_ms=self._timeline.call_end_ms(1000 * end),
-                covered_ms=self._timeline.call_end_ms(1000 * event.end),
+                start_ms=line.call_ms(1000 * start),
+                end_ms=line.call_end_ms(1000 * end),
+                covered_ms=line.call_end_ms(1000 * event.end),
+                words=words,
             )
         )
