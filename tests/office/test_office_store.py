@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from agent.call.company import CompanyContext, parse_context
-from agent.office.database import DatabaseError, create_engine, database_url, upgrade_to_head
+from agent.office.database import DatabaseError, create_engine, database_url, is_in_models, upgrade_to_head
 from agent.office.models import Base
 from agent.office.seed import LONDON_PLUMBER, MANCHESTER_ELECTRICIAN, seed_examples
 from agent.office.store import IdempotencyConflict, NewBooking, NewCompany, OfficeStore
@@ -51,7 +51,7 @@ async def test_the_migrations_make_the_schema_of_the_models(url: str) -> None:
     engine = create_engine(url)
 
     def differences(connection: Connection) -> list[object]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_in_models})
         return list(compare_metadata(context, Base.metadata))
 
     async with engine.connect() as connection:

@@ -1,19 +1,40 @@
-"""The calls that are over, in the database: kept, found, expired and forgotten."""
+"""The calls that are over, in the database: kept, found, expired and forgotten.
+
+The JSON document of a call on the disk is the truth; what is here is made of it and can be made again, but for what was
+erased since.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import asyncio
+import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import insert, select
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
+from sqlalchemy.orm import selectinload
 
-from agent.call.record import CallRecord
+from agent.call.record import CallRecord, RecordError, read_record
+from agent.office import call_rows, call_search, erasing
 from agent.office.call_query import CallPage, CallQuery, CallRow, Snippet
+from agent.office.call_rows import CallRows
+from agent.office.database import insert_into, reading
+from agent.office.erasing import Forgotten
+from agent.office.figures import add_counts
+from agent.office.models import Booking, Call, CallEvent, CallText, CallTurn, Company, Number
 from agent.office.scope import Scope
+from agent.office.zones import zone_of
+from agent.telephony.numbers import normalise_number
 
 __all__ = ["CallArchive", "CallPage", "CallQuery", "CallRow", "Forgotten", "Imported", "Snippet", "StoredCall"]
+
+IMPORTED_AT_ONCE = 1000
+ASKED_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,45 +59,159 @@ class Imported:
     """Files that are missing still: for the next time."""
 
 
-@dataclass(frozen=True, slots=True)
-class Forgotten:
-    """What `CallArchive.forget` took away, or would take away."""
-
-    calls: int
-    callers: int
-    bookings: int
-    call_uuids: tuple[str, ...]
-    booking_ids: tuple[str, ...]
-
-
 class CallArchive:
-    """The calls' tables. Each method is one transaction, or a bounded number of them."""
+    """The calls' tables. Every method raises `sqlalchemy.exc.SQLAlchemyError` when the database cannot be had."""
 
     def __init__(self, engine: AsyncEngine, *, region: str, timezone: str) -> None:
         self._engine = engine
+        self._reading = reading(engine)
+        self._sessions = async_sessionmaker(self._reading, expire_on_commit=False)
         self._region = region
         self._timezone = timezone
 
     async def keep(self, record: CallRecord) -> bool:
-        """Keep a call whole, once; return whether it is new. One that is there already is left as it is."""
-        raise NotImplementedError
+        """Keep a call whole, once; return whether it is new. One that is there already is left as it is.
+
+        Raises `ValueError`, `TypeError` or `AttributeError` for a record whose fields are of other types.
+        """
+        rows = call_rows.rows_of(record, self._region)
+        async with self._engine.begin() as connection:
+            return await self._keep(connection, rows)
+
+    async def _keep(self, connection: AsyncConnection, rows: CallRows) -> bool:
+        did = rows.call["did"]
+        company_id, timezone = await _company_of(connection, did)
+        made = await connection.execute(
+            insert_into(connection, Call).on_conflict_do_nothing(index_elements=["uuid"]),
+            rows.call | {"company_id": company_id},
+        )
+        if made.rowcount == 0:
+            return False
+        if rows.turns:
+            await connection.execute(insert(CallTurn), rows.turns)
+        if rows.events:
+            await connection.execute(insert(CallEvent), rows.events)
+        words = [*rows.words, *await self._words_of_booking(connection, rows.call["booking_id"])]
+        await self._make_findable(connection, rows, words, company_id)
+        day = rows.call["started"].astimezone(zone_of(timezone, self._timezone)).date()
+        await add_counts(connection, [(day, company_id, rows.counts)])
+        return True
+
+    @staticmethod
+    async def _make_findable(
+        connection: AsyncConnection, rows: CallRows, words: Iterable[str], company_id: int | None
+    ) -> None:
+        """Write what the call is found by at its place in time, or at the next one that is free."""
+        text = call_search.index_text(words, company_id, rows.call["outcome"])
+        place = call_search.place_of(rows.call["started"])
+        statement = insert_into(connection, CallText).on_conflict_do_nothing(index_elements=["id"])
+        while True:
+            made = await connection.execute(statement, {"id": place, "call_uuid": rows.call["uuid"], "words": text})
+            if made.rowcount:
+                return
+            place += 1
+
+    @staticmethod
+    async def _words_of_booking(connection: AsyncConnection, booking_id: str) -> list[str]:
+        if not booking_id:
+            return []
+        found = (
+            await connection.execute(select(Booking.customer_name, Booking.postcode).where(Booking.id == booking_id))
+        ).one_or_none()
+        return call_rows.words_of_booking(found.customer_name, found.postcode) if found is not None else []
 
     async def get(self, uuid: str, scope: Scope) -> StoredCall | None:
         """Return a call; None when there is none that may be seen."""
-        raise NotImplementedError
+        query = (
+            select(Call)
+            .where(Call.uuid == uuid, scope.where(Call.company_id))
+            .options(selectinload(Call.turns), selectinload(Call.events))
+        )
+        async with self._sessions() as session:
+            call = await session.scalar(query)
+        if call is None:
+            return None
+        return StoredCall(call_rows.record_of(call), call.started, call.company_id, call.erased_at)
 
     async def find(self, query: CallQuery, scope: Scope) -> CallPage:
         """Return a page of calls, newest first. Raises `ValueError` for a cursor that is none."""
-        raise NotImplementedError
+        return await call_search.find(self._reading, query, scope, region=self._region)
 
-    async def import_missing(self, directory: Path, *, at_most: int = 1000) -> Imported:
-        """Keep the calls whose documents are in `directory` and that are not in the database, newest first."""
-        raise NotImplementedError
+    async def import_missing(self, directory: Path, *, at_most: int = IMPORTED_AT_ONCE) -> Imported:
+        """Keep the calls whose documents are in `directory` and that are not in the database, newest first.
+
+        What is broken is named and left. A call that was erased is in the database, and does not come back.
+        """
+        paths = await asyncio.to_thread(_documents, directory)
+        missing = []
+        for begin in range(0, len(paths), ASKED_AT_ONCE):
+            some = paths[begin : begin + ASKED_AT_ONCE]
+            known = await erasing.known_calls(self._reading, [path.stem for path in some])
+            missing += [path for path in some if path.stem not in known]
+        kept, broken = 0, []
+        for path in missing[:at_most]:
+            try:
+                record = await asyncio.to_thread(read_record, path)
+                if record.uuid != path.stem:
+                    raise RecordError(f"{path} is the record of another call")
+                kept += await self.keep(record)
+            except (OperationalError, InterfaceError):
+                raise  # the database is away: no fault of the document's
+            except (RecordError, ValueError, TypeError, AttributeError, OverflowError, SQLAlchemyError) as error:
+                if isinstance(error, DBAPIError) and error.connection_invalidated:
+                    raise
+                broken.append(path.name)
+        return Imported(kept, tuple(broken), max(0, len(missing) - at_most))
 
     async def expire(self, before: datetime, recordings_dir: Path, records_dir: Path) -> int:
-        """Erase words, numbers, names, recordings and documents of calls begun before; return how many calls."""
-        raise NotImplementedError
+        """Erase words, numbers, names, recordings and documents of calls begun before; return how many calls.
 
-    async def forget(self, number: str, *, dry_run: bool = False, keep: Collection[str] = ()) -> Forgotten:
-        """Erase from the database whatever tells of this caller."""
-        raise NotImplementedError
+        Callers not heard of since, and what bookings of before tell of people, go as well; figures stay. Recordings and
+        documents of calls that were erased in any way go too, and so do older ones that the database knows nothing of.
+        Raises `OSError` when files cannot be taken away; the database has forgotten then all the same.
+        """
+        erased = await erasing.expire(self._engine, before)
+        await erasing.remove_files(self._reading, (recordings_dir, records_dir), before)
+        return erased
+
+    async def forget(self, number: str, *, dry_run: bool = False, also: Iterable[str] = ()) -> Forgotten:
+        """Erase from the database whatever tells of this caller; figures stay.
+
+        That is: the number among the callers, their calls, bookings made under the number or in those calls, and calls
+        in which the number was given for a booking. `also` are further calls, by UUID. `dry_run` only looks. Files are
+        the business of `agent.office.forget`. Raises `ValueError` for a number that is none.
+        """
+        wanted = normalise_number(number, self._region)
+        if not wanted:
+            raise ValueError("this is no caller's number")
+        return await erasing.forget(self._engine, wanted, dry_run=dry_run, also=also)
+
+    async def overwrite(self) -> None:
+        """Have the database's files overwritten where something was erased, as far as it can be told to."""
+        await erasing.overwrite(self._engine)
+
+
+async def _company_of(connection: AsyncConnection, did: str) -> tuple[int | None, str]:
+    if not did:
+        return None, ""
+    query = select(Company.id, Company.timezone).join(Number).where(Number.e164 == did)
+    found = (await connection.execute(query)).one_or_none()
+    return (found.id, found.timezone) if found is not None else (None, "")
+
+
+def _documents(directory: Path) -> list[Path]:
+    """The documents of calls, the newest first."""
+    try:
+        with os.scandir(directory) as entries:
+            found = [(entry.stat().st_mtime, entry.name) for entry in entries if _is_document(entry.name)]
+    except FileNotFoundError:
+        return []
+    return [directory / name for _, name in sorted(found, reverse=True)]
+
+
+def _is_document(name: str) -> bool:
+    stem, _, kind = name.partition(".")
+    try:
+        return kind == "json" and str(UUID(stem)) == stem
+    except ValueError:
+        return False

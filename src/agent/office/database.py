@@ -9,10 +9,12 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, event, text
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from agent.office.models import Base
 from agent.ops.sqlite_file import make_sqlite_file
 from fastaudio.extras import how_to_install
 
@@ -21,6 +23,8 @@ BUSY_SECONDS = 5.0
 """How long a writer waits for another one before SQLite gives up."""
 _MIGRATION_LOCK = 0x766F6963
 """Key of the PostgreSQL advisory lock held while migrating: several hosts may start at once."""
+SEARCH_INDEX = "call_words"
+"""What each database has of its own for searching calls, in the migrations and not in the models, begins so."""
 _ASYNC_DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgresql": "postgresql+asyncpg",
@@ -84,6 +88,21 @@ async def upgrade_engine(engine: AsyncEngine) -> None:
         await connection.run_sync(_upgrade)
 
 
+def reading(engine: AsyncEngine) -> AsyncEngine:
+    """Return the same engine for transactions that only read: on SQLite they neither wait for a writer nor stop one."""
+    return engine.execution_options(reading=True)
+
+
+def insert_into(connection: AsyncConnection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT that can say what is done about a row that is there already: each dialect has its own."""
+    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+
+
+def is_in_models(name: str | None, kind: str, _parents: object) -> bool:
+    """Alembic's `include_name`: whether the models tell of a table or an index of this name."""
+    return kind not in ("table", "index") or not (name or "").startswith(SEARCH_INDEX)
+
+
 def migration_config(connection: Connection) -> Config:
     """Return Alembic's configuration for the packaged migrations over an open connection."""
     config = Config()
@@ -103,10 +122,13 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
     # Who was told of a booking may rely on it: NORMAL would let a power cut take back what was answered.
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.execute("PRAGMA foreign_keys=ON")
+    # Names and numbers that are erased are overwritten.
+    cursor.execute("PRAGMA secure_delete=ON")
     cursor.close()
 
 
 def _begin_immediate(connection: Connection) -> None:
     # A transaction that reads first and writes later fails at once when another one wrote in between; one that
     # takes the write lock at its beginning waits for it instead.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    only_reads = connection.get_execution_options().get("reading", False)
+    connection.exec_driver_sql("BEGIN" if only_reads else "BEGIN IMMEDIATE")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Column,
+    Date,
     DateTime,
     Dialect,
     Float,
     ForeignKey,
     Index,
+    Integer,
     MetaData,
     String,
     Table,
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
@@ -188,6 +192,10 @@ class Booking(Base):
         }
 
 
+def _index_of_some(name: str, where: str) -> Index:
+    return Index(name, "started", sqlite_where=text(where), postgresql_where=text(where))
+
+
 class Call(Base):
     """A call that is over. What `agent.call.record.CallRecord` says of it, but for its turns and events."""
 
@@ -195,6 +203,26 @@ class Call(Base):
     __table_args__ = (
         Index("ix_calls_company_id_started", "company_id", "started"),
         Index("ix_calls_outcome_started", "outcome", "started"),
+        Index("ix_calls_slow", "latency_ms", "started"),
+        # Few calls of many, found without reading the others.
+        Index(
+            "ix_calls_interrupted",
+            "started",
+            sqlite_where=text("barge_ins > 0"),
+            postgresql_where=text("barge_ins > 0"),
+        ),
+        Index(
+            "ix_calls_recorded",
+            "started",
+            sqlite_where=text("recording != ''"),
+            postgresql_where=text("recording != ''"),
+        ),
+        Index(
+            "ix_calls_whole",
+            "started",
+            sqlite_where=text("erased_at IS NULL"),
+            postgresql_where=text("erased_at IS NULL"),
+        ),
     )
 
     uuid: Mapped[str] = mapped_column(String(36), primary_key=True)
@@ -285,6 +313,31 @@ class CallEvent(Base):
     detail: Mapped[str] = mapped_column(String(500), default="")
 
     call: Mapped[Call] = relationship(back_populates="events")
+
+
+class CallText(Base):
+    """What a call is found by. An index over `words`, named `call_words`, is each database's own: FTS5 or GIN."""
+
+    __tablename__ = "call_texts"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False)
+    """When the call began, us since the epoch, or the next free one: in the order of the IDs the newest come last."""
+    call_uuid: Mapped[str] = mapped_column(ForeignKey("calls.uuid", ondelete="CASCADE"), unique=True)
+    words: Mapped[str] = mapped_column(Text)
+    """Each word once, as `agent.office.words` writes them, with blanks between."""
+
+
+class DailyFigure(Base):
+    """One number of one day and company: `agent.office.figures` knows the names. It tells of no person."""
+
+    __tablename__ = "daily_figures"
+
+    day: Mapped[date] = mapped_column(Date, primary_key=True)
+    """In the company's time zone."""
+    company_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """0 for no known company. It outlives the company."""
+    name: Mapped[str] = mapped_column(String(48), primary_key=True)
+    value: Mapped[float] = mapped_column(Float)
 
 
 user_companies = Table(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from alembic import context
 
+from agent.office.database import is_in_models
 from agent.office.models import Base
 
 connection = context.config.attributes.get("connection")
@@ -11,6 +12,6 @@ if connection is None:
     raise RuntimeError("the migrations run through agent.office.database.upgrade_to_head(url)")
 
 # Batch mode: SQLite can alter a table only by copying it.
-context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, include_name=is_in_models)
 with context.begin_transaction():
     context.run_migrations()

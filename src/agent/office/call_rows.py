@@ -1,0 +1,200 @@
+"""A call's record as rows of the database, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from pathlib import PurePath
+from statistics import median_low
+from typing import Any
+
+from agent.call.record import CallRecord, Mark, TurnRecord, TurnTimes, Word
+from agent.office.figures import counts_of
+from agent.office.models import Call
+from agent.office.words import code_words, number_words, words_of
+from agent.telephony.numbers import normalise_number
+
+LONGEST_UUID = 36
+
+
+@dataclass(frozen=True, slots=True)
+class CallRows:
+    """What is inserted for one call."""
+
+    call: dict[str, Any]
+    """All of it but the company's ID, which the database knows."""
+    turns: list[dict[str, Any]]
+    events: list[dict[str, Any]]
+    words: list[str]
+    """What it is found by, in any order and number."""
+    counts: dict[str, float]
+    """What it adds to the figures of its day."""
+
+
+def rows_of(record: CallRecord, region: str) -> CallRows:
+    """What is to be written of a record.
+
+    Raises `ValueError`, `TypeError` or `AttributeError` for one whose fields are of other types, as a document may
+    hold them.
+    """
+    if not 0 < len(record.uuid) <= LONGEST_UUID:
+        raise ValueError("a call's UUID is missing or too long")
+    latencies = record.latencies_ms
+    call = {
+        "uuid": record.uuid,
+        "company_name": _text(record.company, 200),
+        "did": _text(normalise_number(record.did, region), 64),
+        "caller_id": _text(normalise_number(record.caller_id, region), 64),
+        "caller_name": _text(record.caller_name, 200),
+        "repeat_caller": bool(record.repeat_caller),
+        "unique_id": _text(record.unique_id, 64),
+        "linked_id": _text(record.linked_id, 64),
+        "source": _text(record.source, 16),
+        "started": _moment(record.started),
+        "seconds": float(record.seconds),
+        "ended_by": _text(record.ended_by, 32),
+        "outcome": _text(record.outcome, 32),
+        "verdict": _text(record.verdict, 128),
+        "booking_id": _text(record.booking_id, 64),
+        "turn_count": len(record.turns),
+        "barge_ins": sum(mark.what == "barge_in" for mark in record.marks),
+        "latency_ms": median_low(latencies) if latencies else None,
+        "vendor_errors": dict(record.vendor_errors),
+        "early_answers": dict(record.early_answers),
+        "media": dict(record.media),
+        "vendors": dict(record.vendors),
+        "usage": dict(record.usage),
+        "costs": dict(record.costs),
+        "cost": float(record.cost),
+        "currency": _text(record.currency, 3),
+        "recording": _text(PurePath(record.recording).name, 500),
+        "version": int(record.version),
+    }
+    turns = [_turn_row(record.uuid, position, turn) for position, turn in enumerate(record.turns)]
+    events = [
+        {
+            "call_uuid": record.uuid,
+            "at_ms": int(mark.at_ms),
+            "what": _text(mark.what, 32),
+            "detail": _text(mark.detail, 500),
+        }
+        for mark in record.marks
+    ]
+    return CallRows(call, turns, events, list(_words(record, region)), counts_of(record))
+
+
+def record_of(call: Call) -> CallRecord:
+    """The record that a call's rows were made of, turns and events loaded. `recording` is the file's name alone."""
+    return CallRecord(
+        uuid=call.uuid,
+        did=call.did,
+        caller_id=call.caller_id,
+        caller_name=call.caller_name,
+        unique_id=call.unique_id,
+        linked_id=call.linked_id,
+        source=call.source,
+        company=call.company_name,
+        started=call.started.isoformat(timespec="milliseconds"),
+        seconds=call.seconds,
+        ended_by=call.ended_by,
+        outcome=call.outcome,
+        verdict=call.verdict,
+        booking_id=call.booking_id,
+        turns=[
+            TurnRecord(
+                caller=turn.caller,
+                start_ms=turn.start_ms,
+                agent=turn.agent,
+                heard=turn.heard,
+                interrupted=turn.interrupted,
+                end_ms=turn.end_ms,
+                times=TurnTimes(**_known(TurnTimes, turn.times)),
+                tools=list(turn.tools),
+                words=[Word(**_known(Word, word)) for word in turn.words],
+                drafts=turn.drafts,
+                wasted=turn.wasted,
+            )
+            for turn in call.turns
+        ],
+        marks=[Mark(event.at_ms, event.what, event.detail) for event in call.events],
+        early_answers=dict(call.early_answers),
+        media=dict(call.media),
+        vendors=dict(call.vendors),
+        vendor_errors=dict(call.vendor_errors),
+        usage=dict(call.usage),
+        costs=dict(call.costs),
+        currency=call.currency,
+        repeat_caller=call.repeat_caller,
+        recording=call.recording,
+        version=call.version,
+    )
+
+
+def words_of_booking(customer_name: str, postcode: str) -> list[str]:
+    """What a booking adds to the words that its call is found by."""
+    return [*words_of(customer_name), *code_words(postcode)]
+
+
+def _turn_row(uuid: str, position: int, turn: TurnRecord) -> dict[str, Any]:
+    return {
+        "call_uuid": uuid,
+        "position": position,
+        "start_ms": int(turn.start_ms),
+        "end_ms": None if turn.end_ms is None else int(turn.end_ms),
+        "caller": _text(turn.caller),
+        "agent": _text(turn.agent),
+        "heard": _text(turn.heard),
+        "interrupted": bool(turn.interrupted),
+        "latency_ms": turn.times.latency_ms,
+        "times": asdict(turn.times),
+        "words": [asdict(word) for word in turn.words],
+        "tools": list(turn.tools),
+        "drafts": int(turn.drafts),
+        "wasted": int(turn.wasted),
+    }
+
+
+def _words(record: CallRecord, region: str) -> Iterator[str]:
+    for turn in record.turns:
+        yield from words_of(turn.caller)
+        yield from words_of(turn.agent)
+        for tool in turn.tools:
+            yield from _words_of_tool(tool)
+    yield from words_of(record.caller_name)
+    yield from code_words(record.booking_id)
+    for number in (record.caller_id, record.did):
+        normal = normalise_number(number, region)
+        if normal:
+            yield from number_words(normal, region)
+
+
+def _words_of_tool(tool: Mapping[str, Any]) -> Iterator[str]:
+    """What the agent took down in the caller's name: a postcode, a name, an address."""
+    arguments = tool.get("arguments")
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except ValueError:
+            return
+    if isinstance(arguments, Mapping):
+        for name, value in arguments.items():
+            if isinstance(value, str):
+                yield from code_words(value) if "postcode" in name else words_of(value)
+
+
+def _text(value: str, longest: int | None = None) -> str:
+    """A text as both databases take it. Raises `TypeError` for what is none."""
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where a text should be")
+    return value.replace("\0", "")[:longest]
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    return {item.name: values[item.name] for item in fields(kind) if item.name in values}
