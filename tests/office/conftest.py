@@ -50,9 +50,20 @@ def bare_postgres_url(postgres_server: PostgresServer) -> Iterator[str]:
     postgres_server.drop_database(url)
 
 
+def sqlite_url(directory: Path) -> str:
+    """The URL of a SQLite database in a directory."""
+    return f"sqlite:///{directory / 'office.sqlite3'}"
+
+
 @pytest.fixture(params=BACKENDS)
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database of this test's own, on each backend in turn; perhaps without tables yet."""
     if request.param == "sqlite":
-        return f"sqlite:///{tmp_path / 'office.sqlite3'}"
+        return sqlite_url(tmp_path)
     return str(request.getfixturevalue("postgres_url"))
+
+
+@pytest.fixture(params=BACKENDS)
+def bare_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database without a table, on each backend in turn."""
+    return sqlite_url(tmp_path) if request.param == "sqlite" else str(request.getfixturevalue("bare_postgres_url"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 USERS = ("postgres", "nobody")
@@ -61,8 +61,7 @@ class PostgresServer:
     def stop(self) -> None:
         """End the server at once and take everything away."""
         if self._process is not None:
-            self._process.terminate()  # through setpriv, which has become the server: a smart stop waits for clients
-            self._process.send_signal(3)  # SIGQUIT: at once
+            self._process.send_signal(signal.SIGQUIT)  # at once, whoever is connected
             self._process.wait(START_S)
         shutil.rmtree(self._home, ignore_errors=True)
 
@@ -72,18 +71,16 @@ class PostgresServer:
             user = pwd.getpwnam(next(name for name in USERS if _exists(name)))
             os.chown(self._home, user.pw_uid, user.pw_gid)
         self._run(
-            [self._programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8"]
-            + ["--locale=C.UTF-8", "--no-sync"]
+            *("initdb", "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
         )
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
         options = [f"-c{name}={value}" for name, value in FAST.items()]
-        log = (self._home / "log").open("wb")
-        with log:
+        command = [*self._as_user, str(self._programs / "postgres"), "-D", str(data), "-k", str(self._home)]
+        with (self._home / "log").open("wb") as log:
             self._process = subprocess.Popen(
-                [*self._as_user, self._programs / "postgres", "-D", data, "-p", str(self._port), "-k", self._home]
-                + ["-h", "127.0.0.1", *options],
+                [*command, "-h", "127.0.0.1", "-p", str(self._port), *options],
                 stdout=log,
                 stderr=log,
                 cwd=self._home,
@@ -99,22 +96,21 @@ class PostgresServer:
                 time.sleep(0.05)
 
     def _sql(self, statement: str) -> None:
-        self._run(
-            [self._programs / "psql", "-h", self._home, "-p", str(self._port), "-U", "postgres", "-d", "postgres"]
-            + ["-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement]
-        )
+        server = ("-h", str(self._home), "-p", str(self._port), "-U", "postgres", "-d", "postgres")
+        self._run("psql", *server, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement)
 
-    def _run(self, command: Sequence[str | Path]) -> None:
-        done = subprocess.run([*self._as_user, *command], capture_output=True, cwd=self._home, check=False)
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [*self._as_user, str(self._programs / program), *arguments]
+        done = subprocess.run(command, capture_output=True, cwd=self._home, check=False)
         if done.returncode:
-            raise NoPostgresError(f"{Path(command[0]).name}: {done.stderr.decode(errors='replace')[-2000:]}")
+            raise NoPostgresError(f"{program}: {done.stderr.decode(errors='replace')[-2000:]}")
 
 
 def _as_somebody_else() -> list[str]:
     setpriv = shutil.which("setpriv")
     user = next((name for name in USERS if _exists(name)), None)
     if setpriv is None or user is None:
-        raise NoPostgresError("PostgreSQL does not run as root: setpriv (util-linux) or a user such as nobody is missing")
+        raise NoPostgresError("PostgreSQL does not run as root: setpriv or a user such as nobody is missing")
     entry = pwd.getpwnam(user)
     return [setpriv, f"--reuid={entry.pw_uid}", f"--regid={entry.pw_gid}", "--clear-groups"]
 

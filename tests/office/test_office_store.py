@@ -10,17 +10,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from agent.call.company import CompanyContext, parse_context
-from agent.office.database import DatabaseError, create_engine, database_url, is_in_models, upgrade_to_head
+from agent.office.database import (
+    DatabaseError,
+    create_engine,
+    database_url,
+    is_in_models,
+    migration_config,
+    upgrade_to_head,
+)
 from agent.office.models import Base
 from agent.office.seed import LONDON_PLUMBER, MANCHESTER_ELECTRICIAN, seed_examples
 from agent.office.store import IdempotencyConflict, NewBooking, NewCompany, OfficeStore
+from tests.office.conftest import sqlite_url
 
 BOOKING = NewBooking(
     customer_name="Jo Bloggs",
@@ -34,8 +43,8 @@ BOOKING = NewBooking(
 
 
 @pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'office.sqlite3'}"
+def url(database: str) -> str:
+    return database
 
 
 @pytest.fixture
@@ -45,10 +54,10 @@ async def store(url: str) -> AsyncIterator[OfficeStore]:
         yield store
 
 
-async def test_the_migrations_make_the_schema_of_the_models(url: str) -> None:
-    await upgrade_to_head(url)
-    await upgrade_to_head(url)
-    engine = create_engine(url)
+async def test_the_migrations_make_the_schema_of_the_models(bare_database: str) -> None:
+    await upgrade_to_head(bare_database)
+    await upgrade_to_head(bare_database)
+    engine = create_engine(bare_database)
 
     def differences(connection: Connection) -> list[object]:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_in_models})
@@ -59,13 +68,32 @@ async def test_the_migrations_make_the_schema_of_the_models(url: str) -> None:
     await engine.dispose()
 
 
-async def test_two_processes_may_migrate_at_once(url: str) -> None:
-    await asyncio.gather(*(upgrade_to_head(url) for _ in range(4)))
+async def test_two_processes_may_migrate_at_once(bare_database: str) -> None:
+    await asyncio.gather(*(upgrade_to_head(bare_database) for _ in range(4)))
 
 
-async def test_the_database_file_is_its_owners_alone(url: str, store: OfficeStore, tmp_path: Path) -> None:
-    for path in list(tmp_path.iterdir()):  # noqa: ASYNC240
-        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
+async def test_the_migrations_lead_up_and_down_and_up_again(bare_database: str) -> None:
+    def tables(connection: Connection) -> set[str]:
+        return set(inspect(connection).get_table_names())
+
+    engine = create_engine(bare_database)
+    async with engine.begin() as connection:
+        before = await connection.run_sync(tables)
+        for revision in ("head", "base", "head"):
+            go = command.downgrade if revision == "base" else command.upgrade
+            await connection.run_sync(lambda made, go=go, to=revision: go(migration_config(made), to))
+            after = await connection.run_sync(tables)
+            assert ("calls" in after) == (revision == "head")
+            if revision == "base":
+                assert after - before <= {"alembic_version"}
+    await engine.dispose()
+
+
+async def test_the_database_file_is_its_owners_alone(tmp_path: Path) -> None:
+    async with await OfficeStore.open(sqlite_url(tmp_path)) as store:
+        await seed_examples(store)
+        for path in list(tmp_path.iterdir()):  # noqa: ASYNC240
+            assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path.name
 
 
 def test_the_schema_compiles_for_postgresql() -> None:
@@ -170,8 +198,8 @@ async def test_a_key_books_once_however_often_and_from_wherever(url: str, store:
     assert len(await store.list_bookings()) == 1
 
 
-async def test_what_was_answered_survives_a_power_cut(store: OfficeStore) -> None:
-    async with store._engine.connect() as connection:
+async def test_what_was_answered_survives_a_power_cut(tmp_path: Path) -> None:
+    async with await OfficeStore.open(sqlite_url(tmp_path)) as store, store._engine.connect() as connection:
         assert (await connection.exec_driver_sql("PRAGMA journal_mode")).scalar() == "wal"
         assert (await connection.exec_driver_sql("PRAGMA synchronous")).scalar() == 2
 

@@ -254,6 +254,7 @@ class Call(Base):
     media: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
     vendors: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
     usage: Mapped[dict[str, Any]] = mapped_column(JSON, default=dict)
+    unpriced: Mapped[list[str]] = mapped_column(JSON, default=list)
     costs: Mapped[dict[str, float]] = mapped_column(JSON, default=dict)
     cost: Mapped[float] = mapped_column(Float, default=0.0)
     """The sum of `costs`, in `currency`."""

@@ -29,6 +29,7 @@ CREATE INDEX call_words ON call_texts USING gin (array_to_tsvector(string_to_arr
 
 
 def upgrade() -> None:
+    op.add_column("calls", sa.Column("unpriced", sa.JSON(), nullable=False, server_default="[]"))
     op.create_index("ix_calls_slow", "calls", ["latency_ms", "started"])
     for name, where in PARTIAL.items():
         op.create_index(
@@ -70,3 +71,5 @@ def downgrade() -> None:
     op.drop_table("call_texts")
     for name in (*PARTIAL, "slow"):
         op.drop_index(f"ix_calls_{name}", "calls")
+    with op.batch_alter_table("calls") as batch:
+        batch.drop_column("unpriced")
