@@ -14,7 +14,7 @@ from zoneinfo import available_timezones
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
-from agent.telephony.numbers import normalise_number
+from agent.telephony.numbers import is_withheld, normalise_number
 
 DAYS = {
     "mon": "Monday",
@@ -64,7 +64,6 @@ _AREA = re.compile(r"[A-Z]{1,2}([0-9][0-9A-Z]?)?")
 _NUMBER_FAULTS = {
     phonenumbers.ValidationResult.TOO_SHORT: "is too short for a telephone number",
     phonenumbers.ValidationResult.TOO_LONG: "is too long for a telephone number",
-    phonenumbers.ValidationResult.INVALID_COUNTRY_CODE: "has a country code that does not exist",
     phonenumbers.ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "lacks its area code",
 }
 
@@ -140,18 +139,18 @@ def _number(text: str, info: ValidationInfo) -> str:
     region = (info.context or {}).get("region", "GB")
     if not text or _INTERNAL.fullmatch(text):
         return text
-    e164 = normalise_number(text, region)
-    if e164.startswith("+"):
-        return e164
-    if not e164:
+    if is_withheld(text):
         raise ValueError("is what stands for a withheld number, and can be no company's")
+    shown = f"“{text[:40]}”"
     try:
         fault = phonenumbers.is_possible_number_with_reason(phonenumbers.parse(text, region))
-    except phonenumbers.NumberParseException:
-        raise ValueError(
-            f"“{text[:40]}” is no telephone number: write it as +442079460123 or as it is dialled"
-        ) from None
-    raise ValueError(f"“{text[:40]}” {_NUMBER_FAULTS.get(fault, 'is no telephone number that can be rung')}")
+    except phonenumbers.NumberParseException as error:
+        if error.error_type == error.INVALID_COUNTRY_CODE:
+            raise ValueError(f"{shown} has a country code that does not exist") from None
+        raise ValueError(f"{shown} is no telephone number: write it as +442079460123 or as it is dialled") from None
+    if fault != phonenumbers.ValidationResult.IS_POSSIBLE:
+        raise ValueError(f"{shown} {_NUMBER_FAULTS.get(fault, 'is no telephone number that can be rung')}")
+    return normalise_number(text, region)
 
 
 def _zone(name: str) -> str:
