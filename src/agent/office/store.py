@@ -23,6 +23,7 @@ from agent.office.company_form import CompanyForm
 from agent.office.database import create_engine, upgrade_engine
 from agent.office.figures import Figures
 from agent.office.models import Booking, Caller, Company, Number, utc_now
+from agent.office.users import Users
 from agent.telephony.numbers import is_phone_number, normalise_number
 
 SAME_CALL = timedelta(seconds=10)
@@ -96,6 +97,7 @@ class OfficeStore:
         self.figures = Figures(engine)
         self.companies = Companies(self._sessions, region=region)
         self.bookings = Bookings(self._sessions)
+        self.users = Users(self._sessions)
 
     @classmethod
     async def open(cls, url: str, *, region: str = "GB", timezone: str = "Europe/London") -> Self:

@@ -7,6 +7,7 @@ import importlib.util
 import ipaddress
 import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 from zoneinfo import available_timezones
 
 import phonenumbers
@@ -107,6 +108,13 @@ def _http_url(value: str) -> str:
     return _endpoint(value).rstrip("/")
 
 
+def _public_url(value: str) -> str:
+    parsed = urlsplit(value)
+    if value and not (parsed.scheme in ("http", "https") and parsed.hostname and parsed.path in ("", "/")):
+        raise ValueError(f"{value!r} must be https://HOST or http://HOST, with a port if need be and no path")
+    return value.rstrip("/")
+
+
 def _endpoint(value: str) -> str:
     if value and not value.startswith(("http://", "https://")):
         raise ValueError(f"{value!r} must begin with https:// (or http:// on your own network)")
@@ -128,6 +136,8 @@ Address = Annotated[str, AfterValidator(_address)]
 WebSocketUrl = Annotated[str, AfterValidator(_websocket_url)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 """A base URL, without a slash at its end."""
+PublicUrl = Annotated[str, AfterValidator(_public_url)]
+"""Scheme, host and port, without a path."""
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 """A whole URL, or nothing."""
 SecretUrl = Annotated[SecretStr, AfterValidator(_secret_url)]

@@ -22,6 +22,7 @@ from agent.ops.setting_types import (
     HttpUrl,
     LogLevel,
     Networks,
+    PublicUrl,
     RecordingFormat,
     Region,
     SampleRate,
@@ -151,6 +152,17 @@ class Settings(BaseSettings):
     http_port: int = Field(9098, ge=0, le=65535, description="port of health and back office")
     allowed_peers: Networks = Field(
         ("127.0.0.0/8", "::1/128"), description="networks that may connect, comma-separated"
+    )
+    console: bool = Field(True, description="whether `serve` and `office` serve the console")
+    console_host: Address = Field("127.0.0.1", description="address of the console")
+    console_port: int = Field(9096, ge=0, le=65535, description="the console's TCP port; 0 picks a free one")
+    console_url: PublicUrl = Field(
+        "",
+        description="where people reach the console, such as https://phones.example.com: its host is then a name of "
+        "the console, links lead there, and with https cookies go by https alone; empty: CONSOLE_HOST and CONSOLE_PORT",
+    )
+    console_proxies: Networks = Field(
+        (), description="reverse proxies in front of the console, whose X-Forwarded-For is believed; comma-separated"
     )
     unknown_uuid: Literal["accept", "refuse"] = Field(
         "accept", description="what becomes of a call that neither FastAGI nor a metadata file announced"

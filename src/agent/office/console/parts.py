@@ -1,0 +1,35 @@
+"""What the console's pages work with."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from agent.office.models import Company
+    from agent.office.store import OfficeStore
+    from agent.ops.settings import Settings
+    from agent.tools.outbox import Outbox
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleParts:
+    """Where the console stands alone, without an agent, there are no live calls, no outbox and no voice."""
+
+    store: OfficeStore
+    settings: Settings
+    live: Any = None
+    outbox: Outbox | None = None
+    say: Callable[[Company, str], Awaitable[bytes]] | None = None
+    """Speaks a text in a company's voice: a WAV file."""
+
+
+PARTS = web.AppKey("parts", ConsoleParts)
+
+
+def parts_of(request: web.Request) -> ConsoleParts:
+    """The parts of the application that answers `request`."""
+    return request.app[PARTS]

@@ -1,0 +1,90 @@
+"""Pages from templates: what is put into one is escaped, and what is missing is an error, not an empty place."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import partial
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from aiohttp import web
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from agent.office.console import cookies, formats
+from agent.office.console.access import visitor_of
+from agent.office.console.forms import FIELD, WORD_SHOWN, csrf_of
+from agent.office.console.parts import parts_of
+from agent.office.console.static_files import STATIC, static_url
+
+ENVIRONMENT = web.AppKey("environment", Environment)
+NAVIGATION = (
+    ("/", "Live", "live", "l", "viewer"),
+    ("/calls", "Calls", "calls", "c", "viewer"),
+    ("/bookings", "Bookings", "bookings", "b", "viewer"),
+    ("/companies", "Companies", "companies", "o", "viewer"),
+    ("/figures", "Numbers", "figures", "n", "viewer"),
+    ("/users", "Users", "users", "u", "admin"),
+)
+"""Address, title, icon, the key after `g`, and the role that sees it."""
+
+
+def set_up_templates(app: web.Application, region: str, zone: ZoneInfo) -> None:
+    """Give `app` its templates, filters and functions. Static files must be there already."""
+    environment = Environment(
+        loader=PackageLoader("agent.office.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+    def local_time(moment: datetime | None, how: str = "full", there: str | ZoneInfo = "") -> Any:
+        return formats.local_time(moment, zone_of(there, zone), how)
+
+    environment.filters.update(
+        money=formats.money,
+        duration=formats.duration,
+        long_duration=formats.long_duration,
+        ms=formats.milliseconds,
+        place=formats.place,
+        number=formats.number,
+        percent=formats.percent,
+        ago=formats.ago,
+        phone=partial(formats.phone, region=region),
+        local=local_time,
+    )
+    environment.globals.update(static=partial(static_url, app[STATIC]), navigation=NAVIGATION, csrf_field=FIELD)
+    app[ENVIRONMENT] = environment
+
+
+def zone_of(name: str | ZoneInfo, otherwise: ZoneInfo) -> ZoneInfo:
+    """The time zone of that name; `otherwise` where it is empty or unknown."""
+    if isinstance(name, ZoneInfo):
+        return name
+    try:
+        return ZoneInfo(name) if name else otherwise
+    except (ZoneInfoNotFoundError, ValueError):
+        return otherwise
+
+
+def render(request: web.Request, template: str, *, status: int = 200, **values: Any) -> web.Response:
+    """The page that `template` makes of `values`. It also has `user`, `csrf`, `path`, `word` and `settings`.
+
+    `word` is what `say_later` said before; it is shown once.
+    """
+    word = cookies.word(request)
+    if word:
+        request[WORD_SHOWN] = True
+    text = (
+        request.app[ENVIRONMENT]
+        .get_template(template)
+        .render(
+            user=visitor_of(request),
+            csrf=csrf_of(request),
+            path=request.path,
+            word=word,
+            settings=parts_of(request).settings,
+            **values,
+        )
+    )
+    return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
