@@ -76,12 +76,15 @@ async def test_the_migrations_lead_up_and_down_and_up_again(bare_database: str) 
     def tables(connection: Connection) -> set[str]:
         return set(inspect(connection).get_table_names())
 
+    def migrate(connection: Connection, revision: str) -> None:
+        go = command.downgrade if revision == "base" else command.upgrade
+        go(migration_config(connection), revision)
+
     engine = create_engine(bare_database)
     async with engine.begin() as connection:
         before = await connection.run_sync(tables)
         for revision in ("head", "base", "head"):
-            go = command.downgrade if revision == "base" else command.upgrade
-            await connection.run_sync(lambda made, go=go, to=revision: go(migration_config(made), to))
+            await connection.run_sync(migrate, revision)
             after = await connection.run_sync(tables)
             assert ("calls" in after) == (revision == "head")
             if revision == "base":

@@ -59,13 +59,16 @@ def database_url(url: str) -> URL:
 
 
 def create_engine(url: str) -> AsyncEngine:
-    """Return an engine for `url`. A new SQLite file is readable by its owner alone: it holds people's addresses."""
+    """Return an engine for `url`. A new SQLite file is readable by its owner alone: it holds people's addresses.
+
+    Errors do not repeat the values of a statement: they may be names and numbers, and errors reach the log.
+    """
     parsed = database_url(url)
     if parsed.get_backend_name() != "sqlite":
-        return create_async_engine(parsed, pool_pre_ping=True)
+        return create_async_engine(parsed, pool_pre_ping=True, hide_parameters=True)
     if parsed.database and parsed.database != ":memory:":
         make_sqlite_file(Path(parsed.database), BUSY_SECONDS)
-    engine = create_async_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_async_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine

@@ -231,6 +231,12 @@ class Settings(BaseSettings):
         description="said before the greeting where a call is recorded and its company has no notice of its own, in "
         "the language of your greetings; empty: nothing",
     )
+    retention_days: int = Field(
+        90,
+        ge=0,
+        le=36_500,
+        description="days after which transcripts, recordings, numbers and names of calls are erased; 0: never",
+    )
 
     # Conversation.
     conversation: str = Field(

@@ -1,0 +1,103 @@
+"""What the back office does each hour: it brings in calls that are missing, and lets go of old ones.
+
+A call's document on the disk is the truth; `agent.office.keeper` brings it into the database at once, unless the
+database is away, and then this does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from agent.office.archive import CallArchive
+from agent.office.models import utc_now
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 3600.0
+LOOK_AGAIN_S = 60.0
+"""After something could not be done, or not all of it."""
+OVERWRITE_S = 86_400.0
+
+
+class Housekeeping:
+    """`run` until cancelled.
+
+    `counters`: `imported` calls, `broken` documents, `expired` calls (erased after the retention period), `troubles`.
+    """
+
+    def __init__(self, archive: CallArchive, *, records: Path, recordings: Path, retention_days: int) -> None:
+        """`retention_days` of 0 keeps for ever."""
+        self.counters: Counter[str] = Counter()
+        self.retention_days = retention_days
+        self._archive = archive
+        self._records = records
+        self._recordings = recordings
+        self._named: set[str] = set()
+        self._overwritten = time.monotonic()
+        self._to_overwrite = False
+
+    async def run(self) -> None:
+        """Look after documents and old calls, at once and then each hour."""
+        while True:
+            done = await self.look()
+            await asyncio.sleep(LOOK_S if done else LOOK_AGAIN_S)
+
+    async def look(self) -> bool:
+        """Do the hourly work now: import, expire; whether all of it could be done, and nothing was left over."""
+        done = await self._import()
+        if self.retention_days:
+            done = await self._expire() and done
+        return done
+
+    async def _import(self) -> bool:
+        try:
+            found = await self._archive.import_missing(self._records)
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            self._trouble("look for calls that are missing in the database", error)
+            return False
+        self.counters["imported"] += found.kept
+        if found.kept:
+            log.info("%d calls were missing in the database, and are there now", found.kept)
+        new = [name for name in found.broken if name not in self._named]
+        self._named.update(new)
+        self.counters["broken"] += len(new)
+        for name in new:
+            log.warning("%s is no record of a call: it is left where it is", self._records / name)
+        return not found.left
+
+    async def _expire(self) -> bool:
+        before = utc_now() - timedelta(days=self.retention_days)
+        try:
+            expired = await self._archive.expire(before, self._recordings, self._records)
+            self.counters["expired"] += expired
+            self._to_overwrite = self._to_overwrite or bool(expired)
+            if self._to_overwrite and time.monotonic() - self._overwritten > OVERWRITE_S:
+                await self._archive.overwrite()
+                self._overwritten, self._to_overwrite = time.monotonic(), False
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            self._trouble("erase what is older than RETENTION_DAYS", error)
+            return False
+        if expired:
+            log.info(
+                "%d calls are older than %d days: who called and what was said is erased", expired, self.retention_days
+            )
+        return True
+
+    def _trouble(self, what: str, error: Exception) -> None:
+        self.counters["troubles"] += 1
+        log.warning("cannot %s: %s", what, name_of(error))
+
+
+def name_of(error: Exception) -> str:
+    """What failed, without what it was about: a database's errors repeat names and numbers."""
+    cause = getattr(error, "orig", None)
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error if cause is None else cause).__name__
