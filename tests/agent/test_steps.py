@@ -80,6 +80,9 @@ def test_what_is_being_said_and_done_is_ahead_of_what_was_heard() -> None:
     assert progress.ahead("What's the postcode?", {"create_booking"}) == 6
     assert progress.ahead("Right.") == progress.at == 0
     assert progress.ahead("") == 0
+    assert progress.ahead("Hello.", answers=True) == 1
+    assert progress.ahead("What's the postcode?", answers=True) == 3
+    assert Progress().ahead("", answers=True) == 0
 
 
 def test_the_longest_phrase_decides_and_then_the_first_step() -> None:

@@ -117,8 +117,10 @@ class LiveCall:
     @property
     def step_number(self) -> int:
         """Of the present step, from 0: by what is being said and done, before it is a mark in the record."""
-        agent = self._agent
-        return self._progress.at if agent is None else self._progress.ahead(agent.words, agent.tools)
+        agent, turn = self._agent, self._turn
+        if agent is None or turn is None:
+            return self._progress.at
+        return self._progress.ahead(agent.words, agent.tools, answers=bool(turn.words))
 
     @property
     def step(self) -> str:

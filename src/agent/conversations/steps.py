@@ -50,14 +50,18 @@ class Progress:
         """A tool has run; returns whether that is another step."""
         return self._enter(_first(self.steps, {tool}))
 
-    def ahead(self, text: str, tools: Collection[str] = ()) -> int:
-        """The number of the step that the call is about to be at: by what is being said, and the tools that run."""
+    def ahead(self, text: str, tools: Collection[str] = (), *, answers: bool = False) -> int:
+        """The number of the step that the call is about to be at: by what is being said, and the tools that run.
+
+        `answers` tells that the caller is saying something.
+        """
         if tools and (place := _first(self.steps, tools)) is not None:
             return place
         if text != self._seen[0]:
             place = _place(self.steps, text)
             self._seen = text, -1 if place is None else place
-        return self._seen[1] if text and self._seen[1] >= 0 else self.at
+        place = self._seen[1] if text and self._seen[1] >= 0 else self.at
+        return 1 if place == 0 and answers and len(self.steps) > 1 else place
 
     def _enter(self, place: int | None) -> bool:
         moved = place is not None and place != self.at
