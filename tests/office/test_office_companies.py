@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,8 +44,8 @@ FULL: dict[str, Any] = {
 
 
 @pytest.fixture
-async def store(tmp_path: Path) -> AsyncIterator[OfficeStore]:
-    async with await OfficeStore.open(f"sqlite:///{tmp_path / 'office.sqlite3'}") as store:
+async def store(database: str) -> AsyncIterator[OfficeStore]:
+    async with await OfficeStore.open(database) as store:
         yield store
 
 

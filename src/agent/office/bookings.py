@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
-import logging
 import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
-from agent.office.models import BOOKING_STATES, Booking
+from agent.office.database import reading
+from agent.office.models import BOOKING_STATES, Booking, BookingChange, utc_now
 from agent.office.scope import Scope
-
-log = logging.getLogger(__name__)
 
 MAX_NOTE_CHARS = 4000
 MAX_PAGE = 500
@@ -76,8 +74,9 @@ class BookingPage:
 class Bookings:
     """The bookings of a database. What `scope` does not let a user see is not there for them."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession]) -> None:
-        self._sessions = sessions
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._reading = async_sessionmaker(reading(engine), expire_on_commit=False)
 
     async def find(self, query: BookingQuery, scope: Scope) -> BookingPage:
         """Return one page of the newest bookings first. Raises `ValueError` for a cursor that is none."""
@@ -91,7 +90,7 @@ class Bookings:
                     and_(Booking.created_at == moment, Booking.id < booking_id),
                 )
             )
-        async with self._sessions() as session:
+        async with self._reading() as session:
             rows = (await session.scalars(chosen)).all()
         more = len(rows) > limit
         rows = rows[:limit]
@@ -100,21 +99,33 @@ class Bookings:
     async def counts(self, query: BookingQuery, scope: Scope) -> dict[str, int]:
         """Return how many bookings there are of each state, whatever state and page `query` asks for."""
         chosen = _chosen(replace(query, state=""), scope).subquery()
-        async with self._sessions() as session:
+        async with self._reading() as session:
             counted = await session.execute(select(chosen.c.state, func.count()).group_by(chosen.c.state))
             return dict.fromkeys(BOOKING_STATES, 0) | {state: count for state, count in counted}
 
     async def get(self, booking_id: str, scope: Scope) -> Booking | None:
         """Return the booking of that ID (in either case), or None."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             return await self._find(session, booking_id, scope)
+
+    async def changes(self, booking_id: str, scope: Scope) -> Sequence[BookingChange]:
+        """Return who changed a booking, the latest first."""
+        query = (
+            select(BookingChange)
+            .join(Booking, Booking.id == BookingChange.booking_id)
+            .where(Booking.id == booking_id.strip().upper(), scope.where(Booking.company_id))
+            .order_by(BookingChange.id.desc())
+            .limit(MAX_PAGE)
+        )
+        async with self._reading() as session:
+            return (await session.scalars(query)).all()
 
     async def change(
         self, booking_id: str, scope: Scope, *, who: str, state: str | None = None, note: str | None = None
     ) -> Booking | None:
         """Give a booking another state or note, None for the one that it has; return it, None when there is none.
 
-        Raises `ValueError` for a state that is none and for a note that is too long.
+        Who did it and when is kept. Raises `ValueError` for a state that is none and for a note that is too long.
         """
         if state is not None and state not in BOOKING_STATES:
             raise ValueError(f"the state must be one of {', '.join(BOOKING_STATES)}")
@@ -128,11 +139,17 @@ class Bookings:
             booking = await self._find(session, booking_id, scope, lock=True)
             if booking is None:
                 return None
-            if state is not None:
+            done = []
+            if state is not None and state != booking.state:
+                done.append(f"{booking.state} → {state}")
                 booking.state = state
-            if note is not None:
+            if note is not None and note != booking.note:
+                # What it says may be about a person: it is kept in one place, from which it can be erased.
+                done.append("note changed" if booking.note and note else "note written" if note else "note removed")
                 booking.note = note
-            log.info("booking %s changed by %s", booking.id, who)
+            if done:
+                change = BookingChange(booking_id=booking.id, at=utc_now(), who=who[:64], what=", ".join(done))
+                session.add(change)
             return booking
 
     async def csv(self, query: BookingQuery, scope: Scope, *, zone: tzinfo = UTC) -> AsyncIterator[str]:

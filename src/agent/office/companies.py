@@ -8,9 +8,10 @@ from datetime import datetime
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from agent.office.company_form import BadCompanyError, CompanyForm, Problem
+from agent.office.database import reading
 from agent.office.models import Call, Company, Number
 from agent.office.scope import Scope
 from agent.office.webhook_signature import new_secret
@@ -57,14 +58,15 @@ class CompanyRow:
 class Companies:
     """The companies of a database. What `scope` does not let a user see is not there for them."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], *, region: str = "GB") -> None:
+    def __init__(self, engine: AsyncEngine, *, region: str = "GB") -> None:
         """`region` (ISO 3166) reads numbers without a country code."""
-        self._sessions = sessions
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._reading = async_sessionmaker(reading(engine), expire_on_commit=False)
         self.region = region
 
     async def list(self, scope: Scope, *, calls_since: datetime | None = None) -> Sequence[CompanyRow]:
         """Return the companies by name, each with its numbers; with how many calls it had since then, where asked."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             query = select(Company).where(scope.where(Company.id)).order_by(func.lower(Company.name), Company.id)
             companies = (await session.scalars(query)).all()
             numbers: dict[int, list[str]] = {}
@@ -101,7 +103,7 @@ class Companies:
     async def names(self, scope: Scope) -> Mapping[int, str]:
         """Return the companies' names by ID, in alphabetical order: what a filter offers."""
         query = select(Company.id, Company.name).where(scope.where(Company.id)).order_by(func.lower(Company.name))
-        async with self._sessions() as session:
+        async with self._reading() as session:
             return {company_id: name for company_id, name in await session.execute(query)}
 
     async def owners(self, numbers: Iterable[str]) -> Mapping[str, int]:
@@ -110,12 +112,12 @@ class Companies:
         if not wanted:
             return {}
         query = select(Number.e164, Number.company_id).where(Number.e164.in_(wanted))
-        async with self._sessions() as session:
+        async with self._reading() as session:
             return {e164: company_id for e164, company_id in await session.execute(query)}
 
     async def get(self, company_id: int, scope: Scope) -> StoredCompany | None:
         """Return the company of that ID, or None."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             company = await self._find(session, company_id, scope)
             return await _stored(session, company) if company is not None else None
 

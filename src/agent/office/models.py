@@ -149,6 +149,7 @@ class Booking(Base):
     """A visit that a caller asked for."""
 
     __tablename__ = "bookings"
+    __table_args__ = (Index("ix_bookings_company_id_created_at", "company_id", "created_at"),)
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     """Random and short enough to read out: "BK-7F3K2Q9M"."""
@@ -190,6 +191,20 @@ class Booking(Base):
             "created_at": self.created_at.isoformat(),
             "state": self.state,
         }
+
+
+class BookingChange(Base):
+    """Who gave a booking another state or note, and when."""
+
+    __tablename__ = "booking_changes"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    booking_id: Mapped[str] = mapped_column(ForeignKey("bookings.id", ondelete="CASCADE"), index=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    who: Mapped[str] = mapped_column(String(64))
+    """The user's name, as it was then."""
+    what: Mapped[str] = mapped_column(String(200))
+    """"new → confirmed" or "note changed"; nothing of what a note says."""
 
 
 def _index_of_some(name: str, where: str) -> Index:

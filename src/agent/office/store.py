@@ -95,8 +95,8 @@ class OfficeStore:
         self._timezone = timezone
         self.archive = CallArchive(engine, region=region, timezone=timezone)
         self.figures = Figures(engine)
-        self.companies = Companies(self._sessions, region=region)
-        self.bookings = Bookings(self._sessions)
+        self.companies = Companies(engine, region=region)
+        self.bookings = Bookings(engine)
         self.users = Users(self._sessions)
 
     @classmethod

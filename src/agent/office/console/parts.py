@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from agent.office.models import Company
     from agent.office.store import OfficeStore
     from agent.ops.settings import Settings
     from agent.tools.outbox import Outbox
@@ -23,8 +22,9 @@ class ConsoleParts:
     settings: Settings
     live: Any = None
     outbox: Outbox | None = None
-    say: Callable[[Company, str], Awaitable[bytes]] | None = None
-    """Speaks a text in a company's voice: a WAV file."""
+    say: Callable[[str, str, str], Awaitable[bytes]] | None = None
+    """`say(text, voice_id, language)` speaks a text: a WAV file. Raises `agent.call.rehearsal.RehearsalError`, whose
+    words are for whoever asked. `Rehearsal(tts, sample_rate).say` is one."""
 
 
 PARTS = web.AppKey("parts", ConsoleParts)
