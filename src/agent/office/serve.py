@@ -1,4 +1,4 @@
-"""The back office as a process of its own: `voice-agent office`."""
+"""The back office as a process of its own, its console with it: `voice-agent office`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from aiohttp import web
 
 from agent.office.api import office_app
+from agent.office.console.parts import ConsoleParts
+from agent.office.console.port import console_port
 from agent.office.database import DatabaseError
 from agent.office.seed import seed_examples
 from agent.office.store import OfficeStore
@@ -46,8 +49,13 @@ async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, 
             await site.start()
             for address in runner.addresses:
                 report(f"back office on http://{address[0]}:{address[1]}")
-            report(f"companies: {len(await store.list_companies())}")
-            await _until_signalled()
+            async with AsyncExitStack() as stack:
+                if settings.console:
+                    console = await stack.enter_async_context(console_port(ConsoleParts(store, settings)))
+                    for line in console.lines():
+                        report(line)
+                report(f"companies: {len(await store.list_companies())}")
+                await until_signalled()
         finally:
             await runner.cleanup()
 
@@ -67,12 +75,13 @@ async def office_command(env_file: Path | None, *, host: str, port: int, seed: b
         print(error, file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"cannot listen on port {port}: {error.strerror}; choose another with --port", file=sys.stderr)
+        print(f"cannot listen: {error.strerror}; choose another port with --port, or CONSOLE_PORT", file=sys.stderr)
         return 2
     return 0
 
 
-async def _until_signalled() -> None:
+async def until_signalled() -> None:
+    """Wait for SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -1,12 +1,12 @@
-"""The agent's HTTP port: who may ask on it, how long they may take, and at which address the agent itself does."""
+"""HTTP ports: who may ask on one, how long they may take, and at which address the agent itself does."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections import OrderedDict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections import Counter, OrderedDict
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import cast
 
@@ -38,6 +38,16 @@ class HttpLimits:
     """Between an answer, taken by the client, and the next request; longer than the agent keeps its own connections."""
     unasked_bytes: int = 256 * 1024
     """Of a head, or of what comes behind a request that was answered."""
+    streams: int = 0
+    """Answers at once that may take longer than `request_s`: events, sound, files."""
+    streams_each: int = 0
+    """Of them, those of one user."""
+    stream_s: float = 3600.0
+    """And how long each of them may last. Whoever still wants it asks anew."""
+
+
+class TooManyStreams(RuntimeError):
+    """No more answers that last are given just now, or not to this user."""
 
 
 @asynccontextmanager
@@ -48,23 +58,37 @@ async def http_port(
 
     Raises OSError when the port is taken.
     """
+    peers = Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host)))
+    limits = limits or HttpLimits(connections=256 + 2 * settings.max_calls)
+    async with guarded_port(
+        app, settings.listen_host, settings.http_port, peers=peers, strangers=strangers, limits=limits
+    ) as port:
+        yield base_url(settings.listen_host, port), port
+
+
+@asynccontextmanager
+async def guarded_port(
+    app: web.Application,
+    host: str,
+    port: int,
+    *,
+    strangers: Strangers,
+    limits: HttpLimits,
+    peers: Peers | None = None,
+    name: str = PORT,
+) -> AsyncIterator[int]:
+    """Serve `app` on `host`:`port` (0 picks a free one) to `peers` (None: to all) while entered; gives the port.
+
+    `name` is the port's among `strangers`. Raises OSError when the port is taken.
+    """
     app.middlewares.insert(0, _mark_requests)
     runner = web.AppRunner(app, access_log=None, lingering_time=1.0, shutdown_timeout=2.0)
     await runner.setup()
-    door = _Door(
-        runner,
-        Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host))),
-        strangers,
-        limits or HttpLimits(connections=256 + 2 * settings.max_calls),
-    )
+    door = _Door(runner, peers, strangers, limits, name)
     try:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: _Connection(door), settings.listen_host, settings.http_port, backlog=256
-        )
+        server = await asyncio.get_running_loop().create_server(lambda: _Connection(door), host, port, backlog=256)
         try:
-            port = int(server.sockets[0].getsockname()[1])
-            host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.listen_host, settings.listen_host)
-            yield f"http://{f'[{host}]' if ':' in host else host}:{port}", port
+            yield int(server.sockets[0].getsockname()[1])
         finally:
             server.close()
             door.close()
@@ -72,15 +96,43 @@ async def http_port(
         await runner.cleanup()
 
 
+def base_url(host: str, port: int) -> str:
+    """Where a server that listens on `host` is reached from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+@contextmanager
+def streaming(request: web.Request, whose: str = "") -> Iterator[None]:
+    """While entered, the answer to `request` may take longer than others; `whose` is the user that it counts for.
+
+    Raises `TooManyStreams` at the port's limits. Without a guarded port there is nothing to keep to.
+    """
+    connection = _connection_of(request)
+    if connection is None:
+        yield
+        return
+    connection.begin_stream(whose)
+    try:
+        yield
+    finally:
+        connection.end_stream(whose)
+
+
 class _Door:
     """All connections of the port."""
 
-    def __init__(self, runner: web.AppRunner, peers: Peers, strangers: Strangers, limits: HttpLimits) -> None:
+    def __init__(
+        self, runner: web.AppRunner, peers: Peers | None, strangers: Strangers, limits: HttpLimits, name: str
+    ) -> None:
         assert runner.server is not None
         self.new_handler = runner.server
         self.peers = peers
         self.strangers = strangers
         self.limits = limits
+        self.name = name
+        self.streams: Counter[str] = Counter()
+        """By user; only those of users that have some."""
         self.all: set[_Connection] = set()
         self.silent: OrderedDict[_Connection, None] = OrderedDict()
         """Those that have asked nothing yet, in the order in which they came."""
@@ -98,8 +150,8 @@ class _Door:
         return len(self.all) < self.limits.connections
 
     def close(self) -> None:
-        """The port is closed: drop who asks nothing; the server waits for the others."""
-        for connection in [*self.silent, *self.idle]:
+        """The port is closed: drop who asks nothing, and streams; the server waits for the others."""
+        for connection in [*self.silent, *self.idle, *(one for one in self.all if one.streams)]:
             connection.abort()
 
     def forget(self, connection: _Connection) -> None:
@@ -122,6 +174,8 @@ class _Connection(asyncio.Protocol):
         self._allowed = False
         self._asking = False
         self._bytes = 0
+        self.streams = False
+        """Whether its answer may last."""
         self._peer = ""
         self._timer: asyncio.TimerHandle | None = None
 
@@ -138,7 +192,7 @@ class _Connection(asyncio.Protocol):
         self._door.all.add(self)
         self._door.silent[self] = None
         self._within(self._door.limits.head_s)
-        self._allowed = self._door.peers.allow(self._peer)
+        self._allowed = self._door.peers is None or self._door.peers.allow(self._peer)
         if self._allowed:
             self._handler.connection_made(transport)
 
@@ -190,13 +244,31 @@ class _Connection(asyncio.Protocol):
     def answered(self) -> None:
         """The answer is on its way."""
         self._asking = False
-        if self in self._door.all:
-            self._door.idle[self] = None
-            self._within(self._door.limits.idle_s)
+        self._rest()
+
+    def begin_stream(self, whose: str) -> None:
+        """Its answer may last."""
+        door = self._door
+        if door.streams.total() >= door.limits.streams or door.streams[whose] >= door.limits.streams_each:
+            raise TooManyStreams
+        door.streams[whose] += 1
+        self.streams = True
+        door.listen(self)
+        self._within(door.limits.stream_s)
+
+    def end_stream(self, whose: str) -> None:
+        """The answer has been given."""
+        self._door.streams[whose] -= 1
+        self._door.streams = +self._door.streams
+        self.streams = False
+        if self._asking:
+            self._within(self._door.limits.request_s)
+        else:
+            self._rest()
 
     def turn_away(self, reason: str) -> None:
         """End it, and count why."""
-        self._door.strangers.turned_away(PORT, reason, self._peer)
+        self._door.strangers.turned_away(self._door.name, reason, self._peer)
         self.abort()
 
     def abort(self) -> None:
@@ -206,13 +278,20 @@ class _Connection(asyncio.Protocol):
 
     # ----------------------------------------------------------------------------------------------------------------
 
+    def _rest(self) -> None:
+        if self in self._door.all:
+            self._door.idle[self] = None
+            self._within(self._door.limits.idle_s)
+
     def _within(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self._expired)
 
     def _expired(self) -> None:
-        if self._transport.get_write_buffer_size():
+        if self.streams:
+            self.abort()  # it has lasted for as long as one may
+        elif self._transport.get_write_buffer_size():
             self.turn_away("not_reading")
         elif self in self._door.idle and not self._bytes:
             self.abort()  # it has its answer and asks nothing more: nothing is wrong
@@ -222,7 +301,7 @@ class _Connection(asyncio.Protocol):
     def _forbid(self) -> None:
         """Say why before closing: who is turned away by a setting is often the administrator."""
         if self._peer:
-            self._door.strangers.turned_away(PORT, "peer", self._peer)
+            self._door.strangers.turned_away(self._door.name, "peer", self._peer)
             self._peer = ""
             self._transport.write(_FORBIDDEN_ANSWER)
             self._transport.close()
@@ -230,14 +309,19 @@ class _Connection(asyncio.Protocol):
 
 @web.middleware
 async def _mark_requests(request: web.Request, handler: Handler) -> web.StreamResponse:
-    connection = request.transport.get_protocol() if request.transport is not None else None
-    if not isinstance(connection, _Connection):
+    connection = _connection_of(request)
+    if connection is None:
         return await handler(request)
     connection.asked()
     try:
         return await handler(request)
     finally:
         connection.answered()
+
+
+def _connection_of(request: web.Request) -> _Connection | None:
+    connection = request.transport.get_protocol() if request.transport is not None else None
+    return connection if isinstance(connection, _Connection) else None
 
 
 def _own_addresses(host: str) -> tuple[str, ...]:
