@@ -14,6 +14,8 @@ import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
+from agent.office.mail_address import mail_address
+from agent.office.webhook_signature import keys_of
 from fastaudio.extras import how_to_install
 
 
@@ -127,10 +129,26 @@ def _secret_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _webhook_secret(value: SecretStr) -> SecretStr:
+    keys_of(value.get_secret_value())  # SecretError is a ValueError, and shows no secret
+    return value
+
+
+def _mail_address(value: str) -> str:
+    if value:
+        try:
+            mail_address(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no e-mail address; write reception@example.org") from error
+    return value
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A comma-separated list in the environment, a tuple in the program."""
 SttNames = Annotated[Words, AfterValidator(_stts)]
 Networks = Annotated[Words, AfterValidator(_networks)]
+MailAddress = Annotated[str, AfterValidator(_mail_address)]
+WebhookSecret = Annotated[SecretStr, AfterValidator(_webhook_secret)]
 Address = Annotated[str, AfterValidator(_address)]
 """An IP address of this host, or localhost."""
 WebSocketUrl = Annotated[str, AfterValidator(_websocket_url)]

@@ -21,6 +21,7 @@ from agent.ops.setting_types import (
     Endpoint,
     HttpUrl,
     LogLevel,
+    MailAddress,
     Networks,
     PublicUrl,
     RecordingFormat,
@@ -31,6 +32,7 @@ from agent.ops.setting_types import (
     TimeZone,
     WebSocketClient,
     WebSocketUrl,
+    WebhookSecret,
     Words,
 )
 
@@ -143,6 +145,30 @@ class Settings(BaseSettings):
     )
     alert_webhook_url: SecretUrl = Field(
         SecretStr(""), description="POST told of bookings that need a person; empty: only the log and the metrics tell"
+    )
+
+    # Word of what has happened: webhooks and mails.
+    call_webhook_url: SecretUrl = Field(
+        SecretStr(""),
+        description="POST told of each call that is over, each booking and each missed transfer, whichever company's; "
+        "empty: only the companies' own webhooks",
+    )
+    call_webhook_secret: WebhookSecret = Field(
+        SecretStr(""), description="what its requests are signed with, `whsec_…`; empty: they are not signed"
+    )
+    webhook_link_local: bool = Field(
+        False, description="whether webhooks may go to 169.254.0.0/16 and fe80::/10, where clouds keep credentials"
+    )
+    smtp_host: str = Field("", description="SMTP server that mails are handed in at; empty: no mail is sent")
+    smtp_port: int = Field(587, ge=1, le=65535, description="its TCP port; 465 goes with `tls`")
+    smtp_security: Literal["starttls", "tls", "none"] = Field("starttls", description="how it is spoken to")
+    smtp_user: str = Field("", description="user name there; empty: none is given")
+    smtp_password: SecretStr = Field(SecretStr(""), description="that user's password")
+    mail_from: MailAddress = Field(
+        "", validate_default=True, description="who mails come from, such as Reception <reception@example.org>"
+    )
+    operator_email: MailAddress = Field(
+        "", description="who is mailed of bookings that need a person, as their company is; empty for nobody"
     )
 
     # Where the agent listens.
@@ -302,6 +328,13 @@ class Settings(BaseSettings):
     def _ami_user(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
         if info.data.get("ami_host") and not (info.data.get("ami_user") and value.get_secret_value()):
             raise ValueError("AMI_HOST needs AMI_USER and AMI_SECRET: those of a user in manager.conf")
+        return value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _mail_from(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("smtp_host") and not value:
+            raise ValueError("SMTP_HOST needs MAIL_FROM: an address that the server lets mails come from")
         return value
 
     @property

@@ -95,9 +95,11 @@ class NewNotice:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What one attempt came to: `later` surely did nothing, `lost` may have done everything."""
+    """What one attempt came to: `later` surely did nothing, `lost` may have done everything; `dropped` is of no use to
+    anybody any more.
+    """
 
-    what: Literal["accepted", "refused", "later", "lost"]
+    what: Literal["accepted", "refused", "dropped", "later", "lost"]
     reason: str = ""
     status: int = 0
     answer: str = field(default="", repr=False)
@@ -142,4 +144,4 @@ class Pace:
 
 
 Send: TypeAlias = Callable[[Entry], Awaitable[Verdict]]
-"""Sends one row and says what came of it; raises nothing."""
+"""Sends one row and says what came of it. What it raises counts as `later`."""

@@ -290,7 +290,7 @@ class Outbox:
     async def _deliver(self, entry: Entry) -> None:
         target = self._targets[entry.kind]
         verdict = await self._attempt(entry, target)
-        if verdict.held:
+        if verdict.held and target.send is None:
             verdict = replace(verdict, reason=f"{verdict.reason}: check {target.settings}")
         if entry.kind in NOTICES:
             self.told_of[entry.kind, verdict.what] += 1
@@ -299,6 +299,8 @@ class Outbox:
             self.counters[verdict.what] += 1
         if verdict.what in ("later", "lost"):
             log.warning("%s %s, attempt %d: %s", entry.kind, entry.short_key, entry.attempts, verdict.reason)
+        if verdict.what == "refused" and entry.kind in NOTICES:
+            log.error("%s %s is refused: %s", entry.kind, entry.short_key, verdict.reason)
         pace = self._notice_pace if entry.kind in NOTICES else self.pace
         due_at = time.time() + pause_s(verdict, entry.attempts, pace, self._chance)
         while True:
@@ -315,7 +317,12 @@ class Outbox:
 
     async def _attempt(self, entry: Entry, target: Target) -> Verdict:
         if target.send is not None:
-            return await target.send(entry)
+            try:
+                return await target.send(entry)
+            except Exception as error:
+                # Such as the database that it asks for an address.
+                log.exception("sending %s %s failed", entry.kind, entry.short_key)
+                return Verdict("later", type(error).__name__)
         limit_s = self.pace.attempt_s if target.honours_keys else self.pace.only_attempt_s
         headers = {**target.headers, "Idempotency-Key": entry.key}
         timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=self.pace.connect_s)

@@ -125,8 +125,8 @@ class OutboxStore(OutboxAlerts):
         """Write down what an attempt of this store came to; return the row as it stands then."""
         state: State = "waiting"
         doubt = entry.doubt
-        if verdict.what in ("accepted", "refused"):
-            state = "accepted" if verdict.what == "accepted" else "refused"
+        if verdict.what in ("accepted", "refused", "dropped"):
+            state = verdict.what
             doubt = ""
         elif verdict.what == "lost":
             doubt = target.name
@@ -140,7 +140,7 @@ class OutboxStore(OutboxAlerts):
                     *(entry.key, self._own()),
                 ),
             )
-            if state == "accepted" and entry.kind in NOTICES:
+            if state in ("accepted", "dropped") and entry.kind in NOTICES:
                 # Who was told knows; the key alone is kept, so that nobody is told twice.
                 self._db.execute("UPDATE rows SET body = '{}', caller = '' WHERE key = ?", (entry.key,))
         return self.get(entry.key)
