@@ -26,6 +26,7 @@ before the first call. An empty value is the default.
 SECTIONS = {
     "deepgram_api_key": "Vendors",
     "context_api_url": "Business APIs",
+    "call_webhook_url": "Webhooks and mails",
     "listen_host": "Where the agent listens",
     "ami_host": "Transfers by AMI",
     "max_calls": "Limits",

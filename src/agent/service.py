@@ -32,6 +32,7 @@ from agent.ops.admission import Admission
 from agent.ops.gauges import Gauges
 from agent.ops.http import http_port
 from agent.ops.lag import LagMonitor
+from agent.ops.notices import make_notices, notice_targets
 from agent.ops.outbox import OutboxCollector, make_outbox
 from agent.ops.prices import PriceTable, Pricing, load_prices
 from agent.ops.reload import changed_for_a_start
@@ -166,7 +167,12 @@ class Agent:
         self._stack.push_async_callback(
             _cancel, asyncio.create_task(_sweep(self.registry, metadata, self.admission.usage), name="sweep")
         )
-        self.outbox = await self._stack.enter_async_context(make_outbox(settings, self._office_url, self._office_key))
+        assert self.store is not None
+        targets = notice_targets(settings, self.store)
+        self.outbox = await self._stack.enter_async_context(
+            make_outbox(settings, self._office_url, self._office_key, targets)
+        )
+        self.notices = await self._stack.enter_async_context(make_notices(settings, self.store, self.outbox))
         self._metrics.include(OutboxCollector(self.outbox))
         self._stack.push_async_callback(self._close_voices)
         self.reception.open(self._make_services(settings, *files))

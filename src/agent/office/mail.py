@@ -143,4 +143,3 @@ def judge_smtp(error: Exception) -> Verdict:
     if 500 <= code < 600 and not isinstance(error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError):
         return Verdict("refused", reason, code)
     return Verdict("later", reason, code)
-

@@ -149,7 +149,15 @@ class Booking(Base):
     """A visit that a caller asked for."""
 
     __tablename__ = "bookings"
-    __table_args__ = (Index("ix_bookings_company_id_created_at", "company_id", "created_at"),)
+    __table_args__ = (
+        Index("ix_bookings_company_id_created_at", "company_id", "created_at"),
+        Index(
+            "ix_bookings_unnoticed",
+            "created_at",
+            sqlite_where=text("noticed_at IS NULL"),
+            postgresql_where=text("noticed_at IS NULL"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(String(16), primary_key=True)
     """Random and short enough to read out: "BK-7F3K2Q9M"."""
@@ -220,6 +228,12 @@ class Call(Base):
         Index("ix_calls_outcome_started", "outcome", "started"),
         Index("ix_calls_slow", "latency_ms", "started"),
         # Few calls of many, found without reading the others.
+        Index(
+            "ix_calls_unnoticed",
+            "started",
+            sqlite_where=text("noticed_at IS NULL"),
+            postgresql_where=text("noticed_at IS NULL"),
+        ),
         Index(
             "ix_calls_interrupted",
             "started",

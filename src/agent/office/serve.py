@@ -17,15 +17,18 @@ from agent.office.console.port import console_port
 from agent.office.database import DatabaseError
 from agent.office.seed import seed_examples
 from agent.office.store import OfficeStore
+from agent.ops.notices import make_notices, notice_targets
+from agent.ops.outbox import outbox_pace
 from agent.ops.settings import Settings, SettingsError, load_settings
+from agent.tools.outbox import Outbox, OutboxError
 
 
 async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, report: Callable[[str], None]) -> None:
     """Serve the two APIs on `host`:`port` (0 picks a free one) until SIGINT or SIGTERM.
 
-    `seed` adds the example companies first; `report` is told the address and the number of companies. Raises
-    `SettingsError` without `BOOKING_API_KEY`, `DatabaseError` for an unusable `DATABASE_URL`, and `OSError` when
-    the port is taken.
+    `seed` adds the example companies first; `report` is told the address and the number of companies. Word of bookings
+    goes out by the outbox of `DATA_DIR`. Raises `SettingsError` without `BOOKING_API_KEY`, `DatabaseError` for an
+    unusable `DATABASE_URL`, `OutboxError` for an unusable `DATA_DIR`, and `OSError` when the port is taken.
     """
     api_key = settings.booking_api_key.get_secret_value()
     if not api_key:
@@ -33,9 +36,14 @@ async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, 
     store = await OfficeStore.open(
         settings.database, region=settings.default_region, timezone=settings.default_timezone
     )
-    async with store:
+    async with store, AsyncExitStack() as parts:
         if seed:
             await seed_examples(store)
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        outbox = await parts.enter_async_context(
+            Outbox(settings.data_dir, notice_targets(settings, store), pace=outbox_pace(settings))
+        )
+        await parts.enter_async_context(make_notices(settings, store, outbox))
         app = office_app(
             store,
             api_key=api_key,
@@ -71,7 +79,7 @@ async def office_command(env_file: Path | None, *, host: str, port: int, seed: b
             seed=seed,
             report=lambda line: print(line, flush=True),
         )
-    except (SettingsError, DatabaseError) as error:
+    except (SettingsError, DatabaseError, OutboxError) as error:
         print(error, file=sys.stderr)
         return 2
     except OSError as error:

@@ -23,6 +23,7 @@ from agent.office.company_form import CompanyForm
 from agent.office.database import create_engine, upgrade_engine
 from agent.office.figures import Figures
 from agent.office.models import Booking, Caller, Company, Number, utc_now
+from agent.office.recipients import Recipients
 from agent.office.users import Users
 from agent.telephony.numbers import is_phone_number, normalise_number
 
@@ -90,7 +91,7 @@ class OfficeStore:
     def __init__(self, engine: AsyncEngine, *, region: str = "GB", timezone: str = "Europe/London") -> None:
         """Wrap an engine whose schema is up to date. `region` reads numbers without a country code."""
         self._engine = engine
-        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._sessions = self.sessions = async_sessionmaker(engine, expire_on_commit=False)
         self._region = region
         self._timezone = timezone
         self.archive = CallArchive(engine, region=region, timezone=timezone)
@@ -98,6 +99,7 @@ class OfficeStore:
         self.companies = Companies(engine, region=region)
         self.bookings = Bookings(engine)
         self.users = Users(self._sessions)
+        self.recipients = Recipients(self._sessions, region=region)
 
     @classmethod
     async def open(cls, url: str, *, region: str = "GB", timezone: str = "Europe/London") -> Self:

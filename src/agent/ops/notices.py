@@ -1,4 +1,4 @@
-"""Word of what has happened as part of the service: made from the settings, for `serve` and for `voice-agent office`."""
+"""Word of what has happened, made from the settings: for `serve` and for `voice-agent office`."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ FOR_A_START = frozenset({
     "listen_host", "listen_port", "fastagi_port", "http_port", "allowed_peers", "max_calls", "sample_rate", "data_dir",
     "metadata_dir", "database_url", "context_api_key", "booking_api_url", "booking_api_key",
     "booking_api_idempotent", "outbox_retention_days", "alert_webhook_url", "local_stt_calls",
+    "call_webhook_url", "call_webhook_secret", "webhook_link_local", "smtp_host", "smtp_port", "smtp_security",
+    "smtp_user", "smtp_password", "mail_from", "operator_email",
     "barge_in_detector", "barge_in_rms", "barge_in_ms", "playback_lead_frames",
 })  # fmt: skip
 """Settings that a running agent cannot change: sockets, databases, and how the media core sets calls up."""

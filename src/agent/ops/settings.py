@@ -30,9 +30,9 @@ from agent.ops.setting_types import (
     SecretUrl,
     SttNames,
     TimeZone,
+    WebhookSecret,
     WebSocketClient,
     WebSocketUrl,
-    WebhookSecret,
     Words,
 )
 

@@ -68,7 +68,7 @@ class Outbox:
         """`kept`, `not_kept`, `attempts`, `accepted`, `refused`, `lost`, `later`, `recovered`, `alerted_refused`,
         `alerted_uncertain`, `alerted_held_up`, `disk_errors`, `forgotten`. Notices are counted in `told_of`."""
         self.told_of: Counter[tuple[Kind, str]] = Counter()
-        """Attempts at notices by kind and result: `kept`, `accepted`, `refused`, `later`, `lost`, and `given_up`."""
+        """Attempts at notices by kind and result: `kept`, `accepted`, `refused`, `dropped`, `later`, `given_up`."""
         self._notice_pace = replace(
             self.pace,
             first_pause_s=self.pace.notice_first_pause_s,
@@ -242,7 +242,8 @@ class Outbox:
             fresh, again = room[kind]
             places = [entry.place for entry in sending if entry.kind == kind]
             claimed += self._store.claim({kind: target}, fresh=fresh, again=again, now=now, under_way=places)
-        alerts = self._store.raise_alerts(self._targets.keys(), now=now)
+        # Who does not send bookings may not know who is to hear of those that are stuck.
+        alerts = self._store.raise_alerts(self._targets.keys(), now=now) if "booking" in self._targets else []
         self._take_stock()
         waiting = any(states["waiting"] for states in self._notices.values())
         given_up = self._store.give_up(now=now) if waiting else []
