@@ -51,8 +51,10 @@ class _Seen:
 class Watching:
     """All who watch the calls of one agent. While nobody does, it does nothing."""
 
-    def __init__(self, live: LiveCalls) -> None:
+    def __init__(self, live: LiveCalls, describe: Callable[[LiveCall], dict[str, Any]] | None = None) -> None:
+        """`describe` says what is told of a call, ready for JSON; `state_of` unless it is given."""
         self.live = live
+        self._describe = describe or state_of
         self.counters: Counter[str] = Counter()
         """`looks`, and `missed`: looks that a watcher was too slow for."""
         self._watchers: set[Watcher] = set()
@@ -109,7 +111,7 @@ class Watching:
         there = set()
         for call in self.live:
             there.add(call.uuid)
-            state = state_of(call)
+            state = self._describe(call)
             seen = self._seen.get(call.uuid)
             if seen is None or seen.state != state:
                 self._seen[call.uuid] = _Seen(state, orjson.dumps(state), self._look)

@@ -115,11 +115,16 @@ async def recognise(request: web.Request, handler: Handler) -> web.StreamRespons
 
 
 async def still_allowed(request: web.Request, role: Role = "viewer") -> bool:
-    """Whether the session of a request that lasts (events, sound) still holds, with this role: ask now and then."""
+    """Whether the session of a request that lasts (events, sound) still holds, with this role and the companies that it
+    began with: ask now and then.
+    """
     from agent.office.console.cookies import session_token
 
     login = await parts_of(request).store.users.session(session_token(request))
-    return login is not None and logged_in(login).may(role)
+    if login is None:
+        return False
+    now = logged_in(login)
+    return now.may(role) and now.scope == user_of(request).scope
 
 
 def logged_in(login: Login) -> LoggedIn:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from agent.call.live import LiveCalls
     from agent.office.store import OfficeStore
     from agent.ops.settings import Settings
     from agent.tools.outbox import Outbox
@@ -20,7 +21,7 @@ class ConsoleParts:
 
     store: OfficeStore
     settings: Settings
-    live: Any = None
+    live: LiveCalls | None = None
     outbox: Outbox | None = None
     say: Callable[[str, str, str], Awaitable[bytes]] | None = None
     """`say(text, voice_id, language)` speaks a text: a WAV file. Raises `agent.call.rehearsal.RehearsalError`, whose
