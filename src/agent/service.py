@@ -26,6 +26,7 @@ from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.services import Preparations, Services
 from agent.conversations import Conversations
 from agent.office.api import office_app
+from agent.office.running import BackOffice
 from agent.office.store import OfficeStore
 from agent.ops import metrics, status
 from agent.ops.admission import Admission
@@ -208,11 +209,8 @@ class Agent:
         """The back office and the health page; returns the office's base URL and its key."""
         settings = self.settings
         key = settings.booking_api_key.get_secret_value() or secrets.token_urlsafe(24)
-        self.store = await self._stack.enter_async_context(
-            await OfficeStore.open(
-                settings.database, region=settings.default_region, timezone=settings.default_timezone
-            )
-        )
+        self.office = await self._stack.enter_async_context(BackOffice(settings))
+        self.store = self.office.store
         app = office_app(
             self.store,
             api_key=key,
@@ -311,6 +309,7 @@ class Agent:
         self.reception.services = self._make_services(settings, *files)
         self.settings = settings
         self.admission.heed(settings)
+        self.office.heed(settings)
         retiring = asyncio.create_task(self._retire(old), name="retire")
         self._retiring.add(retiring)
         retiring.add_done_callback(self._retiring.discard)
@@ -350,6 +349,7 @@ class Agent:
             write_record(record, services.settings.records)
         except OSError as error:
             log.error("cannot write the record of call %s: %s", record.uuid, error.strerror)
+        self.office.call_over(record)
         if self._on_record is not None:
             self._on_record(record)
 

@@ -15,8 +15,8 @@ from agent.office.api import office_app
 from agent.office.console.parts import ConsoleParts
 from agent.office.console.port import console_port
 from agent.office.database import DatabaseError
+from agent.office.running import BackOffice
 from agent.office.seed import seed_examples
-from agent.office.store import OfficeStore
 from agent.ops.notices import make_notices, notice_targets
 from agent.ops.outbox import outbox_pace
 from agent.ops.settings import Settings, SettingsError, load_settings
@@ -33,10 +33,8 @@ async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, 
     api_key = settings.booking_api_key.get_secret_value()
     if not api_key:
         raise SettingsError("BOOKING_API_KEY is missing: choose a long random one and give it to the agent as well")
-    store = await OfficeStore.open(
-        settings.database, region=settings.default_region, timezone=settings.default_timezone
-    )
-    async with store, AsyncExitStack() as parts:
+    async with BackOffice(settings) as office, AsyncExitStack() as parts:
+        store = office.store
         if seed:
             await seed_examples(store)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
@@ -57,13 +55,12 @@ async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, 
             await site.start()
             for address in runner.addresses:
                 report(f"back office on http://{address[0]}:{address[1]}")
-            async with AsyncExitStack() as stack:
-                if settings.console:
-                    console = await stack.enter_async_context(console_port(ConsoleParts(store, settings)))
-                    for line in console.lines():
-                        report(line)
-                report(f"companies: {len(await store.list_companies())}")
-                await until_signalled()
+            if settings.console:
+                console = await parts.enter_async_context(console_port(ConsoleParts(store, settings, outbox=outbox)))
+                for line in console.lines():
+                    report(line)
+            report(f"companies: {len(await store.list_companies())}")
+            await until_signalled()
         finally:
             await runner.cleanup()
 

@@ -1,0 +1,68 @@
+"""The back office while it runs: its database, and what goes on around it. `serve`, `office` and `console` share it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from contextlib import AsyncExitStack
+from types import TracebackType
+
+from agent.call.record import CallRecord
+from agent.office.housekeeping import Housekeeping
+from agent.office.keeper import CallKeeper
+from agent.office.store import OfficeStore
+from agent.ops.settings import Settings
+
+
+class BackOffice:
+    """`async with BackOffice(settings) as office:` opens the database, brings its schema up to date and keeps house.
+
+    Entering raises `DatabaseError` when the database cannot be used.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.store: OfficeStore
+        self.keeper: CallKeeper
+        self.housekeeping: Housekeeping
+        self._settings = settings
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> BackOffice:
+        settings = self._settings
+        async with AsyncExitStack() as stack:
+            self.store = await stack.enter_async_context(
+                await OfficeStore.open(
+                    settings.database, region=settings.default_region, timezone=settings.default_timezone
+                )
+            )
+            archive = self.store.archive
+            self.keeper = await stack.enter_async_context(CallKeeper(archive.keep))
+            self.housekeeping = Housekeeping(
+                archive,
+                records=settings.records,
+                recordings=settings.recordings,
+                retention_days=settings.retention_days,
+            )
+            house = asyncio.create_task(self.housekeeping.run(), name="housekeeping")
+            stack.push_async_callback(_cancel, house)
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    def heed(self, settings: Settings) -> None:
+        """New settings: what of them a running office can take."""
+        self.housekeeping.retention_days = settings.retention_days
+
+    def call_over(self, record: CallRecord) -> None:
+        """A call has ended, and its document is written."""
+        self.keeper.put(record)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
