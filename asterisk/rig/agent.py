@@ -114,6 +114,7 @@ class AgentStack:
             "LISTEN_PORT": "0",
             "FASTAGI_PORT": "0",
             "HTTP_PORT": "0",
+            "CONSOLE": "false",
             "DATA_DIR": str(self.directory),
             "METADATA_DIR": str(self._metadata),
             "DATABASE_URL": self.database_url,

@@ -59,7 +59,8 @@ def agent_of(way: str, directory: Path) -> tuple[list[str], dict[str, str]]:
         return [sys.executable, "-m", "benchmarks.latency.chains", way, str(directory)], {}
     settings = {
         "DATA_DIR": str(directory), "RECORDS_DIR": str(directory), "LISTEN_PORT": "0", "FASTAGI_PORT": "0",
-        "HTTP_PORT": "0", "RECORD_CALLS": "false", "DEEPGRAM_MODEL": "flux-general-en" if way == "flux" else "nova-3",
+        "HTTP_PORT": "0", "CONSOLE": "false",
+        "RECORD_CALLS": "false", "DEEPGRAM_MODEL": "flux-general-en" if way == "flux" else "nova-3",
     }  # fmt: skip
     return [sys.executable, "-m", "agent", "serve"], settings
 

@@ -111,7 +111,7 @@ async def _run(demo: Demo, console: Console) -> None:
 
 def _settings(demo: Demo, vendors: dict[str, str]) -> Settings:
     values: dict[str, Any] = {name.lower(): value for name, value in vendors.items()}
-    values |= {"data_dir": demo.out / "data", "listen_port": 0, "fastagi_port": 0, "http_port": 0}
+    values |= {"data_dir": demo.out / "data", "listen_port": 0, "fastagi_port": 0, "http_port": 0, "console": False}
     values |= {"sample_rate": demo.rate, **UNLIMITED}
     # What the user has set for a real agent must not leak in: everything else has its default.
     for name in Settings.model_fields:

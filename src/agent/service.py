@@ -23,9 +23,12 @@ from agent.call.greeting_folder import GreetingFolder
 from agent.call.live import LiveCalls
 from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord, write_record
+from agent.call.rehearsal import Rehearsal
 from agent.call.services import Preparations, Services
 from agent.conversations import Conversations
 from agent.office.api import office_app
+from agent.office.console.parts import ConsoleParts
+from agent.office.console.port import OpenConsole, console_port
 from agent.office.running import BackOffice
 from agent.office.store import OfficeStore
 from agent.ops import metrics, status
@@ -83,6 +86,8 @@ class Agent:
         self.breakers = Breakers()
         self.live = LiveCalls()
         """The calls that run, for people who look on."""
+        self.console: OpenConsole | None = None
+        """Where people look at the calls; None where the settings want none."""
         self.counters: Counter[str] = Counter()
         """What happened in calls that should not happen."""
         self.used: defaultdict[tuple[str, str, str], float] = defaultdict(float)
@@ -174,10 +179,14 @@ class Agent:
             make_outbox(settings, self._office_url, self._office_key, targets)
         )
         self.notices = await self._stack.enter_async_context(make_notices(settings, self.store, self.outbox))
+        self.office.on_kept = self.notices.wake
         self._metrics.include(OutboxCollector(self.outbox))
         self._stack.push_async_callback(self._close_voices)
         self.reception.open(self._make_services(settings, *files))
         self._stack.push_async_callback(self.reception.preparations.close)
+        if settings.console:
+            parts = ConsoleParts(self.store, settings, self.live, self.outbox, lambda *text: self.rehearsal.say(*text))
+            self.console = await self._stack.enter_async_context(console_port(parts, self.strangers))
         self.fastagi = await self._stack.enter_async_context(
             FastAgiServer(
                 self.registry,
@@ -291,6 +300,7 @@ class Agent:
             prices=prices,
         )
         self._voices[id(services)] = tts
+        self.rehearsal = Rehearsal(tts, settings.sample_rate)
         return services
 
     # -- new settings ------------------------------------------------------------------------------------------------

@@ -248,8 +248,8 @@ def agent_settings(tmp_path: Path, vendors: Sandbox, monkeypatch: pytest.MonkeyP
             "deepgram_url": vendors.deepgram_url, "deepgram_api_key": "dg-secret-key",
             "groq_url": vendors.groq_url, "groq_api_key": "groq-secret-key",
             "cartesia_url": vendors.cartesia_url, "cartesia_api_key": "car-secret-key",
-            "data_dir": tmp_path, "listen_port": 0, "fastagi_port": 0, "http_port": 0, "max_calls": 20,
-            "deepgram_endpointing_ms": 200, "stt_fallbacks": ("none",), **UNLIMITED,
+            "data_dir": tmp_path, "listen_port": 0, "fastagi_port": 0, "http_port": 0, "console": False,
+            "max_calls": 20, "deepgram_endpointing_ms": 200, "stt_fallbacks": ("none",), **UNLIMITED,
         }  # fmt: skip
         return load_settings(**values | changes)
 

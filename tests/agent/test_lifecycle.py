@@ -36,7 +36,7 @@ class Process:
             "DEEPGRAM_URL": vendors.deepgram_url, "DEEPGRAM_API_KEY": "dg-secret-key",
             "GROQ_URL": vendors.groq_url, "GROQ_API_KEY": "groq-secret-key",
             "CARTESIA_URL": vendors.cartesia_url, "CARTESIA_API_KEY": "car-secret-key",
-            "DATA_DIR": str(folder), "LISTEN_PORT": "0", "FASTAGI_PORT": "0", "HTTP_PORT": "0",
+            "DATA_DIR": str(folder), "LISTEN_PORT": "0", "FASTAGI_PORT": "0", "HTTP_PORT": "0", "CONSOLE_PORT": "0",
             "MAX_LOOP_LAG_MS": "0", "MAX_MEDIA_LATENESS_MS": "0", "STOP_GRACE_SECONDS": "1", **settings,
         }  # fmt: skip
         self._folder = folder

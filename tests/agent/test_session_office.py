@@ -17,7 +17,7 @@ SCRIPT = "say: How soon can you come\n"
 async def stored(rig: Rig, uuid: str) -> None:
     assert UUID(uuid)
     async with asyncio.timeout(5):
-        while await rig.store.archive.get(uuid, Scope.all()) is None:
+        while await rig.store.archive.get(uuid, Scope.all()) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
 

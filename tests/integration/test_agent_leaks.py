@@ -63,6 +63,7 @@ async def test_calls_that_have_ended_leave_nothing_behind(tmp_path: Path) -> Non
             listen_port=0,
             fastagi_port=0,
             http_port=0,
+            console=False,
             data_dir=tmp_path,
             max_calls=2 * CALLS,
             **UNLIMITED,

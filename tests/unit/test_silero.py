@@ -204,7 +204,7 @@ def test_serve_says_what_to_install(tmp_path: Path) -> None:
         "from agent.cli import main; main()"
     )
     keys = dict.fromkeys(("DEEPGRAM_API_KEY", "GROQ_API_KEY", "CARTESIA_API_KEY"), "secret")
-    ports = dict.fromkeys(("LISTEN_PORT", "FASTAGI_PORT", "HTTP_PORT"), "0")
+    ports = dict.fromkeys(("LISTEN_PORT", "FASTAGI_PORT", "HTTP_PORT", "CONSOLE_PORT"), "0")
     chosen = {"BARGE_IN_DETECTOR": "silero", "DATA_DIR": str(tmp_path)}
     answer = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 
@@ -17,14 +18,18 @@ from agent.ops.settings import Settings
 class BackOffice:
     """`async with BackOffice(settings) as office:` opens the database, brings its schema up to date and keeps house.
 
-    Entering raises `DatabaseError` when the database cannot be used.
+    Entering raises `DatabaseError` when the database cannot be used. `erases`: whether what is older than the retention
+    period is erased; who only looks at an agent's data leaves that to the agent.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, erases: bool = True) -> None:
+        self.on_kept: Callable[[], None] = lambda: None
+        """Told of each call that has come into the database."""
         self.store: OfficeStore
         self.keeper: CallKeeper
         self.housekeeping: Housekeeping
         self._settings = settings
+        self._erases = erases
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> BackOffice:
@@ -36,12 +41,12 @@ class BackOffice:
                 )
             )
             archive = self.store.archive
-            self.keeper = await stack.enter_async_context(CallKeeper(archive.keep))
+            self.keeper = await stack.enter_async_context(CallKeeper(archive.keep, lambda: self.on_kept()))
             self.housekeeping = Housekeeping(
                 archive,
                 records=settings.records,
                 recordings=settings.recordings,
-                retention_days=settings.retention_days,
+                retention_days=settings.retention_days if self._erases else 0,
             )
             house = asyncio.create_task(self.housekeeping.run(), name="housekeeping")
             stack.push_async_callback(_cancel, house)
@@ -55,7 +60,8 @@ class BackOffice:
 
     def heed(self, settings: Settings) -> None:
         """New settings: what of them a running office can take."""
-        self.housekeeping.retention_days = settings.retention_days
+        if self._erases:
+            self.housekeeping.retention_days = settings.retention_days
 
     def call_over(self, record: CallRecord) -> None:
         """A call has ended, and its document is written."""

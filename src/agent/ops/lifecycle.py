@@ -56,6 +56,8 @@ async def serve(
                 f"AudioSocket on {host}:{agent.audio_port}, FastAGI on {host}:{agent.fastagi_port}, "
                 f"HTTP on {host}:{agent.http_port}; at most {settings.max_calls} calls"
             )
+            for line in agent.console.lines() if agent.console is not None else ():
+                report(line)
             notify.ready()
             while await _first(stop, again) is again:
                 again.clear()

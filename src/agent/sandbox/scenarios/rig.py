@@ -264,6 +264,7 @@ def _settings(options: Options, vendors: dict[str, str], booking_url: str) -> Se
         "listen_port": 0,
         "fastagi_port": 0,
         "http_port": 0,
+        "console": False,
         "context_api_url": "",
         "booking_api_url": booking_url,
         "record_calls": options.save is not None,
