@@ -291,7 +291,7 @@ async def test_each_word_once_wherever_it_breaks_off(
     chain_of: Maker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fault: str, unfinished: Any
 ) -> None:
     if fault == "silent":
-        monkeypatch.setattr(llm_chain, "SILENT_S", 0.04)
+        monkeypatch.setattr(llm_chain, "SILENT_S", 0.12)  # a host that stands still is not silent so soon
     sandbox.groq.config.unfinished = unfinished
     chunks = BEFORE_WORDS + len(tokens_of(WHOLE)) + 1
     for after in range(chunks):
@@ -314,7 +314,7 @@ async def test_a_tool_is_called_once_wherever_it_breaks_off(
     chain_of: Maker, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, fault: str, unfinished: Any
 ) -> None:
     if fault == "silent":
-        monkeypatch.setattr(llm_chain, "SILENT_S", 0.04)
+        monkeypatch.setattr(llm_chain, "SILENT_S", 0.12)  # as above
     sandbox.groq.config.unfinished = unfinished
     chunks = BEFORE_WORDS + len(tokens_of(WHOLE_PERSON)) + 1 + 1
     for after in range(chunks):

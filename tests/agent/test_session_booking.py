@@ -140,7 +140,7 @@ async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> No
 
 async def test_a_booking_is_kept_while_its_api_is_down_and_made_by_the_next_agent(a_rig: RigMaker) -> None:
     async with a_rig(booking_api_url="http://127.0.0.1:1/create_booking") as rig:
-        result, record = await rig.call(SCRIPT)
+        result, record = await rig.call(SCRIPT, rig.plan(quiet_s=0.7, patience_s=10.0, longest_s=80.0))
         assert rig.agent.services.outbox.counts()["waiting"] == 1
         assert await rig.store.list_bookings() == []
     assert result.failure == ""

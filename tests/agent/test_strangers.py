@@ -235,6 +235,7 @@ def quiet_log() -> Iterator[None]:
         log.disabled = before
 
 
+@pytest.mark.alone
 async def test_swarms_of_strangers_do_not_touch_the_calls(a_rig: RigMaker) -> None:
     """Their frames come as they would, by the account of the callers, and a new call finds its way in."""
     async with a_rig(max_calls=20) as rig:

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Plants each fault of mutants.txt and expects its test to fail. Prints what survived; status 1 if any did.
-# Usage: mutants.sh BUILD_DIR [NAME_PATTERN]. CC defaults to gcc.
+# Usage: mutants.sh BUILD_DIR [PATTERN | --failed]: all, those whose line has the pattern, or what was not found last
+# time. CC defaults to gcc.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 core=$here/../../src/fastaudio/c
@@ -45,8 +46,10 @@ LINE
 }
 
 if [ "$pattern" = --one ]; then
-  one "$3"
-  exit
+  one "$3" && exit
+  name=${3%%[ |]*}
+  echo "^$name *|" >"$build/survived-$name"
+  exit 1
 fi
 for sanitizer in - thread address; do
   mkdir -p "$build/objects-$sanitizer"
@@ -55,6 +58,15 @@ for sanitizer in - thread address; do
     echo "$CC -std=c11 -D_GNU_SOURCE -O1 -g $(flags_of "$sanitizer") -I$core -c $source -o $object"
   done
 done | tr '\n' '\0' | xargs -0 -P "${JOBS:-2}" -I{} sh -c '{}'
-list=$(grep -v '^#' "$here/mutants.txt" | grep -e "$pattern")
-printf '%s\n' "$list" | tr '\n' '\0' | xargs -0 -P "${JOBS:-2}" -I{} "$0" "$build" --one {} || exit 1
+list=$(grep -v '^#' "$here/mutants.txt")
+if [ "$pattern" = --failed ]; then
+  list=$(printf '%s\n' "$list" | grep -f "$build/survived")
+else
+  list=$(printf '%s\n' "$list" | grep -e "$pattern")
+fi
+rm -f "$build"/survived-*
+printf '%s\n' "$list" | tr '\n' '\0' | xargs -0 -P "${JOBS:-2}" -I{} "$0" "$build" --one {} || {
+  cat "$build"/survived-* >"$build/survived"
+  exit 1
+}
 echo "$(printf '%s\n' "$list" | wc -l) faults planted, all found"

@@ -194,9 +194,12 @@ static void test_the_rate_of_the_caller(void) {
     CHECK_EQ(fa_engine_spare(engine, calls[call_count++]), FA_OK);
   }
   obeyed();
-  int leaving = dial();
+  CHECK_EQ(fa_engine_accepting(engine, false), FA_OK);
+  obeyed();
+  int leaving = dial(); /* gone before it is looked at */
   tell_uuid(leaving, 1);
-  close(leaving); /* before its rate was known: it is told all the same, so that it can be freed */
+  close(leaving);
+  CHECK_EQ(fa_engine_accepting(engine, true), FA_OK); /* its rate is not known: it is told all the same, to be freed */
   uint32_t left = wait_event(FA_EVENT_STARTED).call;
   CHECK_EQ(wait_event(FA_EVENT_ENDED).call, left);
   int fd = dial();

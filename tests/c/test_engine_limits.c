@@ -180,7 +180,7 @@ static void test_an_end_waits_for_room_in_the_event_ring(void) {
     started[event.call] = true;
   }
   for (uint32_t i = 0; i < 8; i++) close(fds[i]);
-  check_sleep_ms(100);
+  for (int i = 0; i < WAIT_MS && count_of(&fa_engine_counters(engine)->live) > 0; i++) check_sleep_ms(1);
   for (uint32_t seen = 0; seen < 8; seen++) {
     fa_event_t event = wait_event(FA_EVENT_ENDED);
     CHECK(started[event.call] && !ended[event.call]);

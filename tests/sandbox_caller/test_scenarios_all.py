@@ -29,7 +29,7 @@ OVER_FLUX = (
 AT_ONCE = 10
 CASES: list[tuple[Stt, str]] = [*(("nova", name) for name in CALLERS), *(("flux", name) for name in OVER_FLUX)]
 
-pytestmark = [pytest.mark.demo, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.demo, pytest.mark.alone, pytest.mark.timeout(600)]
 Ring = Callable[[Stt], dict[str, Outcome]]
 
 
