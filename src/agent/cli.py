@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
@@ -263,6 +264,32 @@ def _on_outbox(env_file: Path | None, work: Any, *arguments: str, **options: boo
         work(load_settings(env_file).data_dir, *arguments, **options, say=typer.echo)
     except (SettingsError, OutboxError) as error:
         fail(str(error))
+
+
+@app.command()
+def forget(
+    number: Annotated[str, typer.Argument(help="the caller's number; - reads it from the standard input")],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what there is")] = False,
+    also_waiting: Annotated[
+        bool, typer.Option("--also-waiting", help="also bookings and notices in the outbox that are not sent yet")
+    ] = False,
+    env_file: EnvFile = None,
+) -> None:
+    """Erase what is kept of a caller, everywhere; exit 1 when something of it remains. The agent may run meanwhile."""
+    from agent.office.database import DatabaseError
+    from agent.office.forget import forget_caller
+    from agent.ops.settings import SettingsError, load_settings
+    from agent.tools.outbox import OutboxError
+
+    given = sys.stdin.readline() if number == "-" else number
+    try:
+        settings = load_settings(env_file)
+        done = asyncio.run(forget_caller(settings, given, dry_run=dry_run, also_waiting=also_waiting, say=typer.echo))
+    except (SettingsError, DatabaseError, OutboxError, ValueError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"cannot erase {error.filename or 'a file'}: {error.strerror or error}")
+    raise typer.Exit(0 if done else 1)
 
 
 @app.command()

@@ -179,16 +179,29 @@ class CallArchive:
 
         That is: the number among the callers, their calls, bookings made under the number or in those calls, and calls
         in which the number was given for a booking. `also` are further calls, by UUID. `dry_run` only looks. Files are
-        the business of `agent.office.forget`. Raises `ValueError` for a number that is none.
+        the business of `agent.office.forget`. Raises `ValueError` for a number that is none, or a company's own.
         """
         wanted = normalise_number(number, self._region)
         if not wanted:
             raise ValueError("this is no caller's number")
+        async with self._reading.connect() as connection:
+            if (await _company_of(connection, wanted))[0] is not None:
+                raise ValueError("this number is a company's own: every call to it would be forgotten")
         return await erasing.forget(self._engine, wanted, dry_run=dry_run, also=also)
 
     async def overwrite(self) -> None:
         """Have the database's files overwritten where something was erased, as far as it can be told to."""
         await erasing.overwrite(self._engine)
+
+    @property
+    def file(self) -> Path | None:
+        """The file of a SQLite database; None for another one."""
+        url = self._engine.url
+        return Path(url.database) if url.get_backend_name() == "sqlite" and url.database else None
+
+    async def rewrite(self) -> None:
+        """Write a SQLite database's file anew, without what was erased; nobody else can write meanwhile."""
+        await erasing.rewrite(self._engine)
 
 
 async def _company_of(connection: AsyncConnection, did: str) -> tuple[int | None, str]:

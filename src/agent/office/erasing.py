@@ -168,15 +168,30 @@ async def overwrite(engine: AsyncEngine) -> None:
             await connection.execute(text("VACUUM calls, turns, events, call_texts, callers, bookings"))
         return
     await _merge_search_index(engine)
+    await _empty_log(engine)
+
+
+async def rewrite(engine: AsyncEngine) -> None:
+    """Write a SQLite database's file anew, without a trace of what was deleted."""
+    await _outside_of_transactions(engine, "VACUUM")
+    await _empty_log(engine)
+
+
+async def _empty_log(engine: AsyncEngine) -> None:
     for _ in range(CHECKPOINT_TRIES):  # somebody who reads just now keeps the log from being emptied
-        async with engine.connect() as connection:
-            raw = await connection.get_raw_connection()
-            cursor = await raw.driver_connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # type: ignore[union-attr]
-            busy = (await cursor.fetchone())[0]
-            await cursor.close()
+        busy, *_ = await _outside_of_transactions(engine, "PRAGMA wal_checkpoint(TRUNCATE)")
         if not busy:
             return
         await asyncio.sleep(CHECKPOINT_PAUSE_S)
+
+
+async def _outside_of_transactions(engine: AsyncEngine, statement: str) -> tuple[Any, ...]:
+    """Run a statement of SQLite's that may not be in a transaction; return its first row."""
+    async with engine.connect() as connection:
+        raw = await connection.get_raw_connection()
+        assert raw.driver_connection is not None
+        async with raw.driver_connection.execute(statement) as cursor:
+            return tuple(await cursor.fetchone() or ())
 
 
 async def _merge_search_index(engine: AsyncEngine) -> None:

@@ -29,7 +29,7 @@ and sent at least once.
 
 Notices (webhooks and mails, `agent.office.notices`) go the same way, at least once and by one ID, with places of their
 own: a slow one holds up no booking. Their bodies are erased once they are delivered, and after three days they are
-given up: `refused`. `OutboxStore.forget_caller` deletes what there is of a caller, by the column `caller`.
+given up: `refused`. `OutboxStore.forget_caller` deletes what there is of a caller, by the column `caller` too.
 
 | file | |
 |---|---|

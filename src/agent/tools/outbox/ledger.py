@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final
 
 from agent.tools.outbox.entry import NOTICES, STATES, Entry, Kind, OutboxError
@@ -44,22 +44,36 @@ class OutboxLedger(OutboxTable):
         self._overwrite_log()
         return self.get(key)
 
-    def forget_caller(self, number: str) -> int:
-        """Delete every row that has to do with a caller, whatever became of it; return how many.
+    def forget_caller(
+        self, is_theirs: Callable[[str], bool], call_uuids: Collection[str], *, also_open: bool, dry_run: bool = False
+    ) -> tuple[int, int]:
+        """Delete every row that has to do with a caller; return how many, and how many such rows are left.
 
-        `number` is in E.164. The column `caller` holds it for notices whose body is still there; of bookings the body
-        says it, as `caller_id` or as `phone`. What is being sent in this moment is left: ask again.
+        They are those whose `caller`, or whose body's `caller_id` or `phone`, is the caller's number, and those of the
+        calls. Rows that wait for something are left unless `also_open`; what is being sent in this moment is left in
+        any case: ask again. `dry_run` only counts.
         """
-        if not number:
-            return 0
+        theirs: list[str] = []
+        left = 0
         with self._transaction():
-            deleted = self._db.execute(
-                "DELETE FROM rows WHERE state != 'sending' AND (caller = ?1 OR (kind = 'booking' AND ?1 IN ("
-                "json_extract(body, '$.caller_id'), json_extract(body, '$.phone'))))",
-                (number,),
-            ).rowcount
-        self._overwrite_log()
-        return deleted
+            for row in self._db.execute(f"SELECT {FIELDS} FROM rows"):
+                entry = entry_of(row)
+                numbers = (entry.caller, entry.body.get("caller_id"), entry.body.get("phone"))
+                of_number = any(isinstance(number, str) and number and is_theirs(number) for number in numbers)
+                if not of_number and (not entry.call_uuid or entry.call_uuid not in call_uuids):
+                    continue
+                done_with = entry.state in ("accepted", "dropped") or (
+                    entry.state == "refused" and (entry.told or entry.kind != "booking")
+                )
+                if entry.state == "sending" or not (done_with or also_open):
+                    left += 1
+                else:
+                    theirs.append(entry.key)
+            if not dry_run:
+                self._db.executemany("DELETE FROM rows WHERE key = ?", [(key,) for key in theirs])
+        if not dry_run:
+            self._overwrite_log()
+        return len(theirs), left
 
     def named(self, beginning: str) -> Entry:
         """Return the row whose key begins so. Raises `OutboxError` unless there is exactly one."""

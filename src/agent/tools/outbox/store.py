@@ -104,8 +104,8 @@ class OutboxStore(OutboxAlerts):
         claimed = []
         with self._transaction():
             for seen in due:
-                entry = self.get(seen.key)
-                if entry.state != "waiting":
+                entry = self._find(seen.key)
+                if entry is None or entry.state != "waiting":
                     continue  # another process was quicker
                 target = targets[entry.kind]
                 if entry.doubt and not (target.honours_keys and entry.doubt == target.name):
