@@ -6,6 +6,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
@@ -114,6 +115,10 @@ class OfficeStore:
             await engine.dispose()
             raise
         return cls(engine, region=region, timezone=timezone)
+
+    def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:
+        """A transaction of its own, for what fills a database."""
+        return self._sessions.begin()
 
     async def close(self) -> None:
         """Close every connection."""
