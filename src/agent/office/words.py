@@ -123,6 +123,8 @@ def _cut(who: str, text: str, marks: list[tuple[int, int]]) -> Snippet:
 
 
 def _plain(word: str) -> str:
+    if word.isascii():  # nearly every one
+        return word.translate(_APOSTROPHES).lower()[:LONGEST]
     letters = unicodedata.normalize("NFKD", word.translate(_APOSTROPHES)).casefold()
     plain = "".join(
         character if character.isascii() else f"u{ord(character):05x}" for character in letters if character.isalnum()

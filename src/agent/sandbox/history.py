@@ -9,6 +9,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from uuid import UUID
 
 from sqlalchemy import select
@@ -99,13 +100,24 @@ async def fill(
     by_name = {company.name: company.id for company, _ in await store.list_companies()}
     moment = now or datetime.now(UTC)
     words = calls <= 2000 if with_words is None else with_words
-    batch: list[CallRecord] = []
-    for record in made_calls(companies, calls, days, seed, moment, with_words=words, recordings=recordings):
-        batch.append(record)
-        if len(batch) == BATCH:
-            await _write(store, batch, by_name, moment)
-            batch = []
-    await _write(store, batch, by_name, moment)
+    seen: dict[tuple[int, str], tuple[datetime, datetime]] = {}
+    records = made_calls(companies, calls, days, seed, moment, with_words=words, recordings=recordings)
+    while batch := list(islice(records, BATCH)):
+        bookings = [_booking(record, by_name[record.company], moment) for record in batch]
+        async with store.transaction() as session:
+            session.add_all(booking for booking in bookings if booking is not None)
+        await store.archive.keep_new(batch)
+        for record in batch:
+            if record.caller_id:
+                who, started = (by_name[record.company], record.caller_id), datetime.fromisoformat(record.started)
+                seen[who] = (seen.get(who, (started,))[0], started)
+    async with store.transaction() as session:
+        known = {(caller.company_id, caller.number) for caller in await session.scalars(select(Caller))}
+        session.add_all(
+            Caller(company_id=company_id, number=number, first_seen=first, last_seen=last)
+            for (company_id, number), (first, last) in seen.items()
+            if (company_id, number) not in known
+        )
 
 
 def made_calls(
@@ -132,31 +144,6 @@ def made_calls(
         record = _Talk(chance, company, begun, with_words).record
         record.recording = f"{record.uuid}.wav" if recordings and record.outcome != "refused" else ""
         yield record
-
-
-async def _write(store: OfficeStore, batch: list[CallRecord], companies: dict[str, int], now: datetime) -> None:
-    if not batch:
-        return
-    async with store.transaction() as session:
-        for record in batch:
-            booking = _booking(record, companies[record.company], now)
-            if booking is not None:
-                session.add(booking)
-    await store.archive.keep_new(batch)
-    seen: dict[tuple[int, str], tuple[datetime, datetime]] = {}
-    for record in batch:
-        if record.caller_id:
-            who, started = (companies[record.company], record.caller_id), datetime.fromisoformat(record.started)
-            seen[who] = (seen.get(who, (started,))[0], started)
-    async with store.transaction() as session:
-        for (company_id, number), (first, last) in seen.items():
-            caller = await session.scalar(
-                select(Caller).where(Caller.company_id == company_id, Caller.number == number)
-            )
-            if caller is None:
-                session.add(Caller(company_id=company_id, number=number, first_seen=first, last_seen=last))
-            else:
-                caller.last_seen = last
 
 
 def _booking(record: CallRecord, company_id: int, now: datetime) -> Booking | None:
