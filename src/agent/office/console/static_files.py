@@ -53,14 +53,16 @@ def static_url(files: dict[str, StaticFile], name: str) -> str:
 @open_to_everybody
 async def static_file(request: web.Request) -> web.StreamResponse:
     """A file, with what a browser needs to keep it."""
-    file = request.app[STATIC].get(request.match_info["name"])
+    name = request.match_info["name"]
+    file = request.app[STATIC].get(name)
+    is_named = name.startswith("fonts/")  # style sheets name a font without `static`, so its name has its version
     if file is None:
         raise web.HTTPNotFound(text="There is no such file.")
     headers = {
         "Content-Type": file.kind,
         "ETag": f'"{file.version}"',
         "Vary": "Accept-Encoding",
-        "Cache-Control": _FOR_EVER if request.query.get("v") == file.version else "no-cache",
+        "Cache-Control": _FOR_EVER if is_named or request.query.get("v") == file.version else "no-cache",
     }
     if file.version in (tag.value for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)

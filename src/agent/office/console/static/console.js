@@ -97,7 +97,10 @@ document.addEventListener("click", (event) => {
     return;
   }
   if (button.hasAttribute("data-theme-switch")) switchTheme();
-  if (button.hasAttribute("data-help")) showHelp();
+  if (button.hasAttribute("data-help")) {
+    for (const menu of document.querySelectorAll("details.menu[open]")) menu.open = false;
+    showHelp();
+  }
   if (button.dataset.dialog) document.getElementById(button.dataset.dialog)?.showModal();
   if (button.dataset.close !== undefined) button.closest("dialog")?.close();
 });
