@@ -106,6 +106,12 @@ class Companies:
         async with self._reading() as session:
             return {company_id: name for company_id, name in await session.execute(query)}
 
+    async def zones(self, scope: Scope) -> Mapping[int, str]:
+        """Return the companies' time zones by ID."""
+        query = select(Company.id, Company.timezone).where(scope.where(Company.id))
+        async with self._reading() as session:
+            return {company_id: zone for company_id, zone in await session.execute(query)}
+
     async def owners(self, numbers: Iterable[str]) -> Mapping[str, int]:
         """Return whose each of these numbers (as they are stored) is; those of nobody are left out."""
         wanted = set(numbers)

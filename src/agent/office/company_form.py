@@ -14,17 +14,9 @@ from zoneinfo import available_timezones
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from agent.call.opening_hours import DAYS
 from agent.telephony.numbers import is_withheld, normalise_number
 
-DAYS = {
-    "mon": "Monday",
-    "tue": "Tuesday",
-    "wed": "Wednesday",
-    "thu": "Thursday",
-    "fri": "Friday",
-    "sat": "Saturday",
-    "sun": "Sunday",
-}
 LABELS = {
     "name": "Name",
     "numbers": "Numbers",
