@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import re
+import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,6 +106,16 @@ async def _run(demo: Demo, console: Console) -> None:
         ("record", "call.json"),
     ):
         console.print(f"{name:10} {demo.out / file}")
+    console.print("\n[bold]Look at the call in the console[/bold] (Ctrl-C ends it)")
+    console.print(f"{command_name()} console --data-dir {demo.out / 'data'}", soft_wrap=True)
+
+
+def command_name() -> str:
+    """How `voice-agent` is called from here: by its name where the shell finds it, else by its path."""
+    if shutil.which("voice-agent"):
+        return "voice-agent"
+    script = Path(sys.executable).with_name("voice-agent")
+    return os.path.relpath(script) if script.is_relative_to(Path.cwd()) else str(script)
 
 
 # ---- the parts ------------------------------------------------------------------------------------------------------
