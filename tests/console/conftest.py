@@ -128,7 +128,7 @@ async def an_office(console_settings: Callable[..., Settings]) -> AsyncIterator[
         chosen = console_settings(**settings)
         chosen.data_dir.mkdir(exist_ok=True, parents=True)
         store = await OfficeStore.open(chosen.database)
-        store.users = Users(store._sessions, Passwords(CHEAP))
+        store.users = Users(store._engine, Passwords(CHEAP))
         acme, bright = await store.add_company(ACME), await store.add_company(BRIGHT)
         if users:
             for role in ROLES:

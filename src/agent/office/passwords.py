@@ -62,8 +62,7 @@ class Passwords:
         return self._hasher.check_needs_rehash(kept)
 
     def _verify(self, kept: str | None, password: str) -> bool:
-        if kept is None:
-            self._nobody = self._nobody or self._hasher.hash("nobody has this password")
+        self._nobody = self._nobody or self._hasher.hash("nobody has this password")
         try:
             return self._hasher.verify(kept or self._nobody, password) and kept is not None
         except (Argon2Error, InvalidHashError):

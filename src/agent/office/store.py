@@ -99,7 +99,7 @@ class OfficeStore:
         self.figures = Figures(engine)
         self.companies = Companies(engine, region=region)
         self.bookings = Bookings(engine)
-        self.users = Users(self._sessions)
+        self.users = Users(engine)
         self.recipients = Recipients(self._sessions, region=region)
 
     @classmethod

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 from sqlalchemy.orm import selectinload
 
+from agent.office.database import reading
 from agent.office.models import ROLES, Company, ConsoleSession, User, utc_now
 from agent.office.passwords import Passwords, check_password
 
@@ -51,15 +52,14 @@ class Login:
     account: Account
     csrf: str
     """What each of its forms must carry."""
-    created_at: datetime
-    expires_at: datetime
 
 
 class Users:
     """Users and their sessions. Names are in lower case, whatever is typed."""
 
-    def __init__(self, sessions: async_sessionmaker[AsyncSession], passwords: Passwords | None = None) -> None:
-        self._sessions = sessions
+    def __init__(self, engine: AsyncEngine, passwords: Passwords | None = None) -> None:
+        self._sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._reading = async_sessionmaker(reading(engine), expire_on_commit=False)
         self._passwords = passwords or Passwords()
         self._changing = asyncio.Lock()
 
@@ -67,24 +67,24 @@ class Users:
 
     async def exist(self) -> bool:
         """Whether there is any user."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             return await session.scalar(select(User.id).limit(1)) is not None
 
     async def list(self) -> list[Account]:
         """All users, by name."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             users = await session.scalars(select(User).options(selectinload(User.companies)).order_by(User.name))
             return [_account(user) for user in users]
 
     async def get(self, user_id: int) -> Account | None:
         """The user of that ID."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             user = await session.get(User, user_id, options=[selectinload(User.companies)])
             return _account(user) if user is not None else None
 
     async def named(self, name: str) -> Account | None:
         """The user of that name."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             user = await session.scalar(
                 select(User).options(selectinload(User.companies)).where(User.name == name.strip().lower())
             )
@@ -110,10 +110,11 @@ class Users:
         _check_role(role)
         async with self._changing, self._sessions.begin() as session:
             user = await _user(session, user_id)
-            user.role = role
+            was_admin, user.role = user.role == "admin", role
             user.companies = await _companies(session, company_ids)
             await session.flush()
-            await _keep_an_admin(session)
+            if was_admin:
+                await _keep_an_admin(session)
             return _account(user)
 
     async def set_password(self, user_id: int, password: str, *, but: str = "") -> None:
@@ -137,11 +138,12 @@ class Users:
             await _end(session, user_id)
             await session.delete(user)
             await session.flush()
-            await _keep_an_admin(session)
+            if user.role == "admin":
+                await _keep_an_admin(session)
 
     async def has_password(self, user_id: int, password: str) -> bool:
         """Whether this is the user's password. Raises `Busy`."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             kept = await session.scalar(select(User.password_hash).where(User.id == user_id))
         return await self._passwords.is_right(kept, password)
 
@@ -152,7 +154,7 @@ class Users:
 
         An unknown name costs the same work. The session of the token `instead_of` ends, if there is one. Raises `Busy`.
         """
-        async with self._sessions() as session:
+        async with self._reading() as session:
             found = (
                 await session.execute(select(User.id, User.password_hash).where(User.name == name.strip().lower()))
             ).one_or_none()
@@ -189,12 +191,12 @@ class Users:
             )
         return token, _account(user)
 
-    async def session(self, token: str, *, now: datetime | None = None) -> Login | None:
-        """Whose session this token is, and that it was used just now; None when it is none, or over."""
+    async def session(self, token: str, *, now: datetime | None = None, use: bool = True) -> Login | None:
+        """Whose session this token is; None when it is none, or over. `use`: and it was used just now."""
         if not token:
             return None
         moment = now or utc_now()
-        async with self._sessions() as session:
+        async with self._reading() as session:
             found = (
                 await session.execute(
                     select(ConsoleSession, User)
@@ -207,9 +209,9 @@ class Users:
             return None
         kept, user = found
         expires_at = min(moment + IDLE, kept.created_at + LONGEST)
-        if expires_at - kept.expires_at >= FRESH:
+        if use and expires_at - kept.expires_at >= FRESH:
             await self._seen(kept.token_hash, expires_at, user.id, moment)
-        return Login(_account(user), kept.csrf, kept.created_at, max(expires_at, kept.expires_at))
+        return Login(_account(user), kept.csrf)
 
     async def _seen(self, token_hash: str, expires_at: datetime, user_id: int, moment: datetime) -> None:
         async with self._sessions.begin() as session:
@@ -230,7 +232,7 @@ class Users:
 
     async def session_count(self, user_id: int) -> int:
         """Browsers in which a user is logged in."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             query = (
                 select(func.count())
                 .select_from(ConsoleSession)

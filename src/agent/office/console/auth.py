@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -90,7 +91,6 @@ async def log_out(request: web.Request) -> web.StreamResponse:
         await users.log_out(cookies.session_token(request))
     answer = web.HTTPSeeOther("/login")
     cookies.end_session(request, answer)
-    answer.headers["Clear-Site-Data"] = '"cache"'
     raise answer
 
 
@@ -99,7 +99,7 @@ async def setup_page(request: web.Request) -> web.StreamResponse:
     """The first start's form, by the link that was printed."""
     token = request.query.get("token", "")
     if await _is_set_up(request, token):
-        return await _link_is_no_good(request)
+        _link_is_no_good()
     return render(request, "setup.html", token=token, name="", problem="")
 
 
@@ -109,7 +109,7 @@ async def set_up(request: web.Request) -> web.StreamResponse:
     form, parts = form_of(request), parts_of(request)
     token, password = form.get("token", ""), form.get("password", "")
     if await _is_set_up(request, token):
-        return await _link_is_no_good(request)
+        _link_is_no_good()
     try:
         name = check_name(form.get("name", ""))
         check_password(password, name)
@@ -119,9 +119,14 @@ async def set_up(request: web.Request) -> web.StreamResponse:
         return render(
             request, "setup.html", status=400, token=token, name=form.get("name", "")[:64], problem=str(error)
         )
-    if not await asyncio.to_thread(SetUpToken(parts.settings.data_dir).use_up):
-        return await _link_is_no_good(request)
-    await parts.store.users.add(name, password, "admin")
+    token_file = SetUpToken(parts.settings.data_dir)
+    if not await asyncio.to_thread(token_file.use_up):
+        _link_is_no_good()
+    try:
+        await parts.store.users.add(name, password, "admin")
+    except BaseException:
+        await asyncio.to_thread(token_file.give_back, token)
+        raise
     begun = await parts.store.users.log_in(name, password, instead_of=cookies.session_token(request))
     log.info("console: set up from %s; the first user is %s", address_of(request), name)
     answer = web.HTTPSeeOther("/")
@@ -142,7 +147,7 @@ async def _is_set_up(request: web.Request, token: str) -> bool:
     return not right or await parts.store.users.exist()
 
 
-async def _link_is_no_good(request: web.Request) -> web.Response:
+def _link_is_no_good() -> NoReturn:
     raise web.HTTPForbidden(text="This set-up link is not valid, or it was used already.")
 
 

@@ -7,7 +7,7 @@ import os
 import secrets
 from pathlib import Path
 
-from agent.ops.private import make_private_directory
+from agent.ops.private import make_private_directory, write_private
 
 FILE = "console-setup"
 
@@ -22,12 +22,15 @@ class SetUpToken:
         """The token; made if there is none. Raises `OSError`."""
         make_private_directory(self._path.parent)
         token = secrets.token_urlsafe(32)
+        # Written whole before it is there by its name: another process never reads half of it.
+        draft = self._path.with_name(f"{FILE}.{secrets.token_hex(8)}")
+        write_private(draft, token)
         try:
-            file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            os.link(draft, self._path)
         except FileExistsError:
             return self._read() or self._anew()
-        with os.fdopen(file, "w", encoding="ascii") as opened:
-            opened.write(token)
+        finally:
+            draft.unlink()
         return token
 
     def is_right(self, given: str) -> bool:
@@ -42,6 +45,10 @@ class SetUpToken:
         except FileNotFoundError:
             return False
         return True
+
+    def give_back(self, token: str) -> None:
+        """Make it worth something again: what it was used for did not come about."""
+        write_private(self._path, token)
 
     def _read(self) -> str:
         try:

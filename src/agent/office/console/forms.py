@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from multidict import MultiDict, MultiDictProxy
+from multidict import MultiDict, MultiDictProxy, MultiMapping
 
 from agent.office.console import cookies
 from agent.office.console.access import visitor_of
@@ -45,6 +45,7 @@ def csrf_of(request: web.Request) -> str:
 @web.middleware
 async def check_forms(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Refuse what another site made a browser send: by where it says it comes from, and by the token it must carry."""
+    _refuse_nul(request.query)
     if request.method not in _SAFE or "Upgrade" in request.headers:
         _check_origin(request)
     if request.method not in _SAFE:
@@ -62,10 +63,21 @@ async def check_forms(request: web.Request, handler: Handler) -> web.StreamRespo
 async def _read_form(request: web.Request) -> None:
     form: MultiDict[str] = MultiDict()
     if request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
-        for name, value in (await request.post()).items():
+        try:
+            sent = await request.post()
+        except (ValueError, LookupError) as error:
+            raise web.HTTPBadRequest(text="This form cannot be read.") from error
+        for name, value in sent.items():
             if isinstance(value, str):
                 form.add(name, value.strip() if "password" not in name else value)
+        _refuse_nul(form)
     request[_FORM] = MultiDictProxy(form)
+
+
+def _refuse_nul(fields: MultiMapping[str]) -> None:
+    """No text has a NUL, and PostgreSQL takes none."""
+    if any("\0" in name or "\0" in value for name, value in fields.items()):
+        raise web.HTTPBadRequest(text="A text with a NUL in it cannot be read.")
 
 
 def _check_token(request: web.Request) -> None:

@@ -58,4 +58,6 @@ async def console_port(
         if not await parts.store.users.exist():
             token = await asyncio.to_thread(SetUpToken(settings.data_dir).get)
             setup_url = f"{url}/setup?token={token}"
+        else:
+            await asyncio.to_thread(SetUpToken(settings.data_dir).use_up)
         yield OpenConsole(url, port, setup_url)
