@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import secrets
 import time
@@ -13,7 +12,7 @@ from functools import lru_cache
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import WSCloseCode, web
 
 from agent.call.live import LiveCall, TooManyListeners, UnknownTarget
 from agent.call.watching import Change, TooManyWatchers, Watcher, Watching, state_of
@@ -230,41 +229,50 @@ async def listen(request: web.Request) -> web.StreamResponse:
             audit(request, f"listens in to call {call.uuid}")
             begun = time.monotonic()
             await socket.send_str(json.dumps({"rate": call.rate}))
-            sending = asyncio.create_task(_play(request, socket, audio), name="listening in")
-            try:
-                await _until_closed(socket)
-            finally:
-                sending.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ConnectionError, TimeoutError):
-                    await sending
-                audit(request, f"listened in to call {call.uuid} for {time.monotonic() - begun:.0f} s")
+            code, why = await _listen_until_over(request, socket, audio)
+            audit(request, f"listened in to call {call.uuid} for {time.monotonic() - begun:.0f} s")
     except TooManyListeners as error:
-        await socket.close(code=REFUSED, message=f"{error}".encode())
+        code, why = REFUSED, str(error)
     except (ConnectionError, TimeoutError):
-        pass
+        code, why = WSCloseCode.GOING_AWAY, ""
+    await socket.close(code=code, message=why.encode())
     return socket
 
 
-async def _until_closed(socket: web.WebSocketResponse) -> None:
+async def _listen_until_over(
+    request: web.Request, socket: web.WebSocketResponse, audio: AsyncIterator[bytes]
+) -> tuple[int, str]:
+    """Send the sound until the call is over, the browser has gone, or its user may not listen any more."""
+    tasks = (
+        asyncio.create_task(_play(request, socket, audio), name="listening in"),
+        asyncio.create_task(_until_closed(socket), name="listening browser"),
+    )
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return next(iter(done)).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _play(request: web.Request, socket: web.WebSocketResponse, audio: AsyncIterator[bytes]) -> tuple[int, str]:
+    asked = time.monotonic()
+    async for pcm in audio:
+        async with asyncio.timeout(TAKEN_S):
+            await socket.send_bytes(pcm)
+        if time.monotonic() - asked >= STILL_ALLOWED_S:
+            asked = time.monotonic()
+            if not await still_allowed(request, "operator"):
+                return REFUSED, "Your session has ended."
+    return WSCloseCode.OK, "The call is over."
+
+
+async def _until_closed(socket: web.WebSocketResponse) -> tuple[int, str]:
     """Until the browser closes it, or talks too much."""
     messages = 0
     async for _ in socket:
         messages += 1
         if messages > MOST_MESSAGES:
-            return
-
-
-async def _play(request: web.Request, socket: web.WebSocketResponse, audio: AsyncIterator[bytes]) -> None:
-    try:
-        asked = time.monotonic()
-        async for pcm in audio:
-            async with asyncio.timeout(TAKEN_S):
-                await socket.send_bytes(pcm)
-            if time.monotonic() - asked >= STILL_ALLOWED_S:
-                asked = time.monotonic()
-                if not await still_allowed(request, "operator"):
-                    await socket.close(code=REFUSED, message=b"Your session has ended.")
-                    return
-        await socket.close(message=b"The call is over.")
-    except (ConnectionError, TimeoutError):
-        await socket.close()
+            return WSCloseCode.POLICY_VIOLATION, "There is nothing to say here."
+    return WSCloseCode.OK, ""
