@@ -15,7 +15,7 @@ import pytest
 
 import fastaudio
 from agent.ops import recording
-from agent.ops.recording import read_tracks, record
+from agent.ops.recording import Recorded, read_tracks, record
 
 FRAME = b"\x10\x01\x40"
 
@@ -57,11 +57,11 @@ async def test_one_thread_writes_all_recordings_and_ends_with_the_last(tmp_path:
         await asyncio.gather(*(speak(writer, sound(1 + at, 40)) for at, (_, writer) in enumerate(running)))
         assert len(writing_threads()) == 1
         running[0][1].close()
-        assert await tasks[0] == 0  # while the others go on
+        assert await tasks[0] == Recorded()  # while the others go on
         assert not tasks[1].done()
         for _, writer in running[1:]:
             writer.close()
-        assert await asyncio.gather(*tasks[1:]) == [0, 0]
+        assert await asyncio.gather(*tasks[1:]) == [Recorded(), Recorded()]
         for thread in writing_threads():
             thread.join(1.0)
         assert not writing_threads()
@@ -85,7 +85,8 @@ async def test_a_disk_that_takes_nothing_is_told_once_and_harms_nobody(
             await asyncio.gather(*(speak(writer, sound(1, 60)) for _, writer in running))
             for _, writer in running:
                 writer.close()
-            await asyncio.gather(*tasks)
+            full, good = await asyncio.gather(*tasks)
+        assert (full.failed, good.failed) == ("No space left on device", "")
         assert [entry.getMessage().partition(": ")[2] for entry in caplog.records] == ["No space left on device"]
     assert len(read_tracks(tmp_path / "good.wav").caller) >= 320 * 50
 
@@ -105,7 +106,7 @@ async def test_a_slow_disk_loses_its_own_copy_counted_and_the_time_line_stays(
         task = asyncio.create_task(record(call, tmp_path / "slow.wav"))
         await speak(writer, sound(1, 200))
         writer.close()
-        lost_ms = await task
+        lost_ms = (await task).lost_ms
         captured = call.core.captured()
     assert lost_ms >= 500
     assert len(read_tracks(tmp_path / "slow.wav").caller) == 320 * captured

@@ -28,6 +28,7 @@ from agent.call.turn import State, Turn
 from agent.call.waiting import Waiting
 from agent.conversations.steps import Progress
 from agent.ops.recording import record as record_call
+from agent.ops.recording_file import name_of
 from agent.providers.base import (
     EagerEndOfTurn,
     EndOfTurn,
@@ -247,11 +248,18 @@ class Session:
         self._inbox.put_nowait(item)
 
     async def _record_audio(self) -> None:
-        path = self._services.settings.recordings / f"{self._call.uuid}.wav"
+        settings = self._services.settings
+        path = settings.recordings / name_of(str(self._call.uuid), settings.recording_format)
         self._log.record.recording = str(path)
-        lost_ms = await record_call(self._call, path)
-        if lost_ms:
-            self._log.mark("recording_lost", f"{lost_ms} ms")
+        recorded = await record_call(self._call, path)
+        if recorded.lost_ms:
+            self._log.mark("recording_lost", f"{recorded.lost_ms} ms")
+            self._services.counters["recordings_cut"] += 1
+        if recorded.failed:
+            self._log.mark("recording_failed", recorded.failed)
+            self._services.counters["recordings_failed"] += 1
+            if not path.exists():
+                self._log.record.recording = ""
 
     async def _handle(self, item: Item) -> None:
         now_ms = self._log.now_ms()

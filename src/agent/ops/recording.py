@@ -6,14 +6,13 @@ import array
 import asyncio
 import contextlib
 import logging
-import os
 import sys
 import threading
-import wave
 from dataclasses import dataclass
 from pathlib import Path
 
 import fastaudio
+from agent.ops.recording_file import create, read_stereo
 
 log = logging.getLogger(__name__)
 
@@ -40,15 +39,20 @@ class Tracks:
 
 
 def read_tracks(path: Path) -> Tracks:
-    """Read a recording. Raises OSError, and ValueError for a file that is no stereo WAV of 16 bits."""
-    try:
-        with wave.open(str(path), "rb") as file:
-            if (file.getnchannels(), file.getsampwidth()) != (2, 2):
-                raise ValueError(f"{path} is no stereo recording of 16 bits")
-            both = array.array("h", file.readframes(file.getnframes()))
-            return Tracks(file.getframerate(), both[0::2].tobytes(), both[1::2].tobytes())
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} is no WAV file: {error}") from error
+    """Read a recording. Raises OSError, and ValueError for a file that is no stereo recording of 16 bits."""
+    rate, stereo = read_stereo(path)
+    both = array.array("h", stereo)
+    return Tracks(rate, both[0::2].tobytes(), both[1::2].tobytes())
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a recording."""
+
+    lost_ms: int = 0
+    """Silence in the place of what a slow disk lost."""
+    failed: str = ""
+    """Why it ends before the call did, or is not there at all."""
 
 
 class _Recording:
@@ -59,21 +63,17 @@ class _Recording:
         """No more comes: what is there is all there will be."""
         self._loop = asyncio.get_running_loop()
         self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._failed = ""
         self._reader = call.capture_reader(sent=True)
         self._next_block = 0
         self._rate = call.rate
         self._path = path
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
-        self._writer = wave.open(self._file, "wb")  # noqa: SIM115 - it is closed in another thread
-        self._writer.setnchannels(2)
-        self._writer.setsampwidth(2)
-        self._writer.setframerate(call.rate)
+        self._file = create(path, call.rate)
 
-    async def closed(self) -> int:
-        """Wait until the file is complete, or has failed; returns the ms that a slow disk lost."""
+    async def closed(self) -> Recorded:
+        """Wait until the file is complete, or has failed."""
         await asyncio.shield(self._closed)
-        return self._reader.lost * fastaudio.TICK_MS
+        return Recorded(self._reader.lost * fastaudio.TICK_MS, self._failed)
 
     def step(self) -> bool:
         """Write what has come; whether more is to come."""
@@ -81,18 +81,16 @@ class _Recording:
         try:
             while (batch := self._reader.read()) is not None:
                 if batch.position > self._next_block:  # what was lost is silence: the time line stays true
-                    self._writer.writeframesraw(bytes((batch.position - self._next_block) * self._rate // 50 * 4))
-                self._writer.writeframesraw(interleave(batch.caller, batch.sent))
+                    self._file.write(bytes((batch.position - self._next_block) * self._rate // 50 * 4))
+                self._file.write(interleave(batch.caller, batch.sent))
                 self._next_block = batch.position + len(batch.flags)
             if not over:
                 return True
-            self._writer.close()
             self._file.close()
         except OSError as error:
-            log.error("cannot record to %s: %s", self._path.parent, error.strerror)
-            for part in (self._writer, self._file):
-                with contextlib.suppress(OSError):
-                    part.close()
+            self._failed = _told(self._path, error)
+            with contextlib.suppress(OSError):
+                self._file.close()
         with contextlib.suppress(RuntimeError):  # the event loop has ended: nobody waits
             self._loop.call_soon_threadsafe(self._closed.set_result, None)
         return False
@@ -140,19 +138,25 @@ class _Writing:
 _writing = _Writing()
 
 
-async def record(call: fastaudio.Call, path: Path) -> int:
-    """Write the call to a WAV file until it ends; returns the ms that a slow disk lost.
+async def record(call: fastaudio.Call, path: Path) -> Recorded:
+    """Write the call to a file until it ends; the suffix tells its format (`recording_file.py`).
 
-    The disk is written on a thread of its own: a slow one loses the recordings' own copy and delays nothing.
+    The disk is written on a thread of its own: a slow one loses the recordings' own copy, and one that takes nothing
+    more ends the recording; neither delays anything. What is there until then can be played.
     """
     try:
         recording = _Recording(call, path)
     except OSError as error:
-        log.error("cannot record to %s: %s", path.parent, error.strerror)
-        return 0
+        return Recorded(failed=_told(path, error))
     _writing.begin(recording)
     try:
         await call.wait_ended()
     finally:
         _writing.finish(recording)
     return await recording.closed()
+
+
+def _told(path: Path, error: OSError) -> str:
+    why = error.strerror or type(error).__name__
+    log.error("cannot record to %s: %s", path.parent, why)
+    return why
