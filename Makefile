@@ -112,5 +112,5 @@ $(VENV)/.installed: $(BUILT_FROM) | $(BIN)/python
 
 $(VENV)/.tools: $(VENV)/.installed
 	$(call say,Installing the tools that test and check)
-	@$(BIN)/python -m pip install -q --group dev '.[cartesia]'
+	@$(BIN)/python -m pip install -q --group dev '.[cartesia,recording]'
 	@touch $@

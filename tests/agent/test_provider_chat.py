@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
+from agent.providers.metering import METER, Meter
 from agent.providers.openai_chat import ChatModel, ChatOptions
 from agent.sandbox import Sandbox
 from agent.tools.call_control import STANDARD_TOOLS, standard_tools
@@ -64,6 +65,27 @@ async def test_a_reply_comes_word_by_word(chat: ChatModel, sandbox: Sandbox) -> 
     assert finished.prompt_tokens > 0
     assert finished.completion_tokens > 10
     assert sandbox.groq.counters["streams_completed"] == 1
+
+
+async def test_the_tokens_of_a_reply_that_is_let_go_are_told_behind_it(chat: ChatModel, sandbox: Sandbox) -> None:
+    """Its end comes a moment later, when nobody wants it any more; only the meter does."""
+    sandbox.groq.config.tokens_per_second = 300
+    meter = Meter()
+    mine = METER.set(meter)
+    try:
+        async with aclosing(chat.reply(said("My tap is leaking"), [])) as events:
+            async for event in events:
+                if isinstance(event, Text):
+                    break
+    finally:
+        METER.reset(mine)
+    assert meter.usage == {"llm": {MODEL: {"requests": 1}}}
+    async with asyncio.timeout(3.0):
+        await asyncio.gather(*chat._running_out)
+    assert sandbox.groq.counters["streams_completed"] == 1
+    counted = sandbox.groq.counters
+    told = {name: counted[name] for name in ("tokens_in", "tokens_out")}
+    assert meter.usage == {"llm": {MODEL: {"requests": 1, **told}}}
 
 
 async def test_a_tool_call(chat: ChatModel) -> None:

@@ -1,4 +1,4 @@
-"""What recordings are written as: the same samples in WAV and FLAC, close to them in Opus, and playable after a crash."""
+"""What recordings are written as: the same samples in WAV and FLAC, close in Opus; all can be played after a crash."""
 
 from __future__ import annotations
 
@@ -138,7 +138,9 @@ def test_a_format_whose_package_is_missing_is_told_at_the_start(monkeypatch: pyt
     assert load_settings(recording_format="FLAC").recording_format == "flac"
     monkeypatch.setattr("agent.ops.setting_types.importlib.util.find_spec", lambda name: None)
     assert load_settings(recording_format="wav").recording_format == "wav"
-    with pytest.raises(SettingsError, match=r"RECORDING_FORMAT.*opus needs an extra; run pip install '\.\[recording\]'"):
+    with pytest.raises(
+        SettingsError, match=r"RECORDING_FORMAT.*opus needs an extra; run pip install '\.\[recording\]'"
+    ):
         load_settings(recording_format="opus")
 
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from uuid import UUID
 
 import aiohttp
@@ -69,6 +69,7 @@ class Services:
 
     def greeting_of(self, company: CompanyContext) -> str:
         """The first words to a caller of a company, now; a notice that the call is recorded comes before them."""
+        company = replace(company, recording_notice=company.recording_notice or self.settings.recording_notice)
         return self.conversations.of(company).greeting(company, recorded=self.records(company))
 
 

@@ -6,6 +6,7 @@ An estimate: it knows list prices, and neither contracts nor free allowances nor
 from __future__ import annotations
 
 import logging
+import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from datetime import date
@@ -78,9 +79,14 @@ class PriceTable(_Table):
     tts: Mapping[str, TtsPrice] = {}
 
     def price(self, vendor: str, model: str) -> AnyPrice | None:
-        """Of one model; None: unknown. One of a URL of its own ("host model") may stand under its name alone."""
-        prices: Mapping[str, AnyPrice] = _PRICES[vendor](self)
-        return prices.get(model) or prices.get(model.partition(" ")[2])
+        """Of one model; None: unknown.
+
+        A model of a URL of its own ("host model") may stand under its name alone, and one of a certain date
+        ("sonic-3-2026-01-12") without it.
+        """
+        prices = _PRICES[vendor](self)
+        names = (model, model.partition(" ")[2], _DATE.sub("", model))
+        return next((prices[name] for name in names if name in prices), None)
 
     def cost(self, vendor: str, model: str, unit: str, amount: float) -> float:
         """What so many units cost; negative for cached tokens, whose full price stands under `tokens_in`."""
@@ -104,6 +110,7 @@ class PriceTable(_Table):
         )
 
 
+_DATE: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _PRICES: Final[Mapping[str, Callable[[PriceTable], Mapping[str, AnyPrice]]]] = {
     "stt": lambda table: table.stt,
     "llm": lambda table: table.llm,

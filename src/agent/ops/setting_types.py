@@ -50,6 +50,12 @@ def _recording_format(value: str) -> str:
     return value
 
 
+def _spoken(value: str) -> str:
+    if any(ord(letter) < 32 for letter in value):
+        raise ValueError("it must be one line")
+    return value.strip()
+
+
 def _address(value: str) -> str:
     try:
         ipaddress.ip_address("127.0.0.1" if value == "localhost" else value)
@@ -166,4 +172,6 @@ DeepgramModel = Annotated[str, AfterValidator(_model)]
 WebSocketClient = Annotated[Literal["auto", "websockets", "picows"], AfterValidator(_installed)]
 SampleRate = Annotated[Literal[8000, 16000], BeforeValidator(_number)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+Spoken = Annotated[str, AfterValidator(_spoken)]
+"""What callers hear."""
 RecordingFormat = Annotated[Literal["wav", "flac", "opus"], AfterValidator(_recording_format), BeforeValidator(_lower)]

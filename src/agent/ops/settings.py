@@ -28,6 +28,7 @@ from agent.ops.setting_types import (
     Region,
     SampleRate,
     SecretUrl,
+    Spoken,
     SttNames,
     TimeZone,
     WebhookSecret,
@@ -248,10 +249,10 @@ class Settings(BaseSettings):
     record_calls: bool = Field(True, description="whether calls are recorded")
     recording_format: RecordingFormat = Field(
         "wav",
-        description="`wav`, `flac` (the same samples in about half the space) or `opus` (about a tenth, with losses); "
+        description="`wav`, `flac` (the same samples in less than half the space) or `opus` (a sixth, with losses); "
         "the last two need the extra `recording`",
     )
-    recording_notice: str = Field(
+    recording_notice: Spoken = Field(
         "",
         max_length=500,
         description="said before the greeting where a call is recorded and its company has no notice of its own, in "

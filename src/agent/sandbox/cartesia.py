@@ -111,6 +111,7 @@ class CartesiaEmulator:
                 return False
             control.count("messages")
             self._context(message, contexts, over, out).submit(message)
+            control.count("characters_taken", len(message.transcript))
         except RequestError as error:
             control.count("refused_messages")
             code = {429: "concurrency_limited", 404: "voice_not_found"}.get(error.status, "invalid_request")

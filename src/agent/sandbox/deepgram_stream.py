@@ -101,6 +101,7 @@ class Stream(ABC):
                 return
             if message.type == WSMsgType.BINARY:
                 self._control.count("audio_frames")
+                self._control.count("audio_bytes", len(message.data))
                 if not message.data:
                     self._control.count("empty_frames")
                 if message.data.startswith(b'{"type"'):

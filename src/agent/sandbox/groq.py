@@ -243,7 +243,12 @@ class _Reply:
         faults.draw_stream(self._control.faults)
         loop = asyncio.get_running_loop()
         begun = self._came + self._queue_s + self._prompt_s
+        self._control.count("tokens_in", self._generation.prompt_tokens)
+        self._control.count("tokens_cached", self._generation.cached_tokens)
+        made = 0
         for sent, (chunk, tokens) in enumerate(self._chunks()):
+            self._control.count("tokens_out", tokens - made)
+            made = tokens
             pause = begun + self._made_s(tokens) - loop.time()
             if pause > 0:
                 await asyncio.sleep(pause)
