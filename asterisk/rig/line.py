@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from agent.telephony import CallInfo, CallRegistry, FastAgiServer
 
@@ -16,7 +17,9 @@ from .standin import StandIn
 
 @dataclass
 class Line:
-    """The parts, `room` (what `start` is answered, after `slow_s`), and the calls that `start` was asked for."""
+    """The parts, `room` (what `start` is answered, after `slow_s`), the calls that `start` was asked for, and the
+    transfers that nobody answered.
+    """
 
     rig: AsteriskRig
     registry: CallRegistry
@@ -26,6 +29,7 @@ class Line:
     room: bool = True
     slow_s: float = 0.0
     started: list[CallInfo] = field(default_factory=list)
+    missed: list[tuple[UUID, str]] = field(default_factory=list)
 
     def caller(self, number: str = "07700900123", name: str = "Ann Example") -> SipCaller:
         """A telephone that shows this number and name."""

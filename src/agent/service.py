@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 import aiohttp
 
@@ -29,6 +30,7 @@ from agent.conversations import Conversations
 from agent.office.api import office_app
 from agent.office.console.parts import ConsoleParts
 from agent.office.console.port import OpenConsole, console_port
+from agent.office.notices import Notices
 from agent.office.running import BackOffice
 from agent.office.store import OfficeStore
 from agent.ops import metrics, status
@@ -78,6 +80,7 @@ class Agent:
     ) -> None:
         self.settings = settings
         self.store: OfficeStore | None = None
+        self.notices: Notices | None = None
         self._on_record = on_record
         self._on_turn = on_turn
         self._metrics = metrics.Metrics(lambda: self.calls)
@@ -195,6 +198,7 @@ class Agent:
                 port=settings.fastagi_port,
                 allowed_peers=settings.allowed_peers,
                 on_refused=lambda reason, peer: self.strangers.turned_away("FastAGI", reason, peer),
+                on_missed=self._missed,
             )
         )
         self.engine = await self._stack.enter_async_context(
@@ -229,7 +233,7 @@ class Agent:
         status.add_pages(app, self, self._metrics)
         self._metrics.include(Gauges(self))
         self.dialplan_http = DialplanHttp(
-            Desk(self.registry, lambda info: self.reception.admit(info)),
+            Desk(self.registry, lambda info: self.reception.admit(info), on_missed=self._missed),
             on_refused=lambda reason, peer: self.strangers.turned_away("HTTP", reason, peer),
         )
         self.dialplan_http.add_pages(app)
@@ -362,6 +366,12 @@ class Agent:
         self.office.call_over(record)
         if self._on_record is not None:
             self._on_record(record)
+
+    def _missed(self, uuid: UUID, status: str) -> None:
+        """The dialplan says that nobody answered a transfer."""
+        log.info("call %s: nobody answered the transfer: %s", uuid, status)
+        if self.notices is not None:
+            self.notices.transfer_missed(str(uuid), status)
 
     def _each_second(self) -> None:
         self.admission.second(self.calls)

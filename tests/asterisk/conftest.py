@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
@@ -35,13 +36,17 @@ async def running_line() -> AsyncIterator[Line]:
         await asyncio.sleep(line.slow_s)
         return line.room
 
+    def on_missed(uuid: UUID, status: str) -> None:
+        assert line is not None
+        line.missed.append((uuid, status))
+
     rig = AsteriskRig()
     registry = CallRegistry(metadata=MetadataDirectory(rig.metadata))
     app = web.Application()
-    DialplanHttp(Desk(registry, on_start)).add_pages(app)
+    DialplanHttp(Desk(registry, on_start, on_missed=on_missed)).add_pages(app)
     async with (
         StandIn(registry) as agent,
-        FastAgiServer(registry, on_start, port=0) as agi,
+        FastAgiServer(registry, on_start, port=0, on_missed=on_missed) as agi,
         TestServer(app) as pages,
     ):
         rig.audio_port, rig.agi_port = agent.port, agi.port
@@ -59,6 +64,7 @@ async def line(running_line: Line) -> AsyncIterator[Line]:
     line = running_line
     line.room, line.slow_s = True, 0.0
     line.started.clear()
+    line.missed.clear()
     MetadataDirectory(line.rig.metadata, orphan_s=0).sweep()
     await line.rig.reset_globals()
     line.rig.complaints()

@@ -9,6 +9,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from agent.telephony import CallInfo, CallRegistry, FastAgiLimits, FastAgiServer, Verdict
+from agent.telephony.desk import how_missed
 
 QUICK = FastAgiLimits(
     request_timeout_s=0.2, command_timeout_s=0.2, start_timeout_s=0.2, verdict_wait_s=0.1, max_connections=4
@@ -263,3 +264,37 @@ async def test_stopping_ends_open_requests() -> None:
             assert agi.counters["connections"] == 2
         assert await reader.read() == b""
         writer.close()
+
+
+async def test_a_transfer_that_nobody_answered_is_told() -> None:
+    call, missed = uuid4(), list[tuple[UUID, str]]()
+    async with FastAgiServer(
+        CallRegistry(), room, port=0, limits=QUICK, on_missed=lambda uuid, status: missed.append((uuid, status))
+    ) as agi:
+        for arguments in (
+            (str(call), "NOANSWER"),
+            (str(call), "ANSWER", "TIMEOUT"),
+            (str(call), "", "", "TRUE"),
+            ("x",),
+        ):
+            assert await Channel(agi.port, "transferred", *arguments).run() == {}
+        assert agi.counters["transferred_missed"] == 2
+        assert agi.counters["transferred_answered"] == agi.counters["transferred_unknown"] == 1
+    assert missed == [(call, "NOANSWER"), (call, "CANCEL")]
+
+
+@pytest.mark.parametrize(
+    ("dial", "queue", "abandoned", "status"),
+    [
+        ("ANSWER", "", "", ""),
+        ("ANSWER", "TIMEOUT", "", ""),  # the queue was in vain, a phone behind it was not
+        ("BUSY", "", "", "BUSY"),
+        ("", "JOINEMPTY", "", "JOINEMPTY"),
+        ("", "CONTINUE", "", ""),
+        ("", "", "TRUE", "CANCEL"),
+        ("", "", "", ""),
+        ("no; answer", "", "", ""),
+    ],
+)
+def test_how_a_transfer_was_missed(dial: str, queue: str, abandoned: str, status: str) -> None:
+    assert how_missed(dial, queue, abandoned) == status

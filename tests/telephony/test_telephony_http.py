@@ -32,6 +32,10 @@ class Client:
             assert response.content_type == "text/plain"
             return response.status, await response.text()
 
+    async def transferred(self, call: object, body: str) -> tuple[int, str]:
+        async with self.session.post(f"{self.base}/transferred/{call}", data=body) as response:
+            return response.status, await response.text()
+
     async def next(self, call: object) -> tuple[int, str]:
         async with self.session.get(f"{self.base}/next/{call}") as response:
             assert response.content_type == "text/plain"
@@ -40,10 +44,13 @@ class Client:
 
 @asynccontextmanager
 async def client(
-    registry: CallRegistry, on_start: Callable[[CallInfo], Awaitable[bool]] = room, max_requests: int = 4
+    registry: CallRegistry,
+    on_start: Callable[[CallInfo], Awaitable[bool]] = room,
+    max_requests: int = 4,
+    on_missed: Callable[[UUID, str], None] | None = None,
 ) -> AsyncIterator[Client]:
     pages = DialplanHttp(
-        Desk(registry, on_start, start_timeout_s=0.2, verdict_wait_s=0.1),
+        Desk(registry, on_start, on_missed=on_missed, start_timeout_s=0.2, verdict_wait_s=0.1),
         max_requests=max_requests,
         request_timeout_s=0.2,
     )
@@ -166,3 +173,15 @@ async def test_so_many_requests_at_once_and_no_more() -> None:
         answers = await asyncio.gather(*(asterisk.next(call) for _ in range(3)))
         assert sorted(answers) == [(404, "unknown"), (404, "unknown"), (503, "ERROR")]
         assert asterisk.pages.counters["refused_requests"] == 1
+
+
+async def test_a_transfer_that_nobody_answered_is_told() -> None:
+    call, missed = uuid4(), list[tuple[UUID, str]]()
+    async with client(CallRegistry(), on_missed=lambda uuid, status: missed.append((uuid, status))) as asterisk:
+        assert await asterisk.transferred(call, "dial=BUSY&queue=&abandoned=") == (200, "missed")
+        assert await asterisk.transferred(call, "dial=&queue=JOINEMPTY&abandoned=") == (200, "missed")
+        assert await asterisk.transferred(call, "dial=ANSWER&queue=&abandoned=") == (200, "answered")
+        assert await asterisk.transferred("x", "dial=BUSY") == (404, "unknown")
+        assert await asterisk.transferred(call, "x" * 9000) == (413, "ERROR")
+        assert asterisk.pages.counters["transferred_missed"] == 2
+    assert missed == [(call, "BUSY"), (call, "JOINEMPTY")]

@@ -283,3 +283,20 @@ async def test_what_is_no_agent_cannot_use_the_dialplan(answer: bytes) -> None:
 @pytest.mark.parametrize("call", ["", "x", "1\nagi_arg_2: 3" + "4" * 30])
 async def test_next_of_what_is_no_uuid_asks_nobody(call: str) -> None:
     assert await run("next", call, "127.0.0.1:1") == (0, {}, [])
+
+
+async def test_a_missed_transfer_is_told() -> None:
+    call, missed = uuid4(), list[tuple[UUID, str]]()
+
+    async def refuse(info: object) -> bool:
+        return False
+
+    async with FastAgiServer(
+        CallRegistry(), refuse, port=0, on_missed=lambda uuid, status: missed.append((uuid, status))
+    ) as agi:
+        place = f"127.0.0.1:{agi.port}"
+        assert await run("transferred", str(call), place, "", "TIMEOUT", "") == (0, {}, [])
+        assert await run("transferred", str(call), place, "ANSWER") == (0, {}, [])
+        assert await run("transferred", str(call), place, "BUSY\nagi_arg_1: x") == (0, {}, [])
+        assert agi.counters["transferred_answered"] == 2
+    assert missed == [(call, "TIMEOUT")]

@@ -21,7 +21,24 @@ The call is among `CallRegistry.announced` already, so that calls which ask at o
 
 Answer = Literal["OK", "FULL", "ERROR"]
 
+OnMissed = Callable[[UUID, str], None]
+"""Told of a transfer that nobody answered, with what Asterisk calls it."""
+
+_STATUS = re.compile(r"[A-Z]{1,20}")
 _UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
+
+
+def how_missed(dial: str, queue: str, abandoned: str) -> str:
+    """How a transfer came to nothing, by DIALSTATUS, QUEUESTATUS and ABANDONED; empty where somebody took the call, and
+    where nothing tells.
+
+    A queue whose time is over may be followed by a phone that is answered, so DIALSTATUS has the last word. QUEUESTATUS
+    is CONTINUE where an agent of the queue hung up, and the caller did not.
+    """
+    if dial == "ANSWER" or queue == "CONTINUE":
+        return ""
+    status = dial or queue or ("CANCEL" if abandoned == "TRUE" else "")
+    return status if _STATUS.fullmatch(status) else ""
 
 
 def uuid_of(text: str) -> UUID | None:
@@ -30,11 +47,20 @@ def uuid_of(text: str) -> UUID | None:
 
 
 class Desk:
-    """Both questions, with a limit of time each; FastAGI and HTTP put them in their own words."""
+    """Both questions, with a limit of time each, and what the dialplan tells; FastAGI and HTTP put them in their own
+    words.
+    """
 
     def __init__(
-        self, registry: CallRegistry, on_start: OnStart, *, start_timeout_s: float = 3.0, verdict_wait_s: float = 1.0
+        self,
+        registry: CallRegistry,
+        on_start: OnStart,
+        *,
+        on_missed: OnMissed | None = None,
+        start_timeout_s: float = 3.0,
+        verdict_wait_s: float = 1.0,
     ) -> None:
+        self._on_missed = on_missed
         self._registry = registry
         self._on_start = on_start
         self._start_timeout_s = start_timeout_s
@@ -69,3 +95,15 @@ class Desk:
         """What the dialplan is to do after the call with this UUID; None: unknown, which is its fallback."""
         uuid = uuid_of(call)
         return None if uuid is None else await self._registry.verdict(uuid, self._verdict_wait_s)
+
+    def transferred(self, call: str, dial: str, queue: str, abandoned: str) -> Literal["missed", "answered", "unknown"]:
+        """A transferred call is over; the last three are Asterisk's variables. `unknown`: that is no UUID."""
+        uuid = uuid_of(call)
+        if uuid is None:
+            return "unknown"
+        status = how_missed(dial, queue, abandoned)
+        if not status:
+            return "answered"
+        if self._on_missed is not None:
+            self._on_missed(uuid, status)
+        return "missed"

@@ -2,7 +2,8 @@
 
 `agi://host:4573/start,[uuid],[did]` announces the call and sets `VOICE_AGENT_UUID` and `VOICE_AGENT_STATUS` (OK,
 FULL or ERROR). `agi://host:4573/next,uuid` sets `VOICE_AGENT_NEXT` (hangup, transfer, menu or UNKNOWN) and
-`VOICE_AGENT_TARGET`. Anything else ends that connection alone, counted by its reason.
+`VOICE_AGENT_TARGET`. `agi://host:4573/transferred,uuid,DIALSTATUS,QUEUESTATUS,ABANDONED` tells how a transfer ended,
+and sets nothing. Anything else ends that connection alone, counted by its reason.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from agent.telephony.agi import (
     parse_request,
     set_variable,
 )
-from agent.telephony.desk import Desk, OnStart, uuid_of
+from agent.telephony.desk import Desk, OnMissed, OnStart, uuid_of
 from agent.telephony.registry import CallInfo, CallRegistry
 from agent.telephony.texts import call_info, clean
 
@@ -54,9 +55,10 @@ class FastAgiServer:
     """Serves FastAGI while its `async with` block runs.
 
     `on_start` gets `limits.start_timeout_s`; later or failing it is an ERROR and the call is withdrawn. `counters`
-    holds `connections`, `start_ok`, `start_full`, `start_error`, `next_<answer>` and one `refused_<reason>` for
-    each way in which a client was turned away: `peer`, `connections`, `timeout`, `line`, `lines`, `bad_header`,
-    `bad_reply`, `bad_uuid`, `script`, `refused`, `hangup`, `closed`.
+    holds `connections`, `start_ok`, `start_full`, `start_error`, `next_<answer>`, `transferred_missed`,
+    `transferred_answered`, `transferred_unknown` and one `refused_<reason>` for each way in which a client was turned
+    away: `peer`, `connections`, `timeout`, `line`, `lines`, `bad_header`, `bad_reply`, `bad_uuid`, `script`, `refused`,
+    `hangup`, `closed`.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class FastAgiServer:
         allowed_peers: Sequence[str] = ("127.0.0.0/8", "::1/128"),
         limits: FastAgiLimits | None = None,
         on_refused: Callable[[str, str], None] | None = None,
+        on_missed: OnMissed | None = None,
     ) -> None:
         """`on_refused` is told the reason and the address of each client that is turned away, which is logged else."""
         self.counters: Counter[str] = Counter()
@@ -81,6 +84,7 @@ class FastAgiServer:
         self._desk = Desk(
             registry,
             on_start,
+            on_missed=on_missed,
             start_timeout_s=self._limits.start_timeout_s,
             verdict_wait_s=self._limits.verdict_wait_s,
         )
@@ -171,8 +175,11 @@ class FastAgiServer:
                 await self._start(session, request)
             elif request.script == "next":
                 await self._next(session, request)
+            elif request.script == "transferred":
+                answer = self._desk.transferred(*(request.argument(number) for number in range(4)))
+                self.counters[f"transferred_{answer}"] += 1
             else:
-                raise AgiError("script", "the dialplan asks for neither start nor next")
+                raise AgiError("script", "the dialplan asks for none of start, next and transferred")
         except AgiError as error:
             if error.reason in ("hangup", "closed"):  # callers who hang up while it rings
                 self.counters[f"refused_{error.reason}"] += 1
