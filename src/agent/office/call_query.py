@@ -23,7 +23,7 @@ class CallQuery:
     """As in `CallRecord.outcome`."""
     company_id: int | None = None
     number: str = ""
-    """The caller's or the dialled one, in any form."""
+    """The caller's or the dialled one, in any form; "withheld" for callers who showed none."""
     interrupted: bool | None = None
     """Whether the caller interrupted the agent; None: either."""
     slower_than_ms: int | None = None

@@ -20,8 +20,6 @@ from agent.telephony.numbers import normalise_number
 LONGEST = 64
 MOST_WORDS = 16
 """No more words of a query are heeded."""
-LEAST_BEGINNING = 2
-"""A shorter last word is taken for a whole one: nearly every call has a word that begins with a given letter."""
 SNIPPET_CHARS = 140
 
 _WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)*")
@@ -79,7 +77,7 @@ def terms_of(query: str, region: str) -> list[Term]:
         return [Term(_number_spellings(query, region), beginning=True)]
     words = words_of(query)[:MOST_WORDS]
     return [
-        Term((word,), beginning=place == len(words) - 1 and len(word) >= LEAST_BEGINNING)
+        Term((word,), beginning=place == len(words) - 1 and _is_beginning(word))
         for place, word in enumerate(words)
     ]
 
@@ -130,6 +128,11 @@ def _plain(word: str) -> str:
         character if character.isascii() else f"u{ord(character):05x}" for character in letters if character.isalnum()
     )
     return plain[:LONGEST]
+
+
+def _is_beginning(word: str) -> bool:
+    """Nearly every call has a word that begins with a given letter: such a one is taken for a whole word."""
+    return len(word) > 1 or word.isdecimal()
 
 
 def _national(number: str, region: str) -> list[str]:
