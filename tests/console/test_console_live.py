@@ -61,7 +61,7 @@ class Console:
 async def console(a_rig: RigMaker) -> AsyncIterator[Console]:
     async with a_rig() as rig:
         store = rig.store
-        store.users = Users(store._sessions, Passwords(CHEAP))
+        store.users = Users(store._engine, Passwords(CHEAP))
         ids = {name: number for number, name in (await store.companies.names(Scope.all())).items()}
         await store.users.add("plumber", PASSWORD, "operator", [ids["Thames Plumbing"]])
         await store.users.add("spark", PASSWORD, "operator", [ids["Northern Spark Electrical"]])
@@ -373,7 +373,7 @@ async def test_listeners_are_limited_and_told_why(console: Console, monkeypatch:
 
 async def test_without_an_agent_the_page_says_so(a_rig: RigMaker) -> None:
     async with a_rig() as rig:
-        rig.store.users = Users(rig.store._sessions, Passwords(CHEAP))
+        rig.store.users = Users(rig.store._engine, Passwords(CHEAP))
         await rig.store.users.add("boss", PASSWORD, "admin", [])
         server = TestServer(console_app(ConsoleParts(rig.store, rig.agent.settings)), host="127.0.0.1")
         console = Console(rig, server)

@@ -9,7 +9,7 @@
   const calls = new Map(); // by UUID: {call, card, parts, over}
   const DOING = {
     greeting: ["Greeting", "accent"],
-    listening: ["Listening", "info live"],
+    listening: ["Caller's turn", "caller"],
     thinking: ["Thinking", "warn"],
     speaking: ["Speaking", "accent live"],
     held: ["Interrupted", "warn"],
@@ -110,6 +110,7 @@
     doing(entry, "over");
     entry.card.classList.add("over");
     for (const side of ["level-caller", "level-agent"]) level(entry.parts[side], 0);
+    entry.parts.listeners.hidden = true;
     if (entry.parts.does) entry.parts.does.hidden = true;
     entry.parts.ended.hidden = false;
     entry.parts.past.href = `/calls/${uuid}`;
