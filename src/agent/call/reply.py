@@ -24,6 +24,7 @@ ROUNDS = 4  # text, tool, text, tool: more is a loop
 AT_ONCE = 4  # tools that only look something up
 FILLER_S = 0.8
 NOT_RUN = '{"error":"not run: the caller went on speaking"}'
+RESULT_CHARS = 4000  # of a tool's answer in the call's record
 RUNNING = '{"status":"still running"}'
 
 
@@ -208,7 +209,14 @@ class Reply:
 
     def _note(self, call: ToolCall, result: ToolResult, begun: float) -> None:
         took_ms = round(1000 * (time.monotonic() - begun))
-        entry: dict[str, Any] = {"name": call.name, "arguments": call.arguments, "ok": result.ok, "ms": took_ms}
+        entry: dict[str, Any] = {
+            "name": call.name,
+            "arguments": call.arguments,
+            "result": result.content[:RESULT_CHARS],
+            "ok": result.ok,
+            "at_ms": self._clock_ms() - took_ms,
+            "ms": took_ms,
+        }
         if not result.ok:
             entry["reason"] = result.reason
         self._turn.tools.append(entry)

@@ -218,6 +218,20 @@ class CallArchive:
                 raise ValueError("this number is a company's own: every call to it would be forgotten")
         return await erasing.forget(self._engine, wanted, dry_run=dry_run, also=also)
 
+    async def erase(self, uuid: str, scope: Scope, directories: Iterable[Path] = ()) -> bool:
+        """Erase one call whole, and its files in these directories; return whether it is there for this user.
+
+        Figures stay, and so does its booking. Raises `OSError` when files cannot be taken away; the database has
+        forgotten then all the same.
+        """
+        async with self._sessions() as session:
+            there = await session.scalar(select(Call.uuid).where(Call.uuid == uuid, scope.where(Call.company_id)))
+        if there is None:
+            return False
+        await erasing.erase_call(self._engine, uuid)
+        await erasing.remove_files_of(uuid, directories)
+        return True
+
     async def overwrite(self) -> None:
         """Have the database's files overwritten where something was erased, as far as it can be told to."""
         await erasing.overwrite(self._engine)

@@ -112,6 +112,13 @@ async def _erase_calls(connection: AsyncConnection, uuids: Sequence[str]) -> Non
     await connection.execute(update(Call).where(Call.uuid.in_(uuids), Call.noticed_at.is_(None)).values(noticed_at=now))
 
 
+async def erase_call(engine: AsyncEngine, uuid: str) -> None:
+    """Erase one call, in one transaction. Its booking stays: it is a matter of its own."""
+    async with engine.begin() as connection:
+        erased = await connection.scalar(select(Call.uuid).where(Call.uuid == uuid, Call.erased_at.is_(None)))
+        await _erase_calls(connection, [uuid] if erased is not None else [])
+
+
 async def known_calls(engine: AsyncEngine, uuids: Sequence[str]) -> dict[str, bool]:
     """Return those of the calls that are in the database, and whether each was erased."""
     query = select(Call.uuid, Call.erased_at.is_not(None)).where(Call.uuid.in_(uuids))
@@ -142,6 +149,18 @@ def files_of_calls(directories: Iterable[Path]) -> dict[str, list[Path]]:
                 if match is not None and not entry.is_dir(follow_symlinks=False):
                     found.setdefault(match[1], []).append(directory / entry.name)
     return found
+
+
+async def remove_files_of(uuid: str, directories: Iterable[Path]) -> None:
+    """Take away every file of one call. Raises `OSError`."""
+
+    def remove() -> None:
+        for directory in dict.fromkeys(directories):
+            for path in directory.glob(f"{uuid}.*"):
+                path.unlink(missing_ok=True)
+
+    if _OF_A_CALL.fullmatch(f"{uuid}.wav"):
+        await asyncio.to_thread(remove)
 
 
 def _unlink(found: dict[str, list[Path]], erased: Collection[str], limit: float) -> int:
