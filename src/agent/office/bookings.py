@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, tzinfo
@@ -12,6 +9,7 @@ from datetime import UTC, datetime, tzinfo
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
+from agent.office.csv_text import csv_lines
 from agent.office.database import reading
 from agent.office.models import BOOKING_STATES, Booking, BookingChange, utc_now
 from agent.office.scope import Scope
@@ -28,9 +26,6 @@ _SEARCHED = (
     Booking.caller_id,
     Booking.note,
 )
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""What makes a spreadsheet read a cell as a formula. (https://owasp.org/www-community/attacks/CSV_Injection)"""
-_E164 = re.compile(r"\+[0-9]{2,15}")
 COLUMNS = (
     "booking_id",
     "created_at",
@@ -157,11 +152,11 @@ class Bookings:
 
         A cell that a spreadsheet would take for a formula gets an apostrophe before it.
         """
-        yield _csv_lines([COLUMNS])
+        yield csv_lines([COLUMNS])
         query = replace(query, limit=MAX_PAGE, before="")
         while True:
             page = await self.find(query, scope)
-            yield _csv_lines([_cells(booking, zone) for booking in page.rows])
+            yield csv_lines([_cells(booking, zone) for booking in page.rows])
             if not page.next:
                 return
             query = replace(query, before=page.next)
@@ -209,14 +204,4 @@ def _cells(booking: Booking, zone: tzinfo) -> list[str]:
         "company": booking.company_name,
         "note": booking.note,
     }
-    return [_harmless(values[name]) for name in COLUMNS]
-
-
-def _harmless(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) and not _E164.fullmatch(cell) else cell
-
-
-def _csv_lines(rows: Sequence[Sequence[str]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
+    return [values[name] for name in COLUMNS]

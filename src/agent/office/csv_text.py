@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What makes a spreadsheet read a cell as a formula. (https://owasp.org/www-community/attacks/CSV_Injection)"""
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]+)?")
 """Also a telephone number in E.164: nothing that is calculated."""
 

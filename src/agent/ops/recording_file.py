@@ -36,6 +36,17 @@ class RecordingFile(Protocol):
         """Complete it. Raises OSError; closed it is all the same."""
 
 
+class StereoReader(Protocol):
+    """A recording that is being read."""
+
+    rate: int
+    frames: int
+    """How many there are, as far as the file says."""
+
+    def read(self, frames: int) -> bytes:
+        """As many frames as there still are, at most so many: little-endian interleaved samples. Raises ValueError."""
+
+
 def name_of(uuid: str, form: RecordingFormat) -> str:
     """The file name of a call's recording."""
     return f"{uuid}.{form}"
@@ -51,19 +62,19 @@ def create(path: Path, rate: int) -> RecordingFile:
 
 
 def read_stereo(path: Path) -> tuple[int, bytes]:
-    """Rate and little-endian interleaved samples of a recording.
+    """Rate and little-endian interleaved samples of a recording. Raises what `open_stereo` does."""
+    with open_stereo(path) as reader:
+        return reader.rate, b"".join(iter(lambda: reader.read(_READ_FRAMES), b""))
+
+
+@contextlib.contextmanager
+def open_stereo(path: Path) -> Iterator[StereoReader]:
+    """A recording, to be read in pieces.
 
     Raises OSError, and ValueError for a file that is no stereo recording, or that cannot be read without the extra.
     """
-    if path.suffix in _PACKED:
-        return _read_packed(path)
-    try:
-        with wave.open(str(path), "rb") as file:
-            if (file.getnchannels(), file.getsampwidth()) != (2, 2):
-                raise ValueError(f"{path} is no stereo recording of 16 bits")
-            return file.getframerate(), file.readframes(file.getnframes())
-    except (wave.Error, EOFError) as error:
-        raise ValueError(f"{path} is no WAV file: {error}") from error
+    with contextlib.closing(_PackedReader(path) if path.suffix in _PACKED else _WavReader(path)) as reader:
+        yield reader
 
 
 class _WavFile:
@@ -126,20 +137,52 @@ class _PackedFile:
             raise OSError(0, str(error)) from error
 
 
-def _read_packed(path: Path) -> tuple[int, bytes]:
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ValueError(f"{path} needs the package soundfile: {how_to_install('recording')}") from error
-    path.stat()  # says better than libsndfile what is wrong with it
-    try:
-        with soundfile.SoundFile(str(path)) as file:
-            if file.channels != 2:
-                raise ValueError(f"{path} is no stereo recording")
-            pieces = iter(lambda: bytes(file.buffer_read(_READ_FRAMES, dtype="int16")), b"")
-            return int(file.samplerate), _native(b"".join(pieces))
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"{path} is no recording: {error}") from error
+class _WavReader:
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = wave.open(str(path), "rb")  # noqa: SIM115 - it is closed by `close`
+        except (wave.Error, EOFError) as error:
+            raise ValueError(f"{path} is no WAV file: {error}") from error
+        if (self._file.getnchannels(), self._file.getsampwidth()) != (2, 2):
+            self._file.close()
+            raise ValueError(f"{path} is no stereo recording of 16 bits")
+        self.rate, self.frames = self._file.getframerate(), self._file.getnframes()
+
+    def read(self, frames: int) -> bytes:
+        return self._file.readframes(frames)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _PackedReader:
+    def __init__(self, path: Path) -> None:
+        try:
+            import soundfile
+        except ImportError as error:
+            raise ValueError(f"{path} needs the package soundfile: {how_to_install('recording')}") from error
+        path.stat()  # says better than libsndfile what is wrong with it
+        self._path, self._failures = path, soundfile.LibsndfileError
+        with self._as_value_error():
+            self._file: Any = soundfile.SoundFile(str(path))
+        if self._file.channels != 2:
+            self._file.close()
+            raise ValueError(f"{path} is no stereo recording")
+        self.rate, self.frames = int(self._file.samplerate), int(self._file.frames)
+
+    def read(self, frames: int) -> bytes:
+        with self._as_value_error():
+            return _native(bytes(self._file.buffer_read(frames, dtype="int16")))
+
+    def close(self) -> None:
+        self._file.close()
+
+    @contextlib.contextmanager
+    def _as_value_error(self) -> Iterator[None]:
+        try:
+            yield
+        except self._failures as error:
+            raise ValueError(f"{self._path} is no recording: {error}") from error
 
 
 def _native(stereo: bytes) -> bytes:

@@ -16,7 +16,7 @@ from agent.office.console.call_view import time_line, view_of
 from agent.office.console.forms import say_later
 from agent.office.console.parts import parts_of
 from agent.office.console.render import render
-from agent.office.console.waveform import Waveform, WaveformError, Waveforms
+from agent.office.console.waveform import Waveform, Waveforms
 from agent.ops.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -82,9 +82,9 @@ async def waveform(request: web.Request) -> web.StreamResponse:
     if path is not None:
         try:
             levels = await request.app[WAVEFORMS].of(path)
-        except (WaveformError, OSError) as error:
-            log.warning("console: a recording cannot be drawn: %s", type(error).__name__)
-            why = str(error) if isinstance(error, WaveformError) else "the recording cannot be read"
+        except (ValueError, OSError) as error:
+            log.warning("console: the recording of %s cannot be drawn: %s", stored.record.uuid, type(error).__name__)
+            why = "the recording cannot be read"
     answer = time_line(view_of(stored.record)) | levels.as_dict() | {"problem": why}
     response = web.Response(body=orjson.dumps(answer), content_type="application/json")
     response.enable_compression()

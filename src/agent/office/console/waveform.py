@@ -5,18 +5,16 @@ from __future__ import annotations
 import array
 import asyncio
 import base64
-import importlib
 import math
 import sys
-import wave
 from collections import OrderedDict
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import fastaudio
+from agent.ops.recording_file import StereoReader, open_stereo
 
 STEP_MS: Final = 20
 MOST_STEPS: Final = 15_000
@@ -27,10 +25,6 @@ BLOCK_S: Final = 4
 """Seconds that are read at once: a long recording takes no more memory than a short one."""
 FLOOR_DB: Final = -50.0
 """Of full scale: what is quieter is drawn as silence."""
-
-
-class WaveformError(ValueError):
-    """The file is no recording that can be drawn; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,70 +44,9 @@ class Waveform:
         }
 
 
-class _Audio(Protocol):
-    """An open recording: 16-bit stereo."""
-
-    rate: int
-    frames: int
-
-    def read(self, frames: int) -> bytes: ...
-
-    def close(self) -> None: ...
-
-
-class _Wav:
-    def __init__(self, path: Path) -> None:
-        try:
-            self._file = wave.open(str(path), "rb")  # noqa: SIM115 - `close` closes it
-        except (wave.Error, EOFError) as error:
-            raise WaveformError(f"{path.name} is no WAV file: {error}") from error
-        if (self._file.getnchannels(), self._file.getsampwidth()) != (2, 2):
-            self._file.close()
-            raise WaveformError(f"{path.name} is no stereo recording of 16 bits")
-        self.rate, self.frames = self._file.getframerate(), self._file.getnframes()
-
-    def read(self, frames: int) -> bytes:
-        pcm = self._file.readframes(frames)
-        if sys.byteorder == "big":
-            swapped = array.array("h", pcm)
-            swapped.byteswap()
-            return swapped.tobytes()
-        return pcm
-
-    def close(self) -> None:
-        self._file.close()
-
-
-class _Compressed:
-    """FLAC and Opus, by libsndfile."""
-
-    def __init__(self, path: Path) -> None:
-        try:
-            soundfile: Any = importlib.import_module("soundfile")
-        except ImportError as error:
-            raise WaveformError(
-                f"{path.suffix[1:]} is read by the package soundfile, which is not installed"
-            ) from error
-        try:
-            self._file = soundfile.SoundFile(str(path))
-        except soundfile.LibsndfileError as error:
-            raise WaveformError(f"{path.name} cannot be read: {error}") from error
-        if self._file.channels != 2:
-            self._file.close()
-            raise WaveformError(f"{path.name} is no stereo recording")
-        self.rate, self.frames = self._file.samplerate, self._file.frames
-
-    def read(self, frames: int) -> bytes:
-        return bytes(self._file.buffer_read(frames, dtype="int16"))
-
-    def close(self) -> None:
-        self._file.close()
-
-
 def read_waveform(path: Path) -> Waveform:
-    """Read a stereo recording, WAV, FLAC or Opus; blocks. Raises `WaveformError` and OSError."""
-    path.stat()  # an OSError tells more than what a library makes of it
-    with closing(_Wav(path) if path.suffix == ".wav" else _Compressed(path)) as audio:
+    """Read a recording; blocks. Raises what `open_stereo` does."""
+    with open_stereo(path) as audio:
         length_ms = 1000 * audio.frames // audio.rate
         step_ms = STEP_MS * max(1, math.ceil(length_ms / STEP_MS / MOST_STEPS))
         caller, agent = bytearray(), bytearray()
@@ -123,10 +56,12 @@ def read_waveform(path: Path) -> Waveform:
         return Waveform(step_ms, bytes(caller), bytes(agent))
 
 
-def _steps(audio: _Audio, size: int) -> Iterator[tuple[bytes, bytes]]:
+def _steps(audio: StereoReader, size: int) -> Iterator[tuple[bytes, bytes]]:
     steps = max(1, BLOCK_S * audio.rate // size)
     while pcm := audio.read(steps * size):
         both = array.array("h", pcm[: len(pcm) // 4 * 4])
+        if sys.byteorder == "big":
+            both.byteswap()
         left, right = both[0::2].tobytes(), both[1::2].tobytes()
         for at in range(0, len(left), 2 * size):
             yield left[at : at + 2 * size], right[at : at + 2 * size]
@@ -153,7 +88,7 @@ class Waveforms:
         self._one_at_a_time = asyncio.Semaphore(1)  # calls are under way beside it
 
     async def of(self, path: Path) -> Waveform:
-        """Return the waveform of a recording. Raises `WaveformError` and OSError."""
+        """Return the waveform of a recording. Raises what `open_stereo` does."""
         key = _version(path)
         async with self._one_at_a_time:
             if key not in self._kept:
