@@ -17,6 +17,8 @@ from agent.sandbox.caller.listen import LOUD_RMS
 if TYPE_CHECKING:
     from tests.agent.conftest import Rig, RigMaker
 
+pytestmark = pytest.mark.alone  # each word of a long script arrives whole, or the caller has said another one
+
 LONDON, CALLER = LONDON_PLUMBER.numbers[0], "+447700900123"
 
 SCRIPT = """

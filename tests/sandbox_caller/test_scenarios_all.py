@@ -26,7 +26,7 @@ OVER_FLUX = (
     "home_services/recorded_announcement",
     "dentist/check_up",
 )
-AT_ONCE = 10
+AT_ONCE = 16
 CASES: list[tuple[Stt, str]] = [*(("nova", name) for name in CALLERS), *(("flux", name) for name in OVER_FLUX)]
 
 pytestmark = [pytest.mark.demo, pytest.mark.alone, pytest.mark.timeout(600)]
