@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from agent.call.company import MAX_INSTRUCTIONS
 from agent.office.companies import NoSuchCompanyError, StaleCompanyError
-from agent.office.company_form import MAX_INSTRUCTIONS, BadCompanyError, CompanyForm
+from agent.office.company_form import BadCompanyError, CompanyForm
 from agent.office.models import Call, utc_now
 from agent.office.scope import Scope
 from agent.office.seed import LONDON_PLUMBER

@@ -61,6 +61,10 @@ class Conversations:
             raise ConversationError("\n".join(mistakes))
         return cls(loaded[path.name], loaded.values())
 
+    def titles(self) -> dict[str, str]:
+        """The conversations that a company may name, the default one among them: name to title."""
+        return {name: conversation.title for name, conversation in sorted(self._by_name.items())}
+
     def of(self, company: CompanyContext) -> Conversation:
         """The conversation of a company's calls; the default where it names none, or one that is not there.
 

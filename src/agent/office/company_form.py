@@ -14,6 +14,7 @@ from zoneinfo import available_timezones
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
+from agent.call.company import MAX_INSTRUCTIONS
 from agent.call.opening_hours import DAYS
 from agent.telephony.numbers import is_withheld, normalise_number
 
@@ -42,7 +43,6 @@ LABELS = {
 }
 """How the fields are called where people see them."""
 MAX_NUMBERS, MAX_TARGETS, MAX_TERMS, MAX_AREAS, MAX_SPANS = 200, 50, 100, 200, 6
-MAX_INSTRUCTIONS = 4000
 
 _INTERNAL = re.compile(r"[0-9]{2,6}")
 """An extension of the own telephone system, which may be dialled like a number."""

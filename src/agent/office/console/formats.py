@@ -86,6 +86,11 @@ def phone(e164: str, region: str = "GB") -> str:
     return phonenumbers.format_number(parsed, form)
 
 
+def sentence(text: str) -> str:
+    """`text` with a capital at its beginning; the rest stays as it is."""
+    return text[:1].upper() + text[1:]
+
+
 def local_time(moment: datetime | None, zone: ZoneInfo, how: str = "full", now: datetime | None = None) -> Markup:
     """A `<time>`: `full` "Mon 23 Nov, 15:04" (with the year if it is another), `date`, `time`, `seconds`, or `ago`.
 

@@ -50,6 +50,7 @@ def set_up_templates(app: web.Application, region: str, zone: ZoneInfo) -> None:
         number=formats.number,
         percent=formats.percent,
         ago=formats.ago,
+        sentence=formats.sentence,
         phone=partial(formats.phone, region=region),
         local=local_time,
     )
