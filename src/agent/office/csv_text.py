@@ -10,8 +10,8 @@ from typing import Final
 
 _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 """What makes a spreadsheet read a cell as a formula. (https://owasp.org/www-community/attacks/CSV_Injection)"""
-_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,15}(\.[0-9]+)?")
-"""Also a telephone number in E.164: nothing that is calculated."""
+_E164: Final = re.compile(r"\+[0-9]{2,15}")
+"""Nothing that is calculated."""
 
 
 def csv_lines(rows: Iterable[Sequence[object]]) -> str:
@@ -21,6 +21,6 @@ def csv_lines(rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _harmless(cell: object) -> str:
-    text = "" if cell is None else str(cell)
-    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+def _harmless(cell: object) -> object:
+    formula = isinstance(cell, str) and cell.startswith(_FORMULA) and not _E164.fullmatch(cell)
+    return f"'{cell}" if formula else cell

@@ -77,8 +77,7 @@ def terms_of(query: str, region: str) -> list[Term]:
         return [Term(_number_spellings(query, region), beginning=True)]
     words = words_of(query)[:MOST_WORDS]
     return [
-        Term((word,), beginning=place == len(words) - 1 and _is_beginning(word))
-        for place, word in enumerate(words)
+        Term((word,), beginning=place == len(words) - 1 and _is_beginning(word)) for place, word in enumerate(words)
     ]
 
 
