@@ -49,6 +49,12 @@ class Browser:
             assert answer.status == 200, f"{path}: {answer.status}"
             return await answer.text()
 
+    async def page_with_cookie(self, path: str, name: str, value: str) -> str:
+        """The text of a page, asked for with one more cookie."""
+        async with await self.client.get(path, headers=self.headers, cookies={name: value}) as answer:
+            assert answer.status == 200
+            return await answer.text()
+
     async def csrf(self, path: str = "/login") -> str:
         """The token that a page of this browser has."""
         async with await self.get(path) as answer:

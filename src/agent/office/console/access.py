@@ -135,7 +135,7 @@ def logged_in(login: Login) -> LoggedIn:
 
 
 def _log_in_first(request: web.Request) -> web.HTTPException:
-    if wants_page(request) and request.method == "GET":
+    if wants_page(request) and request.method in ("GET", "HEAD"):
         there = request.rel_url.raw_path_qs
         return web.HTTPSeeOther("/login" + (f"?next={quote(there, safe='/')}" if there != "/" else ""))
     return web.HTTPUnauthorized(text="Log in first.")

@@ -32,5 +32,6 @@ def console_app(parts: ConsoleParts) -> web.Application:
         page.add_pages(app)
     for route in app.router.routes():
         if role_needed(route.handler) is None:
-            raise RuntimeError(f"{route.method} {route.resource} does not say who may use it: @needs(role) is missing")
+            path = route.resource.canonical if route.resource is not None else "?"
+            raise RuntimeError(f"{route.method} {path} does not say who may use it: @needs(role) is missing")
     return app

@@ -7,6 +7,7 @@ import secrets
 from urllib.parse import urlsplit
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 from aiohttp.typedefs import Handler
 from multidict import MultiDict, MultiDictProxy, MultiMapping
 
@@ -65,7 +66,7 @@ async def _read_form(request: web.Request) -> None:
     if request.content_type in ("application/x-www-form-urlencoded", "multipart/form-data"):
         try:
             sent = await request.post()
-        except (ValueError, LookupError) as error:
+        except (ValueError, LookupError, BadHttpMessage) as error:
             raise web.HTTPBadRequest(text="This form cannot be read.") from error
         for name, value in sent.items():
             if isinstance(value, str):
@@ -96,7 +97,7 @@ def _check_origin(request: web.Request) -> None:
     if origin is None:
         return
     parsed, own = urlsplit(origin), urlsplit(parts_of(request).settings.console_url)
-    if parsed.netloc != request.host and (parsed.scheme, parsed.netloc) != (own.scheme, own.netloc):
+    if not parsed.netloc or parsed.netloc not in (request.host, own.netloc):
         raise web.HTTPForbidden(text="This was sent by another site. Behind a reverse proxy, set CONSOLE_URL.")
 
 
