@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo callers test test-together test-alone lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos chaos-media crash build clean
+.PHONY: help demo callers test test-together test-alone test-browser lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos chaos-media crash build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -25,11 +25,15 @@ test: $(VENV)/.tools ## The tests of both packages, on the installed wheel: ten 
 WORKERS ?= 4
 NONE_IS_FINE = $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 test-together: $(VENV)/.tools
-	@$(BIN)/python -m pytest -m "not asterisk and not alone" -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) $(NONE_IS_FINE)
+	@$(BIN)/python -m pytest -m "not asterisk and not browser and not alone" -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) $(NONE_IS_FINE)
 
 # Those that measure time, or ring so often that they fill the machine.
 test-alone: $(VENV)/.tools
-	@$(BIN)/python -m pytest -m "not asterisk and alone" $(PYTEST_ARGS) $(NONE_IS_FINE)
+	@$(BIN)/python -m pytest -m "not asterisk and not browser and alone" $(PYTEST_ARGS) $(NONE_IS_FINE)
+
+test-browser: $(VENV)/.tools ## The console in a real Chromium (apt-get install chromium)
+	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium"; exit 2; }
+	@$(BIN)/python -m pytest -m browser tests/browser $(PYTEST_ARGS)
 
 lint: $(VENV)/.tools ## Style and types
 	$(BIN)/ruff check .
