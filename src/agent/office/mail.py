@@ -138,7 +138,8 @@ def judge_smtp(error: Exception) -> Verdict:
     code = error.code if isinstance(error, aiosmtplib.SMTPResponseException) else 0
     reason = f"status {code}" if code else type(error).__name__
     ours = aiosmtplib.SMTPAuthenticationError | aiosmtplib.SMTPNotSupported | ssl.SSLError | ValueError
-    if isinstance(error, ours) or code == 530:  # which asks for a password that we do not give (RFC 4954, 6)
+    # 530 asks for a password that we do not give (RFC 4954, 6); a bare SMTPException is a server without STARTTLS.
+    if isinstance(error, ours) or code == 530 or type(error) is aiosmtplib.SMTPException:
         return Verdict("later", f"{reason}: check {SETTINGS}", code, held=True)
     if 500 <= code < 600 and not isinstance(error, aiosmtplib.SMTPConnectError | aiosmtplib.SMTPHeloError):
         return Verdict("refused", reason, code)
