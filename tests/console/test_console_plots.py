@@ -37,15 +37,15 @@ def parsed(plot: Plot) -> ElementTree.Element:
 
 def test_bars_stand_on_each_other() -> None:
     plot = Plot(
-        "calls", "Calls", "Calls a day", ["1", "2"], [Series("booked", [2, 0], "one"), Series("other", [2, 4], "two")]
+        "calls", "Calls", "Calls a day", ["1", "2"], [Series("booked", [2, 0], "1"), Series("other", [2, 4], "2")]
     )
     bars = parsed(plot).findall(f".//{SVG}rect[@rx]")
     places = [(bar.get("class"), float(bar.get("y", "")), float(bar.get("height", ""))) for bar in bars]
     half = HEIGHT / 2
     assert places == [
-        ("plot-bar plot-one", TOP + half, half),
-        ("plot-bar plot-two", TOP, half - 1),
-        ("plot-bar plot-two", TOP, HEIGHT),
+        ("pile fill-1", TOP + half, half),
+        ("pile fill-2", TOP, half - 1),
+        ("pile fill-2", TOP, HEIGHT),
     ]
     widths = [float(bar.get("width", "").removesuffix("%")) for bar in bars]
     begins = [float(bar.get("x", "").removesuffix("%")) for bar in bars]
@@ -56,9 +56,9 @@ def test_a_line_breaks_where_nothing_was_measured() -> None:
     values = [100, 200, None, 300, None, 400, 500]
     plot = Plot("wait", "Wait", "", [str(day) for day in range(7)], [Series("median", values)], kind="lines")
     drawn = parsed(plot)
-    lines = [path for path in drawn.findall(f".//{SVG}path") if "plot-line" in path.get("class", "")]
+    lines = [path for path in drawn.findall(f".//{SVG}path") if "series" in path.get("class", "")]
     assert [len(path.get("d", "").split("L")) for path in lines] == [2, 2]
-    assert len(drawn.findall(f".//{SVG}circle[@class='plot-lone plot-one']")) == 1, "one day alone is a dot"
+    assert len(drawn.findall(f".//{SVG}circle[@class='dot lone fill-1']")) == 1, "one day alone is a dot"
 
 
 def test_it_is_told_in_words_and_as_a_table() -> None:
@@ -96,8 +96,8 @@ def test_days_are_named_from_the_last_one_back() -> None:
         text.text: text.get("class", "") for text in drawn.findall(f".//{SVG}text") if "name" in text.get("class", "")
     }
     assert "29" in names
-    assert "plot-few" in names["29"]
-    assert 3 <= sum("plot-few" in style for style in names.values()) <= 6
+    assert "few" in names["29"]
+    assert 3 <= sum("few" in style for style in names.values()) <= 6
     assert len(names) <= 10
 
 

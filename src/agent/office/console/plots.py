@@ -1,7 +1,7 @@
 """Plots as SVG, made on the server: bars and lines over days, with axes, for eyes, screen readers and dark rooms.
 
-Nothing here has a colour: `figures.css` gives one to each class. Across, places are percentages, so that a plot is as
-wide as its column while its letters keep their size; that takes no script, and no style but that of the sheet.
+Nothing here has a colour: the style sheets give one to each class. Across, places are percentages, so that a plot is as
+wide as its column while its letters keep their size; that takes no script, and no style but that of the sheets.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ def whole(value: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One value a day, None for none. `style` picks the colour: "one" to "five", "rest" for what is least of note."""
+    """One value a day, None for none. `style` picks the colour: "1" to "6", or "rest" for what is least of note."""
 
     name: str
     values: Sequence[float | None]
-    style: str = "one"
+    style: str = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Plot:
     """A value as people read it, with its unit."""
     whole_ticks: bool = True
     """Whether what is counted comes in whole numbers."""
+    tick_words: Callable[[float], str] | None = None
+    """The same beside the axis, where it may be shorter."""
     long_days: Sequence[str] = ()
     """As they are named in the table: "Monday 3 June"; empty for `days`."""
 
@@ -73,7 +75,7 @@ class Plot:
         parts += self._bars(top) if self.kind == "bars" else self._lines(top)
         parts += self._hover(top)
         head = Markup(
-            '<svg class="plot" role="img" aria-labelledby="{0}-title {0}-summary" width="100%" height="{1}">'
+            '<svg class="plot days" role="img" aria-labelledby="{0}-title {0}-summary" width="100%" height="{1}">'
             '<title id="{0}-title">{2}</title><desc id="{0}-summary">{3}</desc>'
         ).format(self.id, TOP + HEIGHT + FOOT, self.title, self.summary)
         return head + Markup("").join(parts) + Markup("</svg>")
@@ -91,24 +93,25 @@ class Plot:
     def _said(self, value: float | None) -> str:
         return "–" if value is None else self.words(value)
 
+    def _tick(self, value: float) -> str:
+        return (self.tick_words or self.words)(value) if value else "0"
+
     def _axis(self, scale: Sequence[float], top: float) -> list[Markup]:
-        line = Markup('<line class="plot-grid{}" x1="0" x2="100%" y1="{}" y2="{}"/>')
-        label = Markup('<text class="plot-value" x="-10" y="{}">{}</text>')
+        line = Markup('<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/>')
+        label = Markup('<text class="tick" x="-10" y="{}">{}</text>')
         parts = []
         for value in scale:
             y = _y(value, top)
-            parts += [line.format(" plot-base" if value == 0 else "", y, y), label.format(y, self.words(value))]
+            parts += [line.format("gridline" if value else "axis", y, y), label.format(y, self._tick(value))]
         return parts
 
     def _names(self) -> list[Markup]:
         count = len(self.days)
         few, many = _step(count, FEW_LABELS), _step(count, MANY_LABELS)
-        text = Markup('<text class="plot-name{}" x="{}%" y="{}">{}</text>')
+        text = Markup('<text class="name{}" x="{}%" y="{}">{}</text>')
         # From the last day back: today is what people look for.
-        shown = {count - 1 - index: " plot-few" if index % few == 0 else "" for index in range(0, count, many)}
-        shown |= {
-            count - 1 - index: " plot-few" if index % many == 0 else " plot-few-only" for index in range(0, count, few)
-        }
+        shown = {count - 1 - index: " few" if index % few == 0 else "" for index in range(0, count, many)}
+        shown |= {count - 1 - index: " few" if index % many == 0 else " few-only" for index in range(0, count, few)}
         return [
             text.format(style, _x(index, count), TOP + HEIGHT + 18, self.days[index])
             for index, style in sorted(shown.items())
@@ -117,7 +120,7 @@ class Plot:
     def _bars(self, top: float) -> list[Markup]:
         count = len(self.days)
         width = 100 / count * (0.5 if count < 10 else 0.72)
-        bar = Markup('<rect class="plot-bar plot-{}" x="{}%" y="{}" width="{}%" height="{}" rx="1.5"/>')
+        bar = Markup('<rect class="pile fill-{}" x="{}%" y="{}" width="{}%" height="{}" rx="1.5"/>')
         parts = []
         for index, day in enumerate(self._by_day()):
             below = 0.0
@@ -138,18 +141,18 @@ class Plot:
         frame = Markup(
             '<svg x="0" y="0" width="100%" height="{0}" viewBox="0 0 100 {0}" preserveAspectRatio="none">'
         ).format(TOP + HEIGHT)
-        path = Markup('<path class="plot-line plot-{}" vector-effect="non-scaling-stroke" d="{}"/>')
-        area = Markup('<path class="plot-area plot-{}" d="{}"/>')
+        path = Markup('<path class="series-{}" vector-effect="non-scaling-stroke" d="{}"/>')
+        area = Markup('<path class="area fill-{}" d="{}"/>')
         drawn: list[Markup] = []
         lone: list[Markup] = []
         for series in self.series:
             for run in _runs(series.values):
                 points = [(_x(index, count), _y(value, top)) for index, value in run]
                 if len(points) == 1:
-                    lone.append(_dot("plot-lone", series.style, *points[0]))
+                    lone.append(_dot("dot lone", series.style, *points[0]))
                     continue
                 way = "L".join(f"{x} {y}" for x, y in points)
-                if series.style == "one":
+                if series is self.series[0]:
                     floor = f"L{points[-1][0]} {_y(0, top)}L{points[0][0]} {_y(0, top)}Z"
                     drawn.insert(0, area.format(series.style, f"M{way}{floor}"))
                 drawn.append(path.format(series.style, f"M{way}"))
@@ -168,10 +171,10 @@ class Plot:
                 for series in self.series:
                     value = series.values[index]
                     if value is not None:
-                        dots += _dot("plot-dot", series.style, _x(index, count), _y(value, top))
+                        dots += _dot("dot", series.style, _x(index, count), _y(value, top))
             parts.append(
                 Markup(
-                    '<g class="plot-day"><rect class="plot-column" x="{}%" y="{}" width="{}%" height="{}"/>{}'
+                    '<g class="day"><rect class="column" x="{}%" y="{}" width="{}%" height="{}"/>{}'
                     "<title>{}: {}</title></g>"
                 ).format(_round(100 * index / count), TOP, _round(100 / count), HEIGHT, dots, day, told or "nothing")
             )
@@ -212,7 +215,7 @@ def _step(count: int, labels: int) -> int:
 
 
 def _dot(kind: str, style: str, x: float, y: float) -> Markup:
-    return Markup('<circle class="{} plot-{}" cx="{}%" cy="{}" r="3.5"/>').format(kind, style, x, y)
+    return Markup('<circle class="{} fill-{}" cx="{}%" cy="{}" r="3.5"/>').format(kind, style, x, y)
 
 
 def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:
