@@ -153,6 +153,7 @@ async def test_a_booking_is_kept_while_its_api_is_down_and_made_by_the_next_agen
     told = [json.loads(message["content"]) for message in rig.llm.asked[-1] if message["role"] == "tool"]
     assert [answer["status"] for answer in told] == ["kept"]
     assert "outcome=booking_kept booking=- " in record.metrics_line()
+    assert record.vendor_errors == {"booking": 1}
 
     async with a_rig() as rig:
         await rig.until(lambda: rig.agent.services.outbox.counts()["accepted"] == 1)

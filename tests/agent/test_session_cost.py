@@ -12,6 +12,7 @@ import pytest
 
 from agent.ops.prices import load_prices
 from agent.ops.recording import read_tracks
+from agent.ops.settings import SettingsError
 from agent.providers.base import bytes_a_ms
 from agent.providers.metering import METER, Meter
 from agent.telephony import CallInfo
@@ -139,6 +140,16 @@ async def test_what_is_sent_again_is_counted_again(rig: Rig) -> None:
     assert used(record)["seconds"] - counted(rig)["seconds"] == pytest.approx(0.15, abs=0.16)
 
 
+async def test_flux_hears_silence_that_is_paid_for(a_rig: RigMaker) -> None:
+    """It wants a stream that does not pause: its seconds are nearly those of the call. In wideband, too."""
+    async with a_rig(deepgram_model="flux-general-en", sample_rate=16000) as rig:
+        _, record = await rig.call("say: My kitchen tap is leaking\nhangup", rig.plan(rate=16000))
+        (seconds,) = (model["seconds"] for model in record.usage["stt"].values())
+        assert seconds == pytest.approx(counted(rig, 16000)["seconds"], abs=0.001)
+        assert seconds > 0.6 * record.seconds
+        assert record.costs["stt"] == pytest.approx(seconds / 60 * 0.0065, abs=1e-6)
+
+
 async def test_two_models_are_counted_by_themselves(rig: Rig) -> None:
     rig.vendors.groq.faults.refuse_times = 1
     rig.vendors.groq.faults.refuse_status = 500
@@ -186,6 +197,12 @@ async def test_own_prices_hold_in_calls_and_on_the_day(a_rig: RigMaker, tmp_path
         await rig.agent.reload(rig.agent.settings)
         _, record = await rig.call("say: My tap is leaking\nhangup")
         assert record.costs["tts"] == pytest.approx(used(record)["characters"] / 5)
+
+
+async def test_wrong_prices_are_told_before_the_first_call(a_rig: RigMaker, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"PRICES_FILE: cannot read .*none\.toml"):
+        async with a_rig(prices_file=tmp_path / "none.toml"):
+            pass
 
 
 async def test_spending_stops_calls_within_the_day(a_rig: RigMaker) -> None:
