@@ -35,7 +35,9 @@ def find_programs() -> Path:
 class PostgresServer:
     """A running server on 127.0.0.1, empty but for its template. Raises `NoPostgresError`."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, fast: bool = True) -> None:
+        """`fast` gives up what survives a power cut."""
+        self._options = FAST if fast else {}
         self._programs = find_programs()
         self._as_user = _as_somebody_else() if os.geteuid() == 0 else []
         self._home = Path(tempfile.mkdtemp(prefix="postgres-"))
@@ -76,7 +78,7 @@ class PostgresServer:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self._port = probe.getsockname()[1]
-        options = [f"-c{name}={value}" for name, value in FAST.items()]
+        options = [f"-c{name}={value}" for name, value in self._options.items()]
         command = [*self._as_user, str(self._programs / "postgres"), "-D", str(data), "-k", str(self._home)]
         with (self._home / "log").open("wb") as log:
             self._process = subprocess.Popen(

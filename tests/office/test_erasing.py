@@ -202,8 +202,8 @@ async def make_a_life(directory: Path) -> dict[str, list[Path]]:
         )
     with closing(OutboxStore(directory)) as outbox:
         now = time.time()
-        for key, call, number in (("a" * 32, first, NUMBER), ("b" * 32, theirs, OTHER)):
-            outbox.keep(key, {"customer_name": NAME if number == NUMBER else "Bob", "caller_id": number}, did=LONDON,
+        for key, call, caller_id in (("a" * 32, first, NUMBER), ("b" * 32, theirs, OTHER)):
+            outbox.keep(key, {"customer_name": NAME if call is first else "Bob", "caller_id": caller_id}, did=LONDON,
                         call_uuid=call.uuid, now=now)  # fmt: skip
         outbox.drop("b" * 32, "rang back", now=now)
         note = {"phone": "07700 900123", "customer_name": NAME}
