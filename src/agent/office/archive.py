@@ -112,7 +112,7 @@ class CallArchive:
                 started = rows.call["started"]
                 company_id, timezone = companies[rows.call["did"]]
                 rows.call["company_id"] = company_id
-                text = call_search.index_text(rows.words, company_id, rows.call["outcome"])
+                text = call_search.index_text(rows.words, company_id, rows.call["outcome"], rows.call["latency_ms"])
                 place = call_search.place_of(started)
                 texts.append({"id": place, "call_uuid": rows.call["uuid"], "words": text})
                 counts.append((_day(started, timezone, self._timezone), company_id, rows.counts))
@@ -131,7 +131,7 @@ class CallArchive:
         connection: AsyncConnection, rows: CallRows, words: Iterable[str], company_id: int | None
     ) -> None:
         """Write what the call is found by at its place in time, or at the next one that is free."""
-        text = call_search.index_text(words, company_id, rows.call["outcome"])
+        text = call_search.index_text(words, company_id, rows.call["outcome"], rows.call["latency_ms"])
         place = call_search.place_of(rows.call["started"])
         statement = insert_into(connection, CallText).on_conflict_do_nothing(index_elements=["id"])
         while True:

@@ -10,7 +10,20 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Label, Select, func, literal_column, or_, select, table, text, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Label,
+    Select,
+    false,
+    func,
+    literal_column,
+    or_,
+    select,
+    table,
+    text,
+    tuple_,
+    union,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agent.office.call_query import MOST_ROWS, CallPage, CallQuery, CallRow, Snippet
@@ -22,6 +35,10 @@ from agent.telephony.numbers import normalise_number
 
 MOST_INDEXED = 20_000
 """Different words of a call that it can be found by: hours of talk."""
+SLOW_MS = (500, 1000, 2000, 4000)
+"""Calls that were slower are found as such among those that have a word."""
+MOST_LISTS = 60
+"""Of so many companies, the newest calls of each are looked up; of more, those of all are gone through."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _COLUMNS: tuple[Any, ...] = (
@@ -36,20 +53,24 @@ def place_of(moment: datetime) -> int:
     return (moment - _EPOCH) // _MICROSECOND
 
 
-def index_text(words: Iterable[str], company_id: int | None, outcome: str) -> str:
+def index_text(words: Iterable[str], company_id: int | None, outcome: str, latency_ms: int | None) -> str:
     """What is written into `CallText.words`."""
     different = list(dict.fromkeys(words))[:MOST_INDEXED]
-    return " ".join([*different, _company_word(company_id), _outcome_word(outcome)])
+    slow = [_slow_word(limit) for limit in SLOW_MS if latency_ms is not None and latency_ms > limit]
+    return " ".join([*different, _company_word(company_id), _outcome_word(outcome), *slow])
 
 
 async def find(engine: AsyncEngine, query: CallQuery, scope: Scope, *, region: str) -> CallPage:
     """Return a page of calls, newest first. Raises `ValueError` for a cursor that is none."""
     scope = scope.narrowed(query.company_id)
+    number = normalise_number(query.number, region)
     terms = terms_of(query.text, region)
     limit = min(max(1, query.limit), MOST_ROWS)
     async with engine.connect() as connection:
-        statement = _by_words(connection, query, scope, terms) if terms else _by_time(query)
-        statement = _narrowed(statement, query, scope, region)
+        if terms:
+            statement = _by_words(connection, query, scope, number, terms)
+        else:
+            statement = _by_time(query, scope, number, limit + 1)
         rows = (await connection.execute(statement.limit(limit + 1))).all()
         shown = rows[:limit]
         snippets = await _snippets(connection, [row.uuid for row in shown], terms) if terms else {}
@@ -60,27 +81,65 @@ async def find(engine: AsyncEngine, query: CallQuery, scope: Scope, *, region: s
     return CallPage(tuple(_row(row, snippets.get(row.uuid)) for row in shown), following)
 
 
-def _by_time(query: CallQuery) -> Select[*tuple[Any, ...]]:
-    statement: Select[*tuple[Any, ...]] = select(*_COLUMNS).order_by(Call.started.desc(), Call.uuid.desc())
-    if query.before:
-        place, _, uuid = query.before.partition(".")
-        moment = _EPOCH + _whole(place) * _MICROSECOND
-        # The first condition is what an index can begin at.
-        statement = statement.where(Call.started <= moment, tuple_(Call.started, Call.uuid) < tuple_(moment, uuid))
+def _by_time(query: CallQuery, scope: Scope, number: str, limit: int) -> Select[*tuple[Any, ...]]:
+    """First which calls, out of the indexes alone, then those.
+
+    A list that has no index in its own order is put together of some that have: the newest of each company, or of each
+    way in which a number can be a call's.
+    """
+    conditions = [*_narrowing(query), *_cursor(query)]
     if query.since is not None:
-        statement = statement.where(Call.started >= query.since)
+        conditions.append(Call.started >= query.since)
     if query.until is not None:
-        statement = statement.where(Call.started < query.until)
-    return statement
+        conditions.append(Call.started < query.until)
+    lists: list[ColumnElement[bool]]
+    if query.number:
+        conditions.append(_whatever_index(scope))
+        lists = [Call.caller_id == number, *([Call.did == number] if number else [])]
+    elif scope.company_ids is None or len(scope.company_ids) > MOST_LISTS:
+        lists = [_whatever_index(scope)]
+    else:
+        lists = [Call.company_id == one for one in sorted(scope.company_ids)] or [false()]
+    newest = [
+        select(Call.started, Call.uuid)
+        .where(of_list, *conditions)
+        .order_by(Call.started.desc(), Call.uuid.desc())
+        .limit(limit)
+        .subquery()
+        for of_list in lists
+    ]
+    found = union(*(select(one.c.started, one.c.uuid) for one in newest)).subquery() if newest[1:] else newest[0]
+    return (
+        select(*_COLUMNS)
+        .select_from(found)
+        .join(Call, Call.uuid == found.c.uuid)
+        .order_by(found.c.started.desc(), found.c.uuid.desc())
+    )
+
+
+def _cursor(query: CallQuery) -> list[ColumnElement[bool]]:
+    if not query.before:
+        return []
+    place, _, uuid = query.before.partition(".")
+    moment = _EPOCH + _whole(place) * _MICROSECOND
+    # The first condition is what an index can begin at.
+    return [Call.started <= moment, tuple_(Call.started, Call.uuid) < tuple_(moment, uuid)]
+
+
+def _whatever_index(scope: Scope) -> ColumnElement[bool]:
+    """The scope as a condition that no index is chosen for."""
+    return scope.where(Call.company_id + literal_column("0"))
 
 
 def _by_words(
-    connection: AsyncConnection, query: CallQuery, scope: Scope, terms: Sequence[Term]
+    connection: AsyncConnection, query: CallQuery, scope: Scope, number: str, terms: Sequence[Term]
 ) -> Select[*tuple[Any, ...]]:
     groups = [
         *terms,
         *([Term((_outcome_word(query.outcome),))] if query.outcome else []),
         *([Term(tuple(_company_word(one) for one in sorted(scope.company_ids)))] if scope.company_ids else []),
+        *([Term((number[1:],))] if number.startswith("+") else []),
+        *[Term((_slow_word(limit),)) for limit in SLOW_MS if limit <= (query.slower_than_ms or 0)][-1:],
     ]
     statement: Select[*tuple[Any, ...]]
     place: Label[int]
@@ -111,25 +170,24 @@ def _by_words(
         statement = statement.where(place.element >= place_of(query.since), Call.started >= query.since)
     if query.until is not None:
         statement = statement.where(Call.started < query.until)
-    return statement.order_by(place.element.desc())
-
-
-def _narrowed(
-    statement: Select[*tuple[Any, ...]], query: CallQuery, scope: Scope, region: str
-) -> Select[*tuple[Any, ...]]:
-    statement = statement.where(scope.where(Call.company_id))
-    if query.outcome:
-        statement = statement.where(Call.outcome == query.outcome)
     if query.number:
-        number = normalise_number(query.number, region)
         statement = statement.where(or_(Call.caller_id == number, Call.did == number))
+    return statement.where(_whatever_index(scope), *_narrowing(query)).order_by(place.element.desc())
+
+
+def _narrowing(query: CallQuery) -> list[ColumnElement[bool]]:
+    """What a query asks beside words, time, number and company. Constants are written out where an index has them."""
+    conditions: list[ColumnElement[bool]] = []
+    if query.outcome:
+        conditions.append(Call.outcome == query.outcome)
     if query.interrupted is not None:
-        statement = statement.where(Call.barge_ins > 0 if query.interrupted else Call.barge_ins == 0)
+        conditions.append(Call.barge_ins > 0 if query.interrupted else Call.barge_ins == 0)
     if query.slower_than_ms is not None:
-        statement = statement.where(Call.latency_ms > query.slower_than_ms)
+        conditions.append(Call.latency_ms > query.slower_than_ms)
     if query.with_recording is not None:
-        statement = statement.where(Call.recording != "" if query.with_recording else Call.recording == "")
-    return statement
+        nothing: ColumnElement[str] = literal_column("''")
+        conditions.append(Call.recording != nothing if query.with_recording else Call.recording == nothing)
+    return conditions
 
 
 async def _snippets(connection: AsyncConnection, uuids: Sequence[str], terms: list[Term]) -> dict[str, Snippet | None]:
@@ -171,6 +229,10 @@ def _tsquery(groups: Iterable[Term]) -> str:
 
 def _company_word(company_id: int | None) -> str:
     return f"_c{company_id or 0}"
+
+
+def _slow_word(limit_ms: int) -> str:
+    return f"_s{limit_ms}"
 
 
 def _outcome_word(outcome: str) -> str:
