@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -ty
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo callers test test-together test-alone test-browser lint test-c test-asterisk bench bench-latency bench-agent fuzz gates chaos chaos-media crash build clean
+.PHONY: help demo callers test test-together test-alone test-browser lint test-c test-asterisk bench bench-latency bench-agent bench-office fuzz gates chaos chaos-media crash build clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -90,6 +90,9 @@ bench-latency: $(VENV)/.tools ## How long a caller waits, four ways, and how oft
 bench-agent: $(VENV)/.tools ## What a call costs the whole agent, with up to 200 talking: ten minutes
 	@$(BIN)/python -m benchmarks.agent
 
+bench-office: $(VENV)/.tools ## What the console asks of 100,000 calls, on SQLite and PostgreSQL: about 15 minutes
+	@$(BIN)/python -m benchmarks.office
+
 build: $(VENV)/.tools ## A wheel, in dist/
 	@$(BIN)/python -m build --wheel --outdir dist
 
@@ -116,5 +119,5 @@ $(VENV)/.installed: $(BUILT_FROM) | $(BIN)/python
 
 $(VENV)/.tools: $(VENV)/.installed
 	$(call say,Installing the tools that test and check)
-	@$(BIN)/python -m pip install -q --group dev '.[cartesia,recording]'
+	@$(BIN)/python -m pip install -q --group dev '.[cartesia,postgres,recording]'
 	@touch $@
