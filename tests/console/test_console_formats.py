@@ -61,9 +61,6 @@ def test_phone_numbers(e164: str, region: str, text: str) -> None:
 
 def test_local_times() -> None:
     moment = datetime(2026, 7, 23, 11, 4, 9, tzinfo=UTC)
-    shown = {
-        how: str(formats.local_time(moment, LONDON, how, NOW)) for how in ("full", "date", "time", "seconds", "ago")
-    }
     title = "Thursday 23 July 2026, 12:04:09 (BST)"
     for how, text in (
         ("full", "Thu 23 Jul, 12:04"), ("date", "Thu 23 Jul"), ("time", "12:04"), ("seconds", "12:04:09"),

@@ -48,7 +48,7 @@ async def test_a_new_user_sees_the_companies_that_are_theirs(office: Office) -> 
     assert "dora can log in now." in await admin.page("/users")
     dora = await office.store.users.named("dora")
     assert dora is not None
-    assert (dora.role, dora.company_ids) == ("operator", {office.acme, office.bright})
+    assert (dora.role, dora.company_ids) == ("operator", frozenset({office.acme, office.bright}))
     page = await (await office.browser("dora")).page("/account")
     assert "Acme Plumbing" in page
     assert "Bright Sparks" in page
