@@ -14,7 +14,7 @@ MAX_TEXT = 200
 
 def text_of(request: web.Request, name: str) -> str:
     """A text in the address; empty for none."""
-    return " ".join(request.query.get(name, "").split())[:MAX_TEXT].replace("\x00", "")
+    return " ".join(request.query.get(name, "").split())[:MAX_TEXT]
 
 
 def whole_of(request: web.Request, name: str) -> int | None:
