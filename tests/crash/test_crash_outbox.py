@@ -1,4 +1,5 @@
-"""No booking is lost and none is made twice, whoever is killed when: real processes, real files, SIGKILL.
+"""No booking is lost and none is made twice, and no word of one is lost, whoever is killed when: real processes, real
+files, SIGKILL.
 
 `make crash` does the same with a thousand crash points for each API.
 """
@@ -60,3 +61,21 @@ def test_several_processes_share_the_outbox_and_none_sends_what_another_does() -
     report = run("--api", "forgets", "--in-peace")
     assert report["crash_points"] == 0
     assert report["states"] == {"accepted": 189, "refused": 11}
+
+
+def test_whoever_dies_while_telling_is_followed_by_one_who_tells_the_rest() -> None:
+    """Webhooks and mails: each at least once, and by the same ID when twice."""
+    points = max(8, POINTS // 5)
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.crash.notices", "--seed", str(SEED), "--points", str(points)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100 + 10 * points,
+    )
+    assert done.stdout, done.stderr[-2000:]
+    report = json.loads(done.stdout)
+    assert report["wrong"] == [], f"CRASH_SEED={SEED} runs it again: {report}"
+    assert report["crash_points"] == points
+    print(f"\n{report}")
