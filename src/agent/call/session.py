@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from typing import TypeAlias
 
@@ -21,11 +20,11 @@ from agent.call.history import History
 from agent.call.keypad import Keypad, Pressed
 from agent.call.live import LiveCall, Order
 from agent.call.parting import Parting
+from agent.call.presence import Presence
 from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.call.services import Preparation, Services
 from agent.call.turn import State, Turn
-from agent.call.waiting import Waiting
 from agent.conversations.steps import Progress
 from agent.ops.recording import record as record_call
 from agent.ops.recording_file import name_of
@@ -85,8 +84,7 @@ class Session:
         self._conversation = services.conversations.default
         self._phrases = self._conversation.phrases
         self._agent = self._agent_turn()
-        self._ending = self._how_it_ends()
-        self._waiting = Waiting()
+        self._ending, self._presence = self._how_it_ends(), self._who_is_there()
         self._speech_end_ms: int | None = None
         self._heard_ms: int | None = None
 
@@ -127,7 +125,7 @@ class Session:
         self._keypad = Keypad(self._conversation.words)
         self._progress = Progress(self._conversation.steps)
         self._agent = self._agent_turn()
-        self._ending = self._how_it_ends()
+        self._ending, self._presence = self._how_it_ends(), self._who_is_there()
         self._live.opened(self._company, self._turn, self._agent, self._progress)
         self._agent.greet(self._services.greetings, self._services.greeting_of(self._company))
 
@@ -162,11 +160,18 @@ class Session:
     def _how_it_ends(self) -> Ending:
         return Ending(self._call, self._turn, self._agent, self._parting, self._log, self._company, self._recorded)
 
+    def _who_is_there(self) -> Presence:
+        return Presence(
+            self._turn, self._agent, self._log, self._services.counters, self._recorded, bytes_a_ms(self._call.rate)
+        )
+
     async def _converse(self) -> None:
         limit = self._call.started_ns / 1e9 + self._services.settings.max_call_seconds
         overdue = False
         while not self._call.ended:
-            next_ms = min(self._turn.deadline_ms, self._keypad.deadline_ms or self._turn.deadline_ms, self._wait_ends())
+            next_ms = min(
+                self._turn.deadline_ms, self._keypad.deadline_ms or self._turn.deadline_ms, self._presence.due_ms()
+            )
             wait_s = min(limit - time.monotonic(), (next_ms - self._log.now_ms()) / 1000)
             try:
                 async with asyncio.timeout(max(0.0, wait_s)):
@@ -178,8 +183,8 @@ class Session:
                     overdue = True
                 if self._keypad.deadline_ms is not None and self._log.now_ms() >= self._keypad.deadline_ms:
                     await self._typed()
-                if self._log.now_ms() >= self._wait_ends():
-                    self._is_there()
+                if self._log.now_ms() >= self._presence.due_ms():
+                    self._presence.tell()
                 await self._do(self._turn.tick(self._log.now_ms()))
                 continue
             await self._handle(item)
@@ -190,33 +195,6 @@ class Session:
             await self._ending.say(self._phrases.too_long, Verdict("hangup", reason="too_long"))
         elif overdue:
             self._ending.words_are_over()
-
-    def _wait_ends(self) -> float:
-        """When the caller, who hears nothing and should, is told that somebody is there."""
-        now_ms = self._log.now_ms()
-        if self._turn.held:
-            return math.inf
-        if self._turn.state in (State.SPEAKING, State.ENDING):
-            unheard_ms = self._agent.unheard_ms
-            if unheard_ms is not None:
-                return self._waiting.due_in_answer_ms(now_ms, unheard_ms)
-            if not self._agent.silent:
-                return math.inf
-        waits = self._turn.waits_since_ms
-        return self._waiting.due_ms(*waits) if waits is not None else math.inf
-
-    def _is_there(self) -> None:
-        """An answer is late, whatever the reason: nobody is left in silence."""
-        greeting = self._turn.state is State.SPEAKING and len(self._log.record.turns) == 1
-        prompt, pcm = self._waiting.next_words(
-            self._log.now_ms(),
-            Prompt.HELLO if greeting and not self._waiting.count else None,
-            lambda prompt: self._recorded(prompt)[0],
-            bytes_a_ms(self._call.rate),
-        )
-        self._log.mark("bear_with_me", prompt.name.lower())
-        self._services.counters["bear_with_me"] += 1
-        self._agent.mention(pcm)
 
     def _recorded(self, prompt: Prompt) -> tuple[bytes, str]:
         voice = self._services.conversations.voice_of(self._company)
@@ -236,7 +214,7 @@ class Session:
         record.vendors = {"stt": self._ear.counters}
         self._log.charge(self._preparation.meter, self._services.prices)
         # They hold this session: a cycle keeps memory until the next collection.
-        del self._agent, self._ear, self._ending
+        del self._agent, self._ear, self._ending, self._presence
         return record
 
     # -- what happens ------------------------------------------------------------------------------------------------
@@ -340,7 +318,7 @@ class Session:
                 if not self._agent.says(event.generation):
                     return  # of an answer that was withdrawn as it began: the caller's words are still to be answered
                 self._agent.began(event)
-                self._waiting.heard(now_ms)
+                self._presence.heard(now_ms)
                 self._speech_end_ms = self._heard_ms = None
                 await self._do(self._turn.agent_speaks(now_ms))
             case EventKind.HOLD:
@@ -353,7 +331,7 @@ class Session:
                 await self._do(self._turn.resumed(now_ms))
             case EventKind.FLUSHED:
                 if self._agent.says(event.generation):
-                    self._waiting.heard(now_ms)
+                    self._presence.heard(now_ms)
                     if event.value:  # else the caller has heard nothing of it: a reply that was withdrawn
                         self._log.mark("flush", at_ns=event.time_ns)
                     await self._do(self._turn.flushed(now_ms))
@@ -466,7 +444,7 @@ class Session:
     async def _speech_done(self, done: SpeechDone, now_ms: int) -> None:
         if not await self._agent.done(done):
             return
-        self._waiting.heard(now_ms)
+        self._presence.heard(now_ms)
         self._step(self._progress.said(done.speech.heard_text()))
         if await self._ending.words_are_done(failed=done.speech.failed):
             return

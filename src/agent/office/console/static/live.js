@@ -88,12 +88,37 @@
     put(parts["step-count"], `step ${call.step + 1} of ${call.steps.length}`);
   }
 
+  const said = new WeakMap(); // all that somebody said, by its place, which has room for two lines
+
   function words(place, text) {
-    if (place.textContent === text) return;
-    place.textContent = text;
-    place.classList.add("short");
-    if (place.scrollHeight > place.clientHeight + 2) place.classList.remove("short");
+    if (said.get(place) === text) return;
+    said.set(place, text);
+    fit(place);
   }
+
+  /** The newest words: as many of the last ones as there is room for. */
+  function fit(place) {
+    const all = (said.get(place) ?? "").split(" ");
+    const from = (first) => {
+      place.textContent = (first ? "… " : "") + all.slice(first).join(" ");
+      return place.scrollHeight <= place.clientHeight + 1;
+    };
+    if (from(0)) return;
+    let [no, yes] = [0, all.length - 1];
+    while (no + 1 < yes) {
+      const middle = (no + yes) >> 1;
+      if (from(middle)) yes = middle;
+      else no = middle;
+    }
+    from(yes);
+  }
+
+  let width = 0;
+  new ResizeObserver(([{ contentRect }]) => {
+    if (contentRect.width === width) return;
+    width = contentRect.width;
+    for (const { parts } of calls.values()) [parts.caller, parts.agent].forEach(fit);
+  }).observe(list);
 
   function latency(badge, ms) {
     badge.hidden = ms === null;
