@@ -15,7 +15,7 @@
 
 #define N 160
 #define MESSAGE (FA_HEADER_BYTES + 2 * N)
-#define WAIT_MS 5000
+#define WAIT_MS 8000 /* below the time that a silent connection is given */
 
 static fa_engine_t *engine;
 static int listener = -1;
