@@ -111,10 +111,13 @@ async def _run(demo: Demo, console: Console) -> None:
 
 
 def command_name() -> str:
-    """How `voice-agent` is called from here: by its name where the shell finds it, else by its path."""
-    if shutil.which("voice-agent"):
-        return "voice-agent"
+    """How `voice-agent` is called from here: by its name where the shell finds this one, else by its path."""
     script = Path(sys.executable).with_name("voice-agent")
+    if not script.exists():
+        return f"{sys.executable} -m agent"
+    found = shutil.which("voice-agent")
+    if found is not None and Path(found).samefile(script):
+        return "voice-agent"
     return os.path.relpath(script) if script.is_relative_to(Path.cwd()) else str(script)
 
 
