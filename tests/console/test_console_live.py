@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID, uuid4
 
+import aiohttp
 import pytest
-from aiohttp import ClientWebSocketResponse, WSMsgType
+from aiohttp import ClientWebSocketResponse, WSMsgType, web
 from aiohttp.test_utils import TestClient, TestServer
 
 from agent.call import live as live_calls
 from agent.office.console import live as live_page
 from agent.office.console.app import console_app
 from agent.office.console.parts import ConsoleParts
+from agent.office.console.port import console_port
 from agent.office.passwords import Passwords
 from agent.office.scope import Scope
 from agent.office.users import Users
+from agent.ops.http import HttpLimits
 from tests.agent.conftest import Rig, RigMaker, a_rig, agent_settings, vendors, voice
 from tests.console.conftest import CHEAP, PASSWORD, Browser
 
@@ -189,7 +194,7 @@ async def test_nobody_meters_through_another_ones_stream(console: Console) -> No
     other = await console.browser("boss")
     answer = await other.post("/live/meter", {"stream": token, "calls": call.uuid}, headers=JSON)
     assert (await refused(answer))[0] == 404
-    assert console.server.app[live_page.STREAMS][token][1].metered == frozenset()
+    assert console.server.app[live_page.TOLD][token][1].metered == frozenset()
     stream.response.close()
     await console.over(call)
 
@@ -311,7 +316,7 @@ async def test_so_many_pages_are_open_at_once(console: Console, monkeypatch: pyt
         stream.response.close()
     # Who has gone is noticed with the next thing that is sent.
     call = await console.call()
-    await console.rig.until(lambda: not console.server.app[live_page.STREAMS], 10)
+    await console.rig.until(lambda: not console.server.app[live_page.TOLD], 10)
     again, _ = await stream_of(browser)
     again.response.close()
     await console.over(call)
@@ -394,3 +399,34 @@ async def test_the_page_tells_how_to_ring_this_agent(console: Console) -> None:
     assert "voice-agent call --did +442079460123" in page
     page = await (await console.browser("spark")).page("/")
     assert "+442079460123" not in page
+
+
+async def test_what_lasts_may_last_at_the_consoles_own_port(a_rig: RigMaker) -> None:
+    """An answer has a time limit there; events and sound are let on, and counted."""
+    async with a_rig(console_port=0) as rig, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+        rig.store.users = Users(rig.store._engine, Passwords(CHEAP))
+        await rig.store.users.add("boss", PASSWORD, "admin", [])
+        limits = HttpLimits(request_s=0.3, streams=4, streams_each=2)
+        parts = ConsoleParts(rig.store, rig.agent.settings, live=rig.agent.live)
+        async with console_port(parts, limits=limits) as port:
+            async with http.get(f"{port.url}/login") as answer:
+                found = re.search(r'<meta name="csrf" content="([^"]+)">', await answer.text())
+            assert found is not None
+            form = {"name": "boss", "password": PASSWORD, "_csrf": found[1]}
+            await http.post(f"{port.url}/login", data=form, allow_redirects=False)
+            console = Console(rig, TestServer(web.Application()))
+            call = await console.call()
+            events = Stream(await http.get(f"{port.url}/live/events", headers=JSON))
+            socket = await http.ws_connect(f"{port.url}/live/{call.uuid}/listen")
+            assert (await socket.receive()).type is WSMsgType.TEXT
+            begun = time.monotonic()
+            while time.monotonic() < begun + 4 * limits.request_s:
+                assert (await socket.receive()).type is WSMsgType.BINARY
+            second = await http.ws_connect(f"{port.url}/live/{call.uuid}/listen")
+            assert (await second.receive()).extra == "You listen to too much at once: close another page."
+            async with http.get(f"{port.url}/live/events", headers=JSON) as answer:
+                assert answer.status == 429
+            await console.over(call)
+            await events.until(lambda seen: seen.gone == [call.uuid])
+            await socket.close()
+            events.response.close()

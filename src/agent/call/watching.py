@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -148,7 +148,7 @@ class Watcher:
         seen = (call.uuid for call in self._watching.live.all(self._sees) if call.uuid in uuids)
         self.metered = frozenset(uuid for uuid, _ in zip(seen, range(METERED), strict=False))
 
-    async def changes(self) -> AsyncIterator[Change]:
+    async def changes(self) -> AsyncGenerator[Change]:
         """What there is, at once, then after each look what has changed: often nothing."""
         yield self._change()
         while True:

@@ -6,7 +6,8 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -21,10 +22,11 @@ from agent.office.console.access import audit, needs, still_allowed, user_of
 from agent.office.console.forms import form_of
 from agent.office.console.parts import PARTS, parts_of
 from agent.office.console.render import render
+from agent.office.console.streams import stream
 from agent.office.scope import Scope
 
 WATCHING = web.AppKey("watching", Watching)
-STREAMS = web.AppKey("live_streams", dict[str, tuple[int, Watcher]])
+TOLD = web.AppKey("told", dict[str, tuple[int, Watcher]])
 """By a token that their browser was given: the user's ID and what is told."""
 
 STREAMS_A_USER = 8
@@ -51,7 +53,7 @@ def add_pages(app: web.Application) -> None:
             return state_of(call) | {"number": _number(call.caller_id, region), "line": _number(call.did, region)}
 
         app[WATCHING] = Watching(parts.live, described)
-    app[STREAMS] = {}
+    app[TOLD] = {}
     app.router.add_get("/", page)
     app.router.add_get("/live/events", events)
     app.router.add_post("/live/meter", meter)
@@ -112,26 +114,25 @@ async def events(request: web.Request) -> web.StreamResponse:
     `hello` (`stream`, `now`), then `calls` (`calls`, each whole, and `gone`), `levels` (RMS of both sides by UUID), and
     `bye` when the session has ended.
     """
-    watching, user, streams = _watching(request), user_of(request), request.app[STREAMS]
-    if sum(owner == user.id for owner, _ in streams.values()) >= STREAMS_A_USER:
+    watching, user, told = _watching(request), user_of(request), request.app[TOLD]
+    if sum(owner == user.id for owner, _ in told.values()) >= STREAMS_A_USER:
         raise _too_many(f"This page is open {STREAMS_A_USER} times already: close one of them.")
-    stream = secrets.token_urlsafe(16)
+    token = secrets.token_urlsafe(16)
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     try:
-        with watching.watch(user.scope.allows) as watcher:
-            streams[stream] = user.id, watcher
-            response = web.StreamResponse(
-                headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no", "Cache-Control": "no-store"}
-            )
+        with stream(request), watching.watch(user.scope.allows) as watcher:
+            told[token] = user.id, watcher
             await response.prepare(request)
-            hello = {"stream": stream, "now": round(time.time() * 1000)}
-            await _send(response, b"retry: 60000\n" + _event("hello", orjson.dumps(hello)))
-            await _tell(request, response, watcher.changes())
+            hello = {"stream": token, "now": round(time.time() * 1000)}
+            await _send(response, _event("hello", orjson.dumps(hello)))
+            async with aclosing(watcher.changes()) as changes:
+                await _tell(request, response, changes)
     except TooManyWatchers as error:
         raise _too_many("Too many people watch at this moment.") from error
     except (TimeoutError, ConnectionError):
         pass  # it went away, or takes nothing
     finally:
-        streams.pop(stream, None)
+        told.pop(token, None)
     return response
 
 
@@ -139,7 +140,7 @@ def _too_many(text: str) -> web.HTTPException:
     return web.HTTPServiceUnavailable(text=text, headers={"Retry-After": "30"})
 
 
-async def _tell(request: web.Request, response: web.StreamResponse, changes: AsyncIterator[Change]) -> None:
+async def _tell(request: web.Request, response: web.StreamResponse, changes: AsyncGenerator[Change]) -> None:
     first = True
     sent = asked = time.monotonic()
     async for change in changes:
@@ -176,7 +177,7 @@ async def _send(response: web.StreamResponse, data: bytes) -> None:
 async def meter(request: web.Request) -> web.StreamResponse:
     """Which calls a page shows just now: the levels of those are told in its stream."""
     form = form_of(request)
-    owner, watcher = request.app[STREAMS].get(form.get("stream", ""), (None, None))
+    owner, watcher = request.app[TOLD].get(form.get("stream", ""), (None, None))
     if watcher is None or owner != user_of(request).id:
         raise web.HTTPNotFound(text="There is no such stream.")
     watcher.meter(frozenset(form.get("calls", "").split(",")))
@@ -225,7 +226,7 @@ async def listen(request: web.Request) -> web.StreamResponse:
     socket = web.WebSocketResponse(heartbeat=15.0, max_msg_size=1024, compress=False)
     await socket.prepare(request)
     try:
-        with call.audio(AUDIO_BATCH_MS) as audio:
+        with stream(request), call.audio(AUDIO_BATCH_MS) as audio:
             audit(request, f"listens in to call {call.uuid}")
             begun = time.monotonic()
             await socket.send_str(json.dumps({"rate": call.rate}))
@@ -233,6 +234,8 @@ async def listen(request: web.Request) -> web.StreamResponse:
             audit(request, f"listened in to call {call.uuid} for {time.monotonic() - begun:.0f} s")
     except TooManyListeners as error:
         code, why = REFUSED, str(error)
+    except web.HTTPTooManyRequests as error:
+        code, why = REFUSED, error.text or ""
     except (ConnectionError, TimeoutError):
         code, why = WSCloseCode.GOING_AWAY, ""
     await socket.close(code=code, message=why.encode())
