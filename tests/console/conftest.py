@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import copyfile
 from typing import Any
 
 import pytest
@@ -125,21 +127,45 @@ def console_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callabl
     return lambda **more: load_settings(None, data_dir=tmp_path / "data", console_port=0, **more)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Databases that are up to date and have both companies; one has users as well."""
+
+    with_users: Path
+    without: Path
+    companies: tuple[int, int]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """Made once: a test begins with a copy."""
+    directory = tmp_path_factory.mktemp("console")
+
+    async def make(path: Path, roles: tuple[str, ...]) -> tuple[int, int]:
+        async with await OfficeStore.open(f"sqlite:///{path}") as store:
+            users = Users(store._engine, Passwords(CHEAP))
+            acme, bright = await store.add_company(ACME), await store.add_company(BRIGHT)
+            for role in roles:
+                await users.add(role, PASSWORD, role, [acme] if role != "admin" else [])
+        return acme, bright
+
+    with_users, without = directory / "users.sqlite3", directory / "nobody.sqlite3"
+    asyncio.run(make(without, ()))
+    return Prepared(with_users, without, asyncio.run(make(with_users, ROLES)))
+
+
 @pytest.fixture
-async def an_office(console_settings: Callable[..., Settings]) -> AsyncIterator[OfficeMaker]:
+async def an_office(console_settings: Callable[..., Settings], prepared: Prepared) -> AsyncIterator[OfficeMaker]:
     """Makes a console: users `viewer`, `operator` (both see Acme alone) and `admin`; `users=False`: nobody yet."""
     opened: list[Office] = []
 
     async def make(*, users: bool = True, **settings: Any) -> Office:
         chosen = console_settings(**settings)
         chosen.data_dir.mkdir(exist_ok=True, parents=True)
+        copyfile(prepared.with_users if users else prepared.without, chosen.data_dir / "office.sqlite3")
         store = await OfficeStore.open(chosen.database)
         store.users = Users(store._engine, Passwords(CHEAP))
-        acme, bright = await store.add_company(ACME), await store.add_company(BRIGHT)
-        if users:
-            for role in ROLES:
-                await store.users.add(role, PASSWORD, role, [acme] if role != "admin" else [])
-        opened.append(Office(ConsoleParts(store, chosen), (acme, bright)))
+        opened.append(Office(ConsoleParts(store, chosen), prepared.companies))
         return opened[-1]
 
     yield make
