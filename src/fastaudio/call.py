@@ -367,8 +367,9 @@ class Call:
         self._early = None
 
     def _place(self, kind: EventKind, generation: int, value: int, position: int, time_ns: int) -> None:
-        """Tell an utterance where on the time line it goes on."""
+        """Tell an utterance where on the time line it goes on: at the tick that has just begun."""
         utterance = self._utterances.get(generation)
+        position -= self.rate * TICK_MS // 1000
         if kind is EventKind.HOLD:
             self._rewind_ms = None
             if utterance is not None:

@@ -130,7 +130,7 @@ async def _call_of(request: web.Request) -> StoredCall:
 def _recording(stored: StoredCall, settings: Settings) -> Path | None:
     """The file of a call's recording, if it is there; never one from elsewhere, whatever the record says."""
     name = stored.record.recording
-    if not name or Path(name).name != name or Path(name).suffix not in KINDS:
+    if Path(name).suffix not in KINDS:
         return None
     folder = settings.recordings.resolve()
     path = (folder / name).resolve()

@@ -13,8 +13,10 @@ from agent.call.record import CallRecord, Mark, TurnRecord, TurnTimes, Word
 from agent.office.console import call_words, waterfall
 
 _UNITS: Final = {
-    "seconds": "s", "tokens_in": "tokens in", "tokens_out": "tokens out", "tokens_cached": "of them cached",
+    "requests": "requests", "tokens_in": "tokens in", "tokens_cached": "of them cached", "tokens_out": "tokens out",
+    "tokens_estimated": "of all estimated", "seconds": "s", "characters": "characters",
 }  # fmt: skip
+"""What is used of vendors, in the order in which it is told."""
 MOST_BARS: Final = 200
 """Answers whose waiting is drawn: the first ones."""
 
@@ -95,7 +97,8 @@ class CallView:
     @staticmethod
     def used(counts: Mapping[str, float]) -> str:
         """What was used of a vendor: "398 tokens out, 10 requests"."""
-        return ", ".join(f"{value:,.0f} {_UNITS.get(name, name)}" for name, value in counts.items() if value)
+        names = [*(name for name in _UNITS if name in counts), *(name for name in counts if name not in _UNITS)]
+        return ", ".join(f"{counts[name]:,.0f} {_UNITS.get(name, name)}" for name in names if counts[name])
 
 
 def view_of(record: CallRecord) -> CallView:
@@ -121,11 +124,7 @@ def time_line(view: CallView) -> dict[str, Any]:
     return {
         "seconds": view.record.seconds,
         "spans": [asdict(span) for span in view.spans],
-        "speech": [
-            {"who": line.who, "from": line.words[0].start_ms, "to": max(word.end_ms for word in line.words)}
-            for line in view.lines
-            if line.words
-        ],
+        "speech": [asdict(piece) for piece in _speech(view)],
     }
 
 
@@ -222,6 +221,16 @@ def _spans(record: CallRecord) -> Iterable[Span]:
         for tool in turn.tools:
             if isinstance(at_ms := tool.get("at_ms"), int):
                 yield Span("tool", at_ms, at_ms + int(tool.get("ms") or 0), f"{tool.get('name', 'tool')}")
+
+
+def _speech(view: CallView) -> Iterable[Span]:
+    """Who spoke when, as far as it is known; of a call without words, the agent alone."""
+    for line in view.lines:
+        turn = view.record.turns[line.turn]
+        if line.words:
+            yield Span(line.who, line.words[0].start_ms, max(word.end_ms for word in line.words))
+        elif line.who == "agent" and turn.times.first_frame is not None and turn.end_ms is not None:
+            yield Span(line.who, turn.times.first_frame, turn.end_ms)
 
 
 def _waits(times: TurnTimes) -> Iterable[Span]:

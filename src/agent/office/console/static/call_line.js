@@ -147,7 +147,7 @@ class TimeLine {
       pen.fillStyle = this.colour(`${who}-soft`);
       pen.globalAlpha = 0.55;
       for (const piece of this.data.speech) {
-        if (piece.who === who) this.block(pen, width, piece.from, piece.to, top, LANE, 5);
+        if (piece.kind === who) this.block(pen, width, piece.at_ms, piece.to_ms, top, LANE, 5);
       }
       pen.globalAlpha = 1;
     }
