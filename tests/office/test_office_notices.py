@@ -136,9 +136,13 @@ async def test_what_is_old_is_news_to_nobody(office: Office) -> None:
     """Records that were brought in from files, say."""
     await office.set(webhook_url="https://hook.example")
     await office.call(began=timedelta(days=-4))
+    await office.book()
+    async with office.store.sessions.begin() as session:
+        await session.execute(update(Booking).values(created_at=datetime.now(UTC) - timedelta(days=4)))
     notices = office.notices()
     await notices.sweep()
-    assert notices.counters == {"old": 1}
+    assert notices.counters == {"old": 2}
+    assert office.outbox.told_of == {}
     assert await office.unnoticed() == 0
 
 
