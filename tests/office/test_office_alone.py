@@ -82,7 +82,7 @@ def test_what_is_wrong_is_said_before_the_first_call(
     for field in Settings.model_fields:
         monkeypatch.delenv(field.upper(), raising=False)
     with pytest.raises(SettingsError, match=says) as raised:
-        load_settings(**{name: value})
+        load_settings(None, **{name: value})
     assert "open-sesame" not in str(raised.value)
 
 

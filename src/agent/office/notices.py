@@ -208,8 +208,9 @@ class Notices:
             known = select(CallEvent.id).where(CallEvent.call_uuid == uuid, CallEvent.what == TRANSFER_MISSED)
             if action != "transfer" or await session.scalar(known) is not None:
                 return True
-            at_ms = round((utc_now() - call.started).total_seconds() * 1000)
-            session.add(CallEvent(call_uuid=uuid, at_ms=max(0, at_ms), what=TRANSFER_MISSED, detail=status))
+            # The agent's part of the call was over by then: it stands at its end.
+            at_ms = round(call.seconds * 1000)
+            session.add(CallEvent(call_uuid=uuid, at_ms=at_ms, what=TRANSFER_MISSED, detail=status))
             recipients = await recipients_in(session, (call.company_id,))
             notices = self._of_missed(call, target, status, recipients.get(call.company_id))
             self._count("missed", notices, utc_now())

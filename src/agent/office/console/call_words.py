@@ -49,6 +49,7 @@ MARKS: Final[Mapping[str, str]] = {
     "refused": "Turned away",
     "stopping": "The agent is stopping",
     "other_format": "Audio of another kind",
+    "transfer_missed": "Nobody took the transfer",
 }
 
 LANES: Final[Mapping[str, str]] = {
