@@ -15,7 +15,8 @@
 
 #define N 160
 #define MESSAGE (FA_HEADER_BYTES + 2 * N)
-#define WAIT_MS 8000 /* below the time that a silent connection is given */
+#define WAIT_MS 5000
+#define EVENT_MS 20000 /* a starved media thread tells late: after all slots of a turn, under a sanitizer for seconds */
 
 static fa_engine_t *engine;
 static int listener = -1;
@@ -90,7 +91,7 @@ static inline fa_event_t wait_event_for(uint32_t kind, int wait_ms) {
   exit(1);
 }
 
-static inline fa_event_t wait_event(uint32_t kind) { return wait_event_for(kind, WAIT_MS); }
+static inline fa_event_t wait_event(uint32_t kind) { return wait_event_for(kind, EVENT_MS); }
 
 /* The same without waiting to be told: an event loop that was woken for something else finds an event this soon. */
 static inline fa_event_t find_event(uint32_t kind) {
