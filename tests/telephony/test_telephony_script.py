@@ -296,7 +296,8 @@ async def test_a_missed_transfer_is_told() -> None:
     ) as agi:
         place = f"127.0.0.1:{agi.port}"
         assert await run("transferred", str(call), place, "", "TIMEOUT", "") == (0, {}, [])
+        assert await run("transferred", str(call), place, "NOANSWER", "", "") == (0, {}, [])
         assert await run("transferred", str(call), place, "ANSWER") == (0, {}, [])
         assert await run("transferred", str(call), place, "BUSY\nagi_arg_1: x") == (0, {}, [])
         assert agi.counters["transferred_answered"] == 2
-    assert missed == [(call, "TIMEOUT")]
+    assert missed == [(call, "TIMEOUT"), (call, "NOANSWER")]
