@@ -212,6 +212,7 @@ class Rig:
         counts = {
             "calls": agent.calls,
             "calls of the engine": len(agent.engine.calls),
+            "live calls": len(agent.live),
             "announced": agent.registry.announced,
             "running": agent.registry.running,
             "prepared": len(agent.preparations._ready),

@@ -235,11 +235,10 @@ class LiveCalls:
         self.counters: Counter[str] = Counter()
         """`listened_lost_ms`: audio that listeners were too slow for."""
 
-    def add(self, call: LiveCall) -> LiveCall:
+    def add(self, call: LiveCall) -> None:
         """A call has begun."""
         call._calls = self
         self._calls[call.uuid] = call
-        return call
 
     def remove(self, call: LiveCall) -> None:
         """A call is over."""

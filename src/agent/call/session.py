@@ -66,7 +66,7 @@ class Session:
         self._services = services
         self._inbox: asyncio.Queue[Item] = asyncio.Queue(INBOX)
         self._log = Chronicle(call, info, services.on_turn)
-        self._live = services.live.add(LiveCall(call, info, self._log, self._put))
+        self._live = LiveCall(call, info, self._log, self._put)
         self._turn = Turn(self._log.now_ms())
         self._keypad = Keypad()
         self._parting = Parting(call, info, services)
@@ -94,6 +94,7 @@ class Session:
         """Converse until either side ends it."""
         METER.set(self._preparation.meter)
         self._call.listen(self._put)
+        self._services.live.add(self._live)
         try:
             await self._open()
             async with asyncio.TaskGroup() as group:

@@ -331,6 +331,9 @@
       }
       really.classList.remove("busy");
     };
+    dialog.onkeydown = (event) => {
+      if (event.key === "Enter" && event.target.matches("input")) really.click();
+    };
     dialog.showModal();
     (what === "end" ? dialog.querySelector("[data-close]") : dialog.querySelector("input"))?.focus();
   }
@@ -384,6 +387,7 @@
         return;
       }
       put(of(panel, "state"), told.state === "on" ? "Listening in" : "Connecting");
+      panel.dataset.playing = told.playing ? "yes" : ""; // sound comes out
       put(of(panel, "who"), who(entry.call));
       put(of(panel, "about"), entry.call.company);
     });
