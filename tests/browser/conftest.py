@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shutil
@@ -16,6 +17,9 @@ from typing import Any
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from agent.office.store import OfficeStore
+from agent.sandbox import history
 
 CHROMIUM = shutil.which("chromium")
 NAME, PASSWORD = "anna", "four words are good"
@@ -159,10 +163,29 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
         capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
+    asyncio.run(_fill(out / "data" / "office.sqlite3"))
     return Demo(out, done.stdout.strip().splitlines()[-1].split())
+
+
+async def _fill(database: Path) -> None:
+    """A past beside the demo's call, so that every page has something to show."""
+    async with await OfficeStore.open(f"sqlite:///{database}") as store:
+        await history.fill(store, calls=300, days=60)
 
 
 @pytest.fixture(scope="session")
 def demo_console(demo: Demo) -> Iterator[Console]:
     with console_process(*demo.command, "--port", "0") as console:
         yield console
+
+
+@pytest.fixture(scope="session")
+def logged_in(demo_console: Console, chromium: Browser, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first user's browser, to be opened again: `storage_state=logged_in`."""
+    context = chromium.new_context()
+    page = context.new_page()
+    set_up(page, demo_console)
+    state = tmp_path_factory.mktemp("browser") / "state.json"
+    context.storage_state(path=state)
+    context.close()
+    return state

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from jsonschema import Draft202012Validator
 from playwright.sync_api import Page, expect
 
 from agent.call.record_schema import record_schema
-from tests.browser.conftest import Console, Demo, Watched, set_up, until
+from tests.browser.conftest import Console, Demo, Watched, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
@@ -31,13 +32,11 @@ def play(page: Page) -> Locator:
 
 
 def test_the_demos_call_is_seen_and_heard(
-    demo: Demo, demo_console: Console, record: dict[str, Any], window: Callable[..., Watched]
+    demo: Demo, demo_console: Console, logged_in: Path, record: dict[str, Any], window: Callable[..., Watched]
 ) -> None:
     assert demo.command[-3:] == ["console", "--data-dir", str(demo.out / "data")]
-    watched = window(demo_console.url)
-    page = watched.page()
-    set_up(page, demo_console)
-    page.goto(f"{demo_console.url}/calls")
+    page = window(demo_console.url, storage_state=logged_in).page()
+    page.goto(f"{demo_console.url}/calls?text=leaking+tap")
     page.get_by_role("link", name="Thames Plumbing").or_(
         page.locator(f"a[href='/calls/{record['uuid']}']")
     ).first.click()
