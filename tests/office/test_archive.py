@@ -434,8 +434,9 @@ async def test_a_database_that_is_away_is_no_fault_of_the_documents(tmp_path: Pa
     async with await OfficeStore.open(f"sqlite:///{tmp_path / 'office.sqlite3'}") as store:
         async with store.transaction() as session:
             await session.execute(text("DROP TABLE turns"))
-        with pytest.raises(OperationalError):
+        with pytest.raises(OperationalError) as caught:
             await store.archive.import_missing(records)
+        assert "kitchen" not in str(caught.value)
         keeping = Housekeeping(store.archive, records=records, recordings=tmp_path, retention_days=0)
         assert not await keeping.look()
         assert keeping.counters == {"troubles": 1}
