@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from agent.office.archive import CallArchive
 from agent.office.database import upgrade_to_head
+from agent.office.seed import seed_examples
+from agent.office.store import OfficeStore
 from tests.office.postgres_server import NoPostgresError, PostgresServer
 
 BACKENDS = ("sqlite", "postgresql")
@@ -67,3 +70,17 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def bare_database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """The URL of a database without a table, on each backend in turn."""
     return sqlite_url(tmp_path) if request.param == "sqlite" else str(request.getfixturevalue("bare_postgres_url"))
+
+
+@pytest.fixture
+async def store(database: str) -> AsyncIterator[OfficeStore]:
+    """An office with the example companies, on each backend in turn."""
+    async with await OfficeStore.open(database) as store:
+        await seed_examples(store)
+        yield store
+
+
+@pytest.fixture
+def archive(store: OfficeStore) -> CallArchive:
+    """Its calls."""
+    return store.archive

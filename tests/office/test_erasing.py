@@ -27,8 +27,8 @@ from agent.office.store import NewBooking, OfficeStore
 from agent.ops.settings import Settings
 from agent.tools.outbox.entry import NewNotice
 from agent.tools.outbox.store import OutboxStore
+from tests.office.archived_calls import a_turn
 from tests.office.conftest import sqlite_url
-from tests.office.test_archive import a_turn
 
 LONDON = LONDON_PLUMBER.numbers[0]
 NUMBER, OTHER = "+447700900123", "+447700900456"

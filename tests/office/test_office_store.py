@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -45,13 +44,6 @@ BOOKING = NewBooking(
 @pytest.fixture
 def url(database: str) -> str:
     return database
-
-
-@pytest.fixture
-async def store(url: str) -> AsyncIterator[OfficeStore]:
-    async with await OfficeStore.open(url) as store:
-        await seed_examples(store)
-        yield store
 
 
 async def test_the_migrations_make_the_schema_of_the_models(bare_database: str) -> None:

@@ -156,7 +156,7 @@ def _by_words(
         )
     else:
         place = CallText.id.label("place")
-        indexed = func.array_to_tsvector(func.string_to_array(CallText.words, literal_column("' '")))
+        indexed = func.call_words_vector(CallText.words)
         statement = (
             select(*_COLUMNS, place)
             .select_from(CallText)
