@@ -135,6 +135,8 @@ def test_of_the_agents_words_those_count_that_were_heard() -> None:
     words = [TimedWord("we", 0, 100), TimedWord("can", 100), TimedWord("be", 250, 400), TimedWord("be", 400, 700)]
     found = placed("we can be".split(), words, 300, lambda ms: ms + 1000)
     assert found == [Word("agent", "we", 1000, 1100), Word("agent", "can", 1100, 1250), Word("agent", "be", 1250, 1300)]
+    twice = [TimedWord("no", 0, 100), TimedWord("no", 400, 500)]
+    assert [word.start_ms for word in placed(["no"], twice, 300, lambda ms: ms)] == [0]
     assert [word.start_ms for word in placed("bear with".split(), [], 500, lambda ms: ms)] == [0, 250]
 
 

@@ -494,5 +494,5 @@ def test_a_record_of_before_is_shown_as_well() -> None:
     view = view_of(record)
     assert [(line.text, len(line.words)) for line in view.lines] == [("hello there", 0), ("hi", 0)]
     assert view.answers == []
-    assert time_line(view)["speech"] == []
+    assert time_line(record)["speech"] == []
     assert view_of(CallRecord("u")).lines == []

@@ -85,7 +85,7 @@ async def waveform(request: web.Request) -> web.StreamResponse:
         except (ValueError, OSError) as error:
             log.warning("console: the recording of %s cannot be drawn: %s", stored.record.uuid, type(error).__name__)
             why = "the recording cannot be read"
-    answer = time_line(view_of(stored.record)) | levels.as_dict() | {"problem": why}
+    answer = time_line(stored.record) | levels.as_dict() | {"problem": why}
     response = web.Response(body=orjson.dumps(answer), content_type="application/json")
     response.enable_compression()
     return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -52,6 +53,17 @@ class Line:
     marks: Sequence[Mark] = ()
     """What happened before it, since the line before."""
 
+    def markup(self) -> Markup:
+        """The words, each with its place in the call, or the text."""
+        if not self.words:
+            return Markup.escape(self.text)
+        return Markup(
+            " ".join(
+                f'<span data-s="{int(word.start_ms)}" data-e="{int(word.end_ms)}">{html.escape(word.text)}</span>'
+                for word in self.words
+            )
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -87,7 +99,8 @@ class CallView:
     answers: Sequence[Answer]
     more_answers: int
     scale: Markup
-    spans: Sequence[Span]
+    kinds: frozenset[str]
+    """Of the spans and moments on the time line."""
     timed: bool
     """Whether there are words with times: they light up as the call is played."""
     after: Sequence[Mark] = ()
@@ -112,19 +125,19 @@ def view_of(record: CallRecord) -> CallView:
         [_answer(number, turn, axis) for number, turn in measured[:MOST_BARS]],
         max(0, len(measured) - MOST_BARS),
         waterfall.scale(axis),
-        sorted(_spans(record), key=lambda span: span.at_ms),
+        frozenset(span.kind for span in _spans(record)),
         any(turn.words for turn in record.turns),
         after,
         _counters(record),
     )
 
 
-def time_line(view: CallView) -> dict[str, Any]:
+def time_line(record: CallRecord) -> dict[str, Any]:
     """What is drawn over the sound, as JSON: spans and moments, and who speaks when."""
     return {
-        "seconds": view.record.seconds,
-        "spans": [asdict(span) for span in view.spans],
-        "speech": [asdict(piece) for piece in _speech(view)],
+        "seconds": record.seconds,
+        "spans": [asdict(span) for span in sorted(_spans(record), key=lambda span: span.at_ms)],
+        "speech": [asdict(piece) for piece in _speech(record)],
     }
 
 
@@ -223,10 +236,10 @@ def _spans(record: CallRecord) -> Iterable[Span]:
                 yield Span("tool", at_ms, at_ms + int(tool.get("ms") or 0), f"{tool.get('name', 'tool')}")
 
 
-def _speech(view: CallView) -> Iterable[Span]:
+def _speech(record: CallRecord) -> Iterable[Span]:
     """Who spoke when, as far as it is known; of a call without words, the agent alone."""
-    for line in view.lines:
-        turn = view.record.turns[line.turn]
+    for line in _lines(record):
+        turn = record.turns[line.turn]
         if line.words:
             yield Span(line.who, line.words[0].start_ms, max(word.end_ms for word in line.words))
         elif line.who == "agent" and turn.times.first_frame is not None and turn.end_ms is not None:
