@@ -151,6 +151,7 @@ class Booking(Base):
     __tablename__ = "bookings"
     __table_args__ = (
         Index("ix_bookings_company_id_created_at", "company_id", "created_at"),
+        Index("ix_bookings_company_id_state", "company_id", "state"),
         Index(
             "ix_bookings_unnoticed",
             "created_at",

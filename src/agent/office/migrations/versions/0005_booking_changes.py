@@ -1,4 +1,4 @@
-"""Who changed a booking, and an index for a company's newest ones."""
+"""Who changed a booking, and indexes for a company's newest ones and for how many there are of each state."""
 
 from __future__ import annotations
 
@@ -28,8 +28,10 @@ def upgrade() -> None:
     )
     op.create_index("ix_booking_changes_booking_id", "booking_changes", ["booking_id"])
     op.create_index("ix_bookings_company_id_created_at", "bookings", ["company_id", "created_at"])
+    op.create_index("ix_bookings_company_id_state", "bookings", ["company_id", "state"])
 
 
 def downgrade() -> None:
+    op.drop_index("ix_bookings_company_id_state", table_name="bookings")
     op.drop_index("ix_bookings_company_id_created_at", table_name="bookings")
     op.drop_table("booking_changes")
