@@ -216,6 +216,10 @@ def test_half_a_file_is_no_greeting_and_old_ones_go(
 ) -> None:
     folder = GreetingFolder(tmp_path, "sonic-3", "emma", 8000)
     folder.write(DEFAULT_VOICE, "Hello", bytes(1000), Words(("Hello",), (0,)))
+    timed = Words(("Good", "day"), (0, 300), (280, 600))
+    folder.write(DEFAULT_VOICE, "Good day", bytes(1000), timed)
+    assert folder.read(DEFAULT_VOICE, "Good day") == (bytes(1000), timed)
+    folder._file(DEFAULT_VOICE, "Good day").unlink()
     file = next(tmp_path.glob("*.greeting"))
     file.write_bytes(file.read_bytes()[:-10])
     assert folder.read(DEFAULT_VOICE, "Hello") is None

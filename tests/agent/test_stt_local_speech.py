@@ -30,5 +30,8 @@ async def test_two_calls_at_once_are_heard() -> None:
             assert word_errors(text, got) <= 1, got
             assert call.finals()[-1].speech_final
             assert call.finals()[0].start_ms == pytest.approx(400, abs=250)
+            for final in call.finals():
+                assert " ".join(word.text for word in final.words) == final.text
+                assert (final.words[0].start_ms, final.words[-1].end_ms) == (final.start_ms, final.end_ms)
             assert any(isinstance(event, Transcript) and not event.final for event in call.events)
     await ears.close()

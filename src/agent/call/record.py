@@ -134,6 +134,11 @@ class TurnRecord:
     wasted: int = 0
     """Those of them that were thrown away."""
 
+    @property
+    def unheard(self) -> str:
+        """What was made of `agent` and not heard."""
+        return " ".join(self.agent.split()[len(self.heard.split()) :]) if self.heard != self.agent else ""
+
 
 @dataclass(slots=True)
 class Mark:

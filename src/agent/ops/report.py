@@ -222,9 +222,8 @@ def _said(turn: TurnRecord) -> str:
     """What the caller heard, then struck out what was made and not heard."""
     if turn.heard == turn.agent:
         return escape(turn.agent)
-    rest = " ".join(turn.agent.split()[len(turn.heard.split()) :])
     cut = "interrupted" if turn.interrupted else "not heard to its end"
-    return f'{escape(turn.heard)} <del>{escape(rest)}</del> <span class="cut">{cut}</span>'
+    return f'{escape(turn.heard)} <del>{escape(turn.unheard)}</del> <span class="cut">{cut}</span>'
 
 
 def _tools(turn: TurnRecord) -> Iterable[str]:

@@ -141,11 +141,6 @@ def time_line(record: CallRecord) -> dict[str, Any]:
     }
 
 
-def unheard(turn: TurnRecord) -> str:
-    """What was made of an answer and not heard."""
-    return " ".join(turn.agent.split()[len(turn.heard.split()) :]) if turn.heard != turn.agent else ""
-
-
 # ---- lines ----------------------------------------------------------------------------------------------------------
 
 
@@ -159,7 +154,7 @@ def _lines(record: CallRecord) -> Iterable[Line]:
         if turn.agent or turn.tools:
             words = _words(turn, "agent", turn.heard)
             begun = turn.start_ms if times.first_frame is None else times.first_frame
-            rest = unheard(turn)
+            rest = turn.unheard
             cut = ("interrupted" if turn.interrupted else "not heard to its end") if rest else ""
             yield Line(
                 "agent", words[0].start_ms if words else begun, turn.heard, words, rest, cut, number,
