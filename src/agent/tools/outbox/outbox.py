@@ -30,7 +30,8 @@ T = TypeVar("T")
 PATIENT_ATTEMPTS: Final = 2
 """Who waits for a row is told after so many attempts that it will take longer."""
 LATE_409: Final = 12
-"""Attempts after which an API that says it is still at work on an earlier one is no longer believed."""
+LATE_409_S: Final = 600.0
+"""Attempts, and a time, after which an API that says it is still at work on an earlier one is no longer believed."""
 CLOSE_S: Final = 5.0
 CLOSE_ONLY_S: Final = 20.0
 """The same where keys are not honoured: what is given up is uncertain."""
@@ -331,7 +332,8 @@ class Outbox:
             answer = await ask(self._http, "POST", URL(target.url), headers, json_body=entry.body, timeout=timeout)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             return judge_failure(error)
-        in_doubt = bool(entry.doubt) and entry.attempts < LATE_409
+        late = entry.attempts >= LATE_409 and time.time() - entry.made_at > LATE_409_S
+        in_doubt = bool(entry.doubt) and not late
         return judge(answer.status, answer.raw, answer.headers, in_doubt=in_doubt)
 
     async def _disk(self, work: Callable[[], T]) -> T:
