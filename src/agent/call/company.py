@@ -29,9 +29,9 @@ MAX_ANSWER_BYTES = 64 * 1024
 MAX_INSTRUCTIONS = 4000
 """Characters: each reply waits while the LLM reads them."""
 
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
+LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
 _CONVERSATION = re.compile(r"[A-Za-z0-9_-]{0,64}")
-_EXTENSION = re.compile(r"[0-9A-Za-z*#+_.-]{1,40}")
+EXTENSION = re.compile(r"[0-9A-Za-z*#+_.-]{1,40}")
 """What may reach the dialplan as an extension: nothing that its expressions would read as more."""
 
 
@@ -252,7 +252,7 @@ def _targets(value: object) -> Mapping[str, str]:
         raise TypeError
     targets = {}
     for name, extension in value.items():
-        if not isinstance(extension, str) or not _EXTENSION.fullmatch(extension):
+        if not isinstance(extension, str) or not EXTENSION.fullmatch(extension):
             raise ValueError
         targets[_filled(name)] = extension
     return MappingProxyType(targets)
@@ -272,7 +272,7 @@ def _conversation(value: object) -> str:
 
 
 def _language(value: object) -> str:
-    if not isinstance(value, str) or (value and not _LANGUAGE.fullmatch(value)):
+    if not isinstance(value, str) or (value and not LANGUAGE.fullmatch(value)):
         raise ValueError
     return value
 

@@ -14,7 +14,7 @@ from zoneinfo import available_timezones
 import phonenumbers
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
-from agent.call.company import MAX_INSTRUCTIONS
+from agent.call.company import EXTENSION, LANGUAGE, MAX_INSTRUCTIONS
 from agent.call.opening_hours import DAYS
 from agent.telephony.numbers import is_withheld, normalise_number
 
@@ -47,10 +47,7 @@ MAX_NUMBERS, MAX_TARGETS, MAX_TERMS, MAX_AREAS, MAX_SPANS = 200, 50, 100, 200, 6
 _INTERNAL = re.compile(r"[0-9]{2,6}")
 """An extension of the own telephone system, which may be dialled like a number."""
 _TIME = re.compile(r"([01]?[0-9]|2[0-4]):([0-5][0-9])")
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?(-[A-Z]{2}|-[0-9]{3})?")
 _CONVERSATION = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_EXTENSION = re.compile(r"[0-9A-Za-z*#+_.-]{1,40}")
-"""What may reach the dialplan as an extension: nothing that its expressions would read as more."""
 _EMAIL = re.compile(r"[^@\s,;<>\"]{1,64}@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+")
 _AREA = re.compile(r"[A-Z]{1,2}([0-9][0-9A-Z]?)?")
 _NUMBER_FAULTS = {
@@ -199,7 +196,7 @@ def _targets(targets: Mapping[str, str]) -> dict[str, str]:
             raise ValueError(f"“{name or extension}” needs both a name and an extension")
         if len(name) > 200:
             raise ValueError("a name may have 200 characters")
-        if not _EXTENSION.fullmatch(extension):
+        if not EXTENSION.fullmatch(extension):
             raise ValueError(f"“{extension[:40]}” is no extension of a dialplan: digits, letters and *#+_.- only")
         checked[name] = extension
     return checked
@@ -267,7 +264,7 @@ class CompanyForm(BaseModel):
     conversation: Annotated[
         str, _matching(_CONVERSATION, "is no name of a conversation: letters, digits, - and _ only")
     ] = ""
-    language: Annotated[str, _matching(_LANGUAGE, "is no language: write one such as en-IE")] = ""
+    language: Annotated[str, _matching(LANGUAGE, "is no language: write one such as en-IE")] = ""
     voice_id: Annotated[str, _line(128)] = ""
     greeting: Annotated[str, _line(500)] = ""
     keyterms: Annotated[tuple[Annotated[str, _line(200)], ...], AfterValidator(_each_once), _at_most(MAX_TERMS)] = ()
