@@ -55,7 +55,7 @@ async def test_silero_has_a_word_in_a_hold(a_rig: RigMaker) -> None:
         result, record = await rig.call(script, rig.plan(patience_s=10.0))
         assert result.failure == ""
         marks = [mark.what for mark in record.marks]
-        assert marks[0] == "hold"
+        assert "hold" in marks[: marks.index("resume")]
         assert marks.index("resume") < marks.index("flush")
         assert rig.agent.engine.counters()["silero_contradicted"] >= 1
 

@@ -77,7 +77,7 @@ async def recipients(tmp_path: Path) -> AsyncIterator[Recipients]:
 # ---- the signature --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("secret", [new_secret(), "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"])
+@pytest.mark.parametrize("secret", [new_secret(), "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD"], ids=["new", "another's"])
 def test_an_implementation_that_is_not_ours_verifies_it(secret: str) -> None:
     body = json.dumps(EVENT, ensure_ascii=False).encode()
     headers = signature_headers(keys_of(secret), "call:c-1", int(time.time()), body)
