@@ -9,11 +9,11 @@ from itertools import product
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from agent.call.record import CallRecord, Mark, TurnRecord, TurnTimes, Word
 from agent.office.archive import CallArchive, CallQuery
-from agent.office.models import CallEvent, CallText, CallTurn
+from agent.office.models import Call, CallEvent, CallText, CallTurn
 from agent.office.scope import Scope
 from agent.office.store import NewBooking, OfficeStore
 from tests.office.archived_calls import EVERYTHING, LONDON, MANCHESTER, STARTED, a_call, a_turn, uuids
@@ -127,7 +127,7 @@ async def test_what_a_document_may_hold_is_cut_or_refused_and_never_half_kept(ar
     assert uuids(await archive.find(CallQuery(), EVERYTHING)) == [1]
 
 
-async def test_nobody_sees_a_call_of_another_company(archive: CallArchive) -> None:
+async def test_nobody_sees_a_call_of_another_company(store: OfficeStore, archive: CallArchive) -> None:
     await archive.keep(a_call(1))
     await archive.keep(a_call(2, did=MANCHESTER))
     await archive.keep(a_call(3, did="+442079460999"))
@@ -144,6 +144,11 @@ async def test_nobody_sees_a_call_of_another_company(archive: CallArchive) -> No
     assert await archive.get(a_call(1).uuid, Scope.of([two])) is None
     assert await archive.get(a_call(3).uuid, Scope.of([one, two])) is None
     assert await archive.get(a_call(1).uuid, Scope.of([one])) is not None
+    # Nor one that was a company's, and is nobody's since the company is gone.
+    async with store.transaction() as session:
+        await session.execute(update(Call).where(Call.uuid == a_call(1).uuid).values(company_id=None))
+    for words in ("", "kitchen"):
+        assert await found(archive, words, Scope.of([one])) == []
 
 
 # -- found -------------------------------------------------------------------------------------------------------------
