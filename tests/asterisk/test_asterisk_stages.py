@@ -211,9 +211,10 @@ async def test_in_the_last_words(stage: Stage) -> None:
 
 
 async def test_nothing_is_left_of_all_of_them(stage: Stage) -> None:
-    async with stage.line.caller().call(f"all-{LONDON}") as phone:
-        await greeted(phone)
-        at_one = len(os.listdir(f"/proc/{stage.stack.pid}/fd"))
+    for _ in range(3):  # the back office opens its few connections as calls come to it
+        async with stage.line.caller().call(f"all-{LONDON}") as phone:
+            await greeted(phone)
+            at_one = len(os.listdir(f"/proc/{stage.stack.pid}/fd"))
     for _ in range(5):
         async with stage.line.caller().call(f"all-{LONDON}") as phone:
             await phone.media.heard(10, after_s=0.0)
