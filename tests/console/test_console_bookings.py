@@ -6,11 +6,14 @@ import csv
 import io
 import re
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import ClientPayloadError
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from agent.office.models import Booking
 from agent.office.scope import Scope
@@ -143,6 +146,18 @@ async def test_csv_is_for_spreadsheets(office: Office) -> None:
     (row,) = csv.DictReader(io.StringIO(raw.decode("utf-8-sig"), newline=""))
     assert row["customer_name"] == "'=cmd|' /C calc'!A0"
     assert row["created_at"] == "2026-06-01T13:01:00+01:00", "in the company's own zone"
+
+
+async def test_csv_that_breaks_off_does_not_look_whole(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_args: object, **_options: object) -> AsyncIterator[str]:
+        yield "booking_id\r\n"
+        raise OperationalError("SELECT", {}, Exception("the disk is gone"))
+
+    browser = await office.browser("viewer")
+    monkeypatch.setattr(office.store.bookings, "csv", broken)
+    async with await browser.get("/bookings.csv") as answer:
+        with pytest.raises(ClientPayloadError):
+            await answer.read()
 
 
 async def test_the_list_asks_the_database_as_often_however_long_it_is(office: Office) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from zoneinfo import ZoneInfo
 
 from aiohttp import web
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.office.bookings import BookingQuery
 from agent.office.console.access import audit, needs, user_of
@@ -13,9 +15,12 @@ from agent.office.console.asked import address, day_of, span_of, text_of, whole_
 from agent.office.console.forms import form_of, say_later
 from agent.office.console.parts import parts_of
 from agent.office.console.render import render, zone_of
+from agent.office.console.streams import stream
 from agent.office.kept import KeptBooking, KeptBookings
 from agent.office.models import BOOKING_STATES, Booking
 from agent.tools.outbox import OutboxError
+
+log = logging.getLogger(__name__)
 
 STATES: Mapping[str, tuple[str, str]] = {
     "new": ("New", "info"),
@@ -91,12 +96,18 @@ async def export(request: web.Request) -> web.StreamResponse:
             "Content-Disposition": 'attachment; filename="bookings.csv"',
         }
     )
-    await response.prepare(request)
-    # The mark at its beginning tells spreadsheets that it is UTF-8.
-    await response.write("\ufeff".encode())
-    async for text in parts.store.bookings.csv(query, user.scope, zone=zone):
-        await response.write(text.encode())
-    await response.write_eof()
+    with stream(request):
+        await response.prepare(request)
+        try:
+            # The mark at its beginning tells spreadsheets that it is UTF-8.
+            await response.write("\ufeff".encode())
+            async for text in parts.store.bookings.csv(query, user.scope, zone=zone):
+                await response.write(text.encode())
+        except SQLAlchemyError as error:
+            log.exception("bookings cannot be read to their end")
+            # A file that ends early must not look whole: the connection breaks off.
+            raise ConnectionAbortedError("the export broke off") from error
+        await response.write_eof()
     return response
 
 
