@@ -16,6 +16,7 @@ from agent.office.console.call_view import time_line, view_of
 from agent.office.console.forms import say_later
 from agent.office.console.parts import parts_of
 from agent.office.console.render import render
+from agent.office.console.streams import Download
 from agent.office.console.waveform import Waveform, Waveforms
 from agent.ops.settings import Settings
 
@@ -68,9 +69,7 @@ async def sound(request: web.Request) -> web.StreamResponse:
     if path is None:
         raise web.HTTPNotFound(text="There is no recording of this call.")
     name = f"call-{stored.started:%Y-%m-%d-%H%M}-{stored.record.uuid[:8]}{path.suffix}"
-    how = "attachment" if "download" in request.query else "inline"
-    headers = {"Content-Type": KINDS[path.suffix], "Content-Disposition": f'{how}; filename="{name}"'}
-    return web.FileResponse(path, headers=headers)
+    return Download(path, KINDS[path.suffix], name=name if "download" in request.query else "")
 
 
 @needs("viewer")

@@ -16,6 +16,7 @@ from agent.office.console.access import audit, needs, user_of
 from agent.office.console.call_filters import PERIODS, Filters
 from agent.office.console.parts import parts_of
 from agent.office.console.render import render
+from agent.office.console.streams import stream
 from agent.office.csv_text import csv_lines
 
 PAGE: Final = 50
@@ -106,15 +107,16 @@ async def _export(
         }
     )
     response.enable_compression()
-    first = True
-    async for rows in _pages(request, filters):
-        if first:
-            audit(request, f"exported calls as {ending}")
-            await response.prepare(request)
-            await response.write(head)
-            first = False
-        await response.write(lines(rows))
-    await response.write_eof()
+    with stream(request):
+        first = True
+        async for rows in _pages(request, filters):
+            if first:
+                audit(request, f"exported calls as {ending}")
+                await response.prepare(request)
+                await response.write(head)
+                first = False
+            await response.write(lines(rows))
+        await response.write_eof()
     return response
 
 
