@@ -20,7 +20,9 @@ from zoneinfo import ZoneInfo
 
 import orjson
 import pytest
+from aiohttp import ClientError
 from sqlalchemy import event
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.call.record import CallRecord, TurnRecord, TurnTimes, Word
 from agent.office.archive import Snippet
@@ -241,6 +243,27 @@ async def test_all_pages_go_into_a_file(office: Office, viewer: Browser, monkeyp
     monkeypatch.setattr("agent.office.console.calls.MOST_EXPORTED", 3)
     async with await viewer.get("/calls.jsonl") as answer:
         assert len((await answer.read()).splitlines()) == 3
+
+
+async def test_a_file_that_ends_early_does_not_look_whole(
+    office: Office, viewer: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent.office.console.calls.EXPORT_PAGE", 1)
+    for _ in range(3):
+        await office.store.archive.keep(a_call())
+    find, asked = office.store.archive.find, []
+
+    async def fails(query: Any, scope: Scope) -> Any:
+        asked.append(query)
+        if len(asked) == 2:
+            raise SQLAlchemyError("the database is away")
+        return await find(query, scope)
+
+    monkeypatch.setattr(office.store.archive, "find", fails)
+    async with await viewer.get("/calls.csv") as answer:
+        with pytest.raises(ClientError):
+            await answer.read()
+    assert len(asked) == 2
 
 
 # ---- one call ------------------------------------------------------------------------------------------------------

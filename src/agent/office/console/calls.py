@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 import orjson
 from aiohttp import web
 from markupsafe import Markup
+from sqlalchemy.exc import SQLAlchemyError
 
 from agent.office.archive import CallRow, Snippet
 from agent.office.console import call_words
@@ -18,6 +20,8 @@ from agent.office.console.parts import parts_of
 from agent.office.console.render import render
 from agent.office.console.streams import stream
 from agent.office.csv_text import csv_lines
+
+log = logging.getLogger(__name__)
 
 PAGE: Final = 50
 EXPORT_PAGE: Final = 200
@@ -108,14 +112,19 @@ async def _export(
     )
     response.enable_compression()
     with stream(request):
-        first = True
-        async for rows in _pages(request, filters):
-            if first:
-                audit(request, f"exported calls as {ending}")
-                await response.prepare(request)
-                await response.write(head)
-                first = False
-            await response.write(lines(rows))
+        try:
+            async for rows in _pages(request, filters):
+                if not response.prepared:
+                    audit(request, f"exported calls as {ending}")
+                    await response.prepare(request)
+                    await response.write(head)
+                await response.write(lines(rows))
+        except SQLAlchemyError as error:
+            if not response.prepared:
+                raise
+            log.error("calls cannot be read to their end: %s", type(error).__name__)
+            # A file that ends early must not look whole: the connection breaks off.
+            raise ConnectionAbortedError("the export broke off") from error
         await response.write_eof()
     return response
 
