@@ -80,3 +80,18 @@ async def test_a_database_that_hangs_does_not_hold_the_end_up(monkeypatch: pytes
         keeper.put(CallRecord("b"))
     assert archive.kept == []
     assert keeper.counters["left"] == 1
+
+
+async def test_a_database_that_hangs_gives_the_next_call_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "KEEP_S", 0.02)
+    archive = Archive()
+    archive.may_go_on.clear()
+    async with CallKeeper(archive.keep) as keeper:
+        keeper.put(CallRecord("a"))
+        async with asyncio.timeout(5):
+            while not keeper.counters["failed"]:  # noqa: ASYNC110 - nobody tells when that is
+                await asyncio.sleep(0.01)
+        archive.may_go_on.set()
+        keeper.put(CallRecord("b"))
+    assert archive.kept == ["b"]
+    assert keeper.counters == {"failed": 1, "kept": 1, "left": 0}

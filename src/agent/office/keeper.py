@@ -16,6 +16,8 @@ log = logging.getLogger(__name__)
 
 WAITING: Final = 1000
 """Records that may wait for the database. More are left to their documents, which are imported later."""
+KEEP_S: Final = 30.0
+"""A database that takes longer for one call is as good as away."""
 CLOSE_S: Final = 5.0
 
 
@@ -69,7 +71,8 @@ class CallKeeper:
             while self._waiting:
                 record = self._waiting.popleft()
                 try:
-                    new = await self._keep(record)
+                    async with asyncio.timeout(KEEP_S):
+                        new = await self._keep(record)
                 except Exception as error:
                     self.counters["failed"] += 1
                     # Once for each time that it begins: a database may be away for hours.
