@@ -78,7 +78,6 @@ async def _run(demo: Demo, console: Console) -> None:
         settings = _settings(demo, vendors)
         set_up_logging(settings, demo.out / "agent.log")
         async with Agent(settings, on_record=over.set_result, on_turn=_printer(console)) as agent:
-            assert agent.store is not None
             await seed_examples(agent.store)
             console.print(f"The agent answers for {LONDON_PLUMBER.name}; a caller with a leaking tap rings.\n")
             await _call(demo, agent)

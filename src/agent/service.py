@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import aiohttp
+from aiohttp import web
 
 import fastaudio
 from agent import vendors
@@ -27,19 +27,15 @@ from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.rehearsal import Rehearsal
 from agent.call.services import Preparations, Services
 from agent.conversations import Conversations
-from agent.office.api import office_app
 from agent.office.console.parts import ConsoleParts
 from agent.office.console.port import OpenConsole, console_port
 from agent.office.notices import Notices
-from agent.office.running import BackOffice
-from agent.office.store import OfficeStore
 from agent.ops import metrics, status
 from agent.ops.admission import Admission
 from agent.ops.gauges import Gauges
-from agent.ops.http import http_port
 from agent.ops.lag import LagMonitor
-from agent.ops.notices import make_notices, notice_targets
-from agent.ops.outbox import OutboxCollector, make_outbox
+from agent.ops.office import open_office
+from agent.ops.outbox import OutboxCollector
 from agent.ops.prices import PriceTable, Pricing, load_prices
 from agent.ops.reload import changed_for_a_start
 from agent.ops.settings import Settings, SettingsError
@@ -79,8 +75,8 @@ class Agent:
         on_turn: Callable[[CallRecord, TurnRecord], None] | None = None,
     ) -> None:
         self.settings = settings
-        self.store: OfficeStore | None = None
         self.notices: Notices | None = None
+        """None until the office is open."""
         self._on_record = on_record
         self._on_turn = on_turn
         self._metrics = metrics.Metrics(lambda: self.calls)
@@ -172,17 +168,13 @@ class Agent:
         )
         self._stack.callback(self.admission.usage.keep)
         self.reception = Reception(self.registry, self.admission, self.strangers, self._report)
-        self._office_url, self._office_key = await self._start_http()
+        opened = await self._stack.enter_async_context(open_office(settings, self.strangers, self._add_pages))
+        self.office, self.outbox, self.notices = opened.back, opened.outbox, opened.notices
+        self.store, self.http_port = opened.back.store, opened.port
+        self._office_url, self._office_key = opened.url, opened.key
         self._stack.push_async_callback(
             _cancel, asyncio.create_task(_sweep(self.registry, metadata, self.admission.usage), name="sweep")
         )
-        assert self.store is not None
-        targets = notice_targets(settings, self.store)
-        self.outbox = await self._stack.enter_async_context(
-            make_outbox(settings, self._office_url, self._office_key, targets)
-        )
-        self.notices = await self._stack.enter_async_context(make_notices(settings, self.store, self.outbox))
-        self.office.on_kept = self.notices.wake
         self._metrics.include(OutboxCollector(self.outbox))
         self._stack.push_async_callback(self._close_voices)
         self.reception.open(self._make_services(settings, *files))
@@ -218,18 +210,8 @@ class Agent:
         ):
             self._stack.push_async_callback(_cancel, task)
 
-    async def _start_http(self) -> tuple[str, str]:
-        """The back office and the health page; returns the office's base URL and its key."""
-        settings = self.settings
-        key = settings.booking_api_key.get_secret_value() or secrets.token_urlsafe(24)
-        self.office = await self._stack.enter_async_context(BackOffice(settings))
-        self.store = self.office.store
-        app = office_app(
-            self.store,
-            api_key=key,
-            context_api_key=settings.context_api_key.get_secret_value(),
-            requests_per_minute=settings.api_requests_per_minute,
-        )
+    def _add_pages(self, app: web.Application) -> None:
+        """What the HTTP port answers beside the office's APIs: how the agent does, and what the dialplan asks."""
         status.add_pages(app, self, self._metrics)
         self._metrics.include(Gauges(self))
         self.dialplan_http = DialplanHttp(
@@ -237,8 +219,6 @@ class Agent:
             on_refused=lambda reason, peer: self.strangers.turned_away("HTTP", reason, peer),
         )
         self.dialplan_http.add_pages(app)
-        url, self.http_port = await self._stack.enter_async_context(http_port(app, settings, self.strangers))
-        return url, key
 
     def _call_options(self) -> fastaudio.CallOptions:
         settings = self.settings

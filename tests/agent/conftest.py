@@ -152,7 +152,6 @@ class Rig:
 
     @property
     def store(self) -> OfficeStore:
-        assert self.agent.store is not None
         return self.agent.store
 
     def plan(self, *, announced: bool = True, **changes: Any) -> CallPlan:

@@ -46,7 +46,7 @@ async def serve(
     files.make_room(settings.max_calls)
     with _signals({signal.SIGINT: on_stop, signal.SIGTERM: on_stop, signal.SIGHUP: again.set}):
         async with Agent(settings) as agent:
-            if seed and agent.store is not None:
+            if seed:
                 from agent.office.seed import seed_examples
 
                 await seed_examples(agent.store)

@@ -151,7 +151,6 @@ class CallersRig:
     async def prepare(self) -> None:
         """Fill the back office."""
         store = self._agent.store
-        assert store is not None
         await seed_examples(store)
         await add_companies(store, (NOBODY_THERE, DENTIST, OWN))
         self._numbers = {company.name: numbers[0] for company, numbers in await store.list_companies() if numbers}
@@ -189,7 +188,6 @@ class CallersRig:
         # Numbers that Ofcom keeps for drama: each caller is new to the company unless the file says otherwise.
         caller_id = setup.caller_id if setup.caller_id is not None else f"+447700900{100 + number:03}"
         store = self._agent.store
-        assert store is not None
         if setup.called_before:
             await store.did_context(did, caller_id, now=utc_now() - timedelta(days=7))
         plan = CallPlan(
