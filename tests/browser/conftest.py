@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from agent.office.seed import seed_examples
 from agent.office.store import OfficeStore
 from agent.sandbox import history
 
 CHROMIUM = shutil.which("chromium")
 NAME, PASSWORD = "anna", "four words are good"
+STAFF = {"otto": "operator", "vera": "viewer", "nora": "operator"}
+"""Users beside the first: Otto and Vera see Thames Plumbing, Nora another company."""
+THAMES, NORTHERN = "Thames Plumbing", "Northern Spark Electrical"
 STARTS_S = 30
 WIDE, PHONE = {"width": 1280, "height": 900}, {"width": 360, "height": 740}
 
@@ -44,25 +50,44 @@ class Console:
     setup_url: str
 
 
+def in_a_thread(work: Coroutine[Any, Any, None]) -> None:
+    """Run it on an event loop of its own: Playwright's stands in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
 @contextmanager
-def console_process(*command: str) -> Iterator[Console]:
-    """Run a command that serves the console, and wait until it says where."""
-    environment = {name: value for name, value in os.environ.items() if name != "DATA_DIR"}
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+def process_that_says(
+    until_line: str, *command: str, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run a command until the block ends, first until it has printed what is looked for: gives all that it said."""
+    variables = {name: value for name, value in os.environ.items() if name != "DATA_DIR"} | dict(environment or {})
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=variables) as process:
         assert process.stdout is not None
         try:
-            url = setup_url = ""
-            while not url or not setup_url:
+            said = ""
+            while not re.search(until_line, said):
                 line = process.stdout.readline()
-                assert line, "the console ended before it said where it is"
-                if found := re.search(r"console on (http://\S+)", line):
-                    url = found[1]
-                if found := re.search(r"http://\S+/setup\?token=\S+", line):
-                    setup_url = found[0]
-            yield Console(url, setup_url)
+                assert line, f"it ended too soon, and said {said!r}"
+                said += line
+            yield process, said
         finally:
             process.terminate()
             process.communicate(timeout=STARTS_S)
+
+
+@contextmanager
+def console_process(*command: str, first_start: bool = True) -> Iterator[Console]:
+    """Run a command that serves the console, and wait until it says where."""
+    link = r"http://\S+/setup\?token=\S+\n"
+    with process_that_says(link if first_start else r"console on \S+\n", *command) as (_, said):
+        yield console_of(said)
+
+
+def console_of(said: str) -> Console:
+    url, link = re.search(r"console on (http://\S+)", said), re.search(r"http://\S+/setup\?token=\S+", said)
+    assert url is not None
+    return Console(url[1], link[0] if link else "")
 
 
 @pytest.fixture(scope="session")
@@ -153,6 +178,8 @@ class Demo:
     out: Path
     command: list[str]
     """The one that its last line names."""
+    staffed: Path
+    """A copy of its data with users: the first, and the staff."""
 
 
 @pytest.fixture(scope="session")
@@ -163,14 +190,27 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
         capture_output=True, text=True, timeout=200,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    asyncio.run(_fill(out / "data" / "office.sqlite3"))
-    return Demo(out, done.stdout.strip().splitlines()[-1].split())
+    in_a_thread(_fill(out / "data" / "office.sqlite3"))
+    staffed = out / "staffed"
+    shutil.copytree(out / "data", staffed)
+    in_a_thread(add_staff(staffed / "office.sqlite3"))
+    return Demo(out, done.stdout.strip().splitlines()[-1].split(), staffed)
 
 
 async def _fill(database: Path) -> None:
     """A past beside the demo's call, so that every page has something to show."""
     async with await OfficeStore.open(f"sqlite:///{database}") as store:
         await history.fill(store, calls=300, days=60)
+
+
+async def add_staff(database: Path) -> None:
+    """The two example companies, the first user, and who works for them."""
+    async with await OfficeStore.open(f"sqlite:///{database}") as store:
+        await seed_examples(store)
+        companies = {company.name: company.id for company, _ in await store.list_companies()}
+        await store.users.add(NAME, PASSWORD, "admin")
+        for name, role in STAFF.items():
+            await store.users.add(name, PASSWORD, role, [companies[NORTHERN if name == "nora" else THAMES]])
 
 
 @pytest.fixture(scope="session")
@@ -189,3 +229,18 @@ def logged_in(demo_console: Console, chromium: Browser, tmp_path_factory: pytest
     context.storage_state(path=state)
     context.close()
     return state
+
+
+@pytest.fixture(scope="session")
+def staffed_console(demo: Demo) -> Iterator[Console]:
+    """The same data with users, for tests that change what is there."""
+    command = (sys.executable, "-m", "agent", "console", "--data-dir", str(demo.staffed), "--port", "0")
+    with console_process(*command, first_start=False) as console:
+        yield console
+
+
+@pytest.fixture(scope="session")
+def demo_call(demo: Demo) -> dict[str, Any]:
+    """The document of the demo's call."""
+    document: dict[str, Any] = json.loads((demo.out / "call.json").read_text("utf-8"))
+    return document

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from tests.browser.conftest import PHONE, WIDE, Console, Demo, Watched
+from tests.browser.conftest import PHONE, WIDE, Console, Watched
 
 LOOKS = [
     pytest.param(size, scheme, id=f"{size['width']}-{scheme}") for size in (WIDE, PHONE) for scheme in ("light", "dark")
@@ -26,7 +25,11 @@ NAMELESS = """() => [...document.querySelectorAll('a[href], button, input:not([t
         || (element.type === 'submit' && element.value)))
     .map(element => element.outerHTML.slice(0, 120))"""
 WIDE_OF_PAGE = """() => [...document.querySelectorAll('main *')]
-    .filter(element => element.checkVisibility() && !element.closest('[class*=scroll], .visually-hidden, svg'))
+    .filter(element => element.checkVisibility() && !element.closest('[class*=scroll], .unseen, svg'))
+    .filter(element => {
+        const head = element.closest('thead')
+        return !head || getComputedStyle(head).clipPath === 'none'
+    })
     .filter(element => {
         const box = element.getBoundingClientRect()
         return box.width > 1 && box.right > innerWidth + 1 && getComputedStyle(element).position !== 'fixed'
@@ -59,7 +62,7 @@ PALE = """() => {
     while (walk.nextNode()) {
         const text = walk.currentNode.textContent.trim(), element = walk.currentNode.parentElement
         if (!text || !element.checkVisibility({opacityProperty: true, visibilityProperty: true})) continue
-        if (element.closest('svg, script, style, [disabled], [aria-disabled=true], .visually-hidden, option')) continue
+        if (element.closest('svg, script, style, [disabled], [aria-disabled=true], .unseen, option')) continue
         const under = behind(element), over = read(getComputedStyle(element).color)
         if (!under || over[3] < 255) continue
         const [a, b] = [light(over), light(under)].sort((x, y) => y - x)
@@ -73,11 +76,10 @@ PALE = """() => {
 
 
 @pytest.fixture(scope="session")
-def paths(demo: Demo) -> list[str]:
-    record: dict[str, Any] = json.loads((demo.out / "call.json").read_text("utf-8"))
+def paths(demo_call: dict[str, Any]) -> list[str]:
     return [
-        "/", "/calls", f"/calls/{record['uuid']}", "/calls?text=tap&outcome=booked", "/calls?text=nobodysaidthis",
-        "/bookings", f"/bookings/{record['booking_id']}", "/companies", "/companies/new", "/companies/1", "/figures",
+        "/", "/calls", f"/calls/{demo_call['uuid']}", "/calls?q=tap&outcome=booked", "/calls?q=nobodysaidthis",
+        "/bookings", f"/bookings/{demo_call['booking_id']}", "/companies", "/companies/new", "/companies/1", "/figures",
         "/users", "/account",
     ]  # fmt: skip
 
@@ -130,10 +132,11 @@ def test_the_keyboard_goes_everywhere_and_is_seen(
                 if (element === document.body) return ['', true]
                 element.dataset.at ??= Math.random()
                 const host = element.closest('label, .switch') ?? element
-                const ringed = node => {
-                    const of = getComputedStyle(node)
+                const ringed = node => [null, '::after', '::before'].some(part => {
+                    const of = getComputedStyle(node, part)
+                    if (part && of.content === 'none') return false
                     return of.outlineStyle !== 'none' && parseFloat(of.outlineWidth) >= 1 || of.boxShadow !== 'none'
-                }
+                })
                 return [element.dataset.at + ' ' + element.outerHTML.slice(0, 100),
                     ringed(element) || ringed(host) || [...host.querySelectorAll('*')].some(ringed)
                     || element.nextElementSibling !== null && ringed(element.nextElementSibling)]
