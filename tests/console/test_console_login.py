@@ -15,7 +15,6 @@ from sqlalchemy import select, update
 
 from agent.office.console.auth import ADDRESSES, NAMES
 from agent.office.console.first_start import FILE, SetUpToken
-from agent.office.console.throttle import Throttle
 from agent.office.models import ConsoleSession, User, utc_now
 from agent.office.passwords import PasswordError, Passwords, check_password
 from agent.office.users import IDLE, LONGEST
@@ -276,29 +275,6 @@ async def test_a_success_begins_anew(office: Office) -> None:
             assert answer.status == 303
 
 
-def test_a_throttle_lets_one_more_in_as_time_passes_and_remembers_so_many() -> None:
-    now = [100.0]
-    throttle = Throttle(3, 10.0, size=50, clock=lambda: now[0])
-    for _ in range(3):
-        assert throttle.wait_s("jo") == 0
-        throttle.tries("jo")
-    assert throttle.wait_s("jo") == 10.0
-    now[0] += 4
-    assert throttle.wait_s("jo") == pytest.approx(6.0)
-    now[0] += 6
-    assert throttle.wait_s("jo") == 0
-    throttle.tries("jo")
-    assert throttle.wait_s("jo") == 10.0
-    for number in range(49):
-        throttle.tries(f"name{number}")
-    assert len(throttle) == 50
-    assert throttle.wait_s("jo") == 10.0, "the oldest goes first, and that is another one only now"
-    throttle.tries("one more")
-    assert len(throttle) == 50
-    throttle.succeeded("one more")
-    assert throttle.wait_s("one more") == 0
-
-
 async def test_nothing_secret_is_logged(office: Office, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         browser = await office.browser("viewer")
@@ -437,7 +413,7 @@ async def test_what_is_remembered_of_attempts_has_a_limit(office: Office) -> Non
     await office.browser()
     assert office.server is not None
     app = office.server.app
-    for throttle in (app[NAMES], app[ADDRESSES]):
+    for limit in (app[NAMES], app[ADDRESSES]):
         for number in range(5000):
-            throttle.tries(str(number))
-        assert len(throttle) == 4096
+            limit.take_s(str(number))
+        assert len(limit) == 4096

@@ -20,30 +20,32 @@ class Clock:
 def test_a_burst_and_then_the_steady_rate() -> None:
     clock = Clock()
     limit = RateLimit(60, 3, clock=clock)
-    assert [limit.wait_s("k") for _ in range(4)] == [0, 0, 0, pytest.approx(1.0)]
+    assert [limit.take_s("k") for _ in range(4)] == [0, 0, 0, pytest.approx(1.0)]
     clock.now += 0.5
-    assert limit.wait_s("k") == pytest.approx(0.5)
+    assert limit.take_s("k") == pytest.approx(0.5)
     clock.now += 0.5
-    assert limit.wait_s("k") == 0
-    assert limit.wait_s("k") > 0
-    assert limit.wait_s("other") == 0
+    assert limit.take_s("k") == 0
+    assert limit.take_s("k") > 0
+    assert limit.take_s("other") == 0
 
 
 def test_who_waits_counts_nothing_and_forgetting_begins_anew() -> None:
     clock = Clock()
     limit = RateLimit(60, 1, clock=clock)
-    limit.wait_s("k")
-    assert limit.wait_s("k") == limit.wait_s("k") == pytest.approx(1.0)
+    limit.take_s("k")
+    assert limit.take_s("k") == limit.wait_s("k") == limit.wait_s("k") == pytest.approx(1.0)
     limit.forget("k")
-    assert limit.wait_s("k") == 0
+    assert limit.wait_s("k") == limit.wait_s("k") == 0
+    assert limit.take_s("k") == 0
 
 
 def test_strangers_do_not_fill_the_memory() -> None:
     limit = RateLimit(60, 1, remembered=3, clock=Clock())
     for key in "abcd":
-        assert limit.wait_s(key) == 0
-    assert limit.wait_s("d") > 0
-    assert limit.wait_s("a") == 0  # it was forgotten
+        assert limit.take_s(key) == 0
+    assert len(limit) == 3
+    assert limit.take_s("d") > 0
+    assert limit.take_s("a") == 0  # it was forgotten
 
 
 @pytest.mark.parametrize("bad", [(0, 1, 1), (1, 0, 1), (1, 1, 0)])
@@ -63,7 +65,7 @@ def test_never_more_than_the_burst_and_the_rate(per_minute: int, burst: int, pau
     let_in: list[float] = []
     for pause in pauses:
         clock.now += pause
-        wait = limit.wait_s("k")
+        wait = limit.take_s("k")
         if not wait:
             let_in.append(clock.now)
     for i, first in enumerate(let_in):

@@ -134,10 +134,10 @@ class _Doorman:
         given = request.headers.get("X-API-Key", "")
         if key and not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), key.encode()):
             # Who has the right key is never kept out by somebody beside them who has not.
-            if wait_s := self._wrong_keys.wait_s(address):
+            if wait_s := self._wrong_keys.take_s(address):
                 raise _too_often(wait_s, "too many requests with a wrong key")
             raise _refuse(web.HTTPUnauthorized, "the header X-API-Key is missing or wrong")
-        if wait_s := self._requests.wait_s((key, address)):
+        if wait_s := self._requests.take_s((key, address)):
             raise _too_often(wait_s, "too many requests")
 
 

@@ -34,13 +34,22 @@ class RateLimit:
         self._due: OrderedDict[Hashable, float] = OrderedDict()
         """By key: when the next one would come at the steady rate."""
 
+    def __len__(self) -> int:
+        """How many keys are remembered."""
+        return len(self._due)
+
     def wait_s(self, key: Hashable) -> float:
-        """Count one more of `key` and return 0; or return how long it has to wait, s, and count nothing."""
+        """How long `key` has to wait, s; 0: it may come now. Nothing is counted."""
         now = self._clock()
-        due = max(now, self._due.get(key, now))
-        if (early_s := due - now - self._burst_s) > 1e-9:
-            return early_s
-        self._due[key] = due + self._gap_s
+        early_s = self._due.get(key, now) - now - self._burst_s
+        return early_s if early_s > 1e-9 else 0.0
+
+    def take_s(self, key: Hashable) -> float:
+        """Count one more of `key` and return 0; or return how long it has to wait, s, and count nothing."""
+        if wait_s := self.wait_s(key):
+            return wait_s
+        now = self._clock()
+        self._due[key] = max(now, self._due.get(key, now)) + self._gap_s
         self._due.move_to_end(key)
         if len(self._due) > self._remembered:
             self._due.popitem(last=False)

@@ -30,13 +30,13 @@ async def page(request: web.Request) -> web.StreamResponse:
 async def change_password(request: web.Request) -> web.StreamResponse:
     """Take the new password for the old one; every other browser is logged out."""
     form, user, users = form_of(request), user_of(request), parts_of(request).store.users
-    throttle = request.app[NAMES]
-    if throttle.wait_s(user.name):
+    limit = request.app[NAMES]
+    if limit.wait_s(user.name):
         return await _page(request, "Too many attempts. Try again in a minute.", 429)
-    throttle.tries(user.name)
+    limit.take_s(user.name)
     if not await users.has_password(user.id, form.get("password", "")):
         return await _page(request, "This is not your present password.", 400)
-    throttle.succeeded(user.name)
+    limit.forget(user.name)
     new = form.get("new_password", "")
     if new != form.get("new_password_again", ""):
         return await _page(request, "The two new passwords are not the same.", 400)

@@ -17,21 +17,21 @@ from agent.office.console.forms import form_of
 from agent.office.console.parts import parts_of
 from agent.office.console.render import render
 from agent.office.console.security import address_of
-from agent.office.console.throttle import Throttle
 from agent.office.passwords import LONGEST, PasswordError, check_password
 from agent.office.users import UserError, check_name
+from agent.ops.rate import RateLimit
 
 log = logging.getLogger(__name__)
 
-NAMES = web.AppKey("login_names", Throttle)
-ADDRESSES = web.AppKey("login_addresses", Throttle)
+NAMES = web.AppKey("login_names", RateLimit)
+ADDRESSES = web.AppKey("login_addresses", RateLimit)
 _WRONG = "Name or password is not right."
 
 
 def add_pages(app: web.Application) -> None:
     """Add log-in, log-out and set-up."""
-    app[NAMES] = Throttle(5, 30.0)
-    app[ADDRESSES] = Throttle(20, 15.0)
+    app[NAMES] = RateLimit(2, 5)
+    app[ADDRESSES] = RateLimit(4, 20)
     app.router.add_get("/login", login_page)
     app.router.add_post("/login", log_in)
     app.router.add_post("/logout", log_out)
@@ -53,16 +53,16 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     """Check name and password, and begin a session under a token that nobody knew before."""
     form = form_of(request)
     name, there = form.get("name", "").lower()[:64], _there(form.get("next", ""))
-    throttles = ((request.app[NAMES], name), (request.app[ADDRESSES], address_of(request)))
-    wait_s = max(throttle.wait_s(key) for throttle, key in throttles)
+    limits = ((request.app[NAMES], name), (request.app[ADDRESSES], address_of(request)))
+    wait_s = max(limit.wait_s(key) for limit, key in limits)
     if wait_s:
         log.warning("console: too many failed log-ins from %s", address_of(request))
         text = f"Too many attempts. Try again in {math.ceil(wait_s)} s."
         page = await _login_form(request, there, name, text, status=429)
         page.headers["Retry-After"] = str(math.ceil(wait_s))
         return page
-    for throttle, key in throttles:
-        throttle.tries(key)
+    for limit, key in limits:
+        limit.take_s(key)
     # Longer than any password may be is wrong, without the work.
     password = form.get("password", "")
     begun = await parts_of(request).store.users.log_in(
@@ -71,8 +71,8 @@ async def log_in(request: web.Request) -> web.StreamResponse:
     if begun is None:
         log.warning("console: a failed log-in from %s", address_of(request))
         return await _login_form(request, there, name, _WRONG, status=401)
-    for throttle, key in throttles:
-        throttle.succeeded(key)
+    for limit, key in limits:
+        limit.forget(key)
     token, account = begun
     log.info("console: %s logged in from %s", account.name, address_of(request))
     answer = web.HTTPSeeOther(there)
