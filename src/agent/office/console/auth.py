@@ -143,7 +143,7 @@ async def _is_set_up(request: web.Request, token: str) -> bool:
     parts = parts_of(request)
     right = await asyncio.to_thread(SetUpToken(parts.settings.data_dir).is_right, token)
     if not right:
-        addresses.tries(address)
+        addresses.take_s(address)
     return not right or await parts.store.users.exist()
 
 
