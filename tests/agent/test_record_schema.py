@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ from jsonschema import Draft202012Validator, ValidationError
 
 from agent.call.record import CallRecord, Mark, TurnRecord, TurnTimes, Word
 from agent.call.record_schema import record_schema
-
-ROOT = Path(__file__).parents[2]
+from tests import docs_scripts
 
 
 @pytest.fixture
@@ -36,11 +33,7 @@ def document() -> dict[str, Any]:
 
 
 def test_the_published_file_is_what_the_record_is() -> None:
-    spec = importlib.util.spec_from_file_location("make_schema", ROOT / "docs" / "make_schema.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = docs_scripts.load("make_schema")
     assert module.PAGE.read_text("utf-8") == module.schema_page(), "run python docs/make_schema.py"
 
 

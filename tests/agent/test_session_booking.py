@@ -13,6 +13,7 @@ import pytest
 
 from agent.office.seed import LONDON_PLUMBER
 from agent.sandbox.caller.listen import LOUD_RMS
+from tests.agent.scripts import BOOKING
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Rig, RigMaker
@@ -21,15 +22,6 @@ pytestmark = pytest.mark.alone  # each word of a long script arrives whole, or t
 
 LONDON, CALLER = LONDON_PLUMBER.numbers[0], "+447700900123"
 
-SCRIPT = """
-say: My kitchen tap is leaking
-say: Yes that's fine
-say: SW4 7DQ
-say: Yes that's right
-say: Twelve Baker Street
-say: Anna Smith
-say: No thanks
-"""
 STEPS = (
     ("", "Hello, Thames Plumbing, good "),
     ("My kitchen tap is leaking", "callout fee is £65"),
@@ -60,7 +52,7 @@ def loud_frames(samples: Samples) -> list[bytes]:
 async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, "agent")
     # A caller who waits so long takes no stall of this host for the end of what the agent says.
-    result, record = await rig.call(SCRIPT, rig.plan(quiet_s=0.7, patience_s=10.0, longest_s=80.0))
+    result, record = await rig.call(BOOKING, rig.plan(quiet_s=0.7, patience_s=10.0, longest_s=80.0))
 
     # The caller's side.
     assert result.failure == ""
@@ -142,7 +134,7 @@ async def test_a_tap_is_booked(rig: Rig, caplog: pytest.LogCaptureFixture) -> No
 
 async def test_a_booking_is_kept_while_its_api_is_down_and_made_by_the_next_agent(a_rig: RigMaker) -> None:
     async with a_rig(booking_api_url="http://127.0.0.1:1/create_booking") as rig:
-        result, record = await rig.call(SCRIPT, rig.plan(quiet_s=0.7, patience_s=10.0, longest_s=80.0))
+        result, record = await rig.call(BOOKING, rig.plan(quiet_s=0.7, patience_s=10.0, longest_s=80.0))
         assert rig.agent.services.outbox.counts()["waiting"] == 1
         assert await rig.store.list_bookings() == []
     assert result.failure == ""

@@ -16,21 +16,13 @@ from agent.ops.settings import SettingsError
 from agent.providers.base import bytes_a_ms
 from agent.providers.metering import METER, Meter
 from agent.telephony import CallInfo
+from tests.agent.scripts import BOOKING
 
 if TYPE_CHECKING:
     from agent.call.record import CallRecord
     from tests.agent.conftest import Rig, RigMaker
 
 MODEL = "openai/gpt-oss-120b"
-BOOKING = """
-say: My kitchen tap is leaking
-say: Yes that's fine
-say: SW4 7DQ
-say: Yes that's right
-say: Twelve Baker Street
-say: Anna Smith
-say: No thanks
-"""
 
 
 def counted(rig: Rig, rate: int = 8000) -> dict[str, Any]:

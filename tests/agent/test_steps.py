@@ -12,6 +12,7 @@ from agent.conversations import Conversation, ConversationError, load_conversati
 from agent.conversations.files import PACKAGED
 from agent.conversations.steps import Progress, Step
 from agent.language.asked import last_question, sentences_of
+from tests.agent.scripts import BOOKING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,16 +148,7 @@ def test_a_mistake_in_the_steps_is_named(tmp_path: Path, steps: str, told: str) 
 
 
 async def test_a_booking_goes_through_all_of_them(rig: Rig) -> None:
-    script = """
-    say: Hello, I need a plumber
-    say: My kitchen tap is leaking
-    say: Yes that's fine
-    say: SW4 7DQ
-    say: Yes that's right
-    say: Twelve Baker Street
-    say: Anna Smith
-    say: No thanks
-    """
+    script = "say: Hello, I need a plumber" + BOOKING
     result, record = await rig.call(script, rig.plan(quiet_s=0.5, patience_s=10.0, longest_s=80.0))
     assert result.failure == ""
     assert [mark.detail for mark in record.marks if mark.what == "step"] == [step.name for step in HOME.steps[1:]]

@@ -7,7 +7,6 @@ import io
 import re
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,36 +14,13 @@ from aiohttp import ClientPayloadError
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from agent.office.models import Booking
 from agent.office.scope import Scope
 from agent.tools.outbox import OutboxStore, Target
 from agent.tools.outbox.entry import Verdict
+from tests.office.made_bookings import booking, keep
 
 if TYPE_CHECKING:
     from tests.console.conftest import Office
-
-NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
-
-
-def booking(number: int, company_id: int | None, **changed: object) -> Booking:
-    values = {
-        "id": f"BK-{number:08}",
-        "company_id": company_id,
-        "company_name": "Acme Plumbing",
-        "customer_name": f"Customer {number}",
-        "postcode": "M14 6BT",
-        "address": f"{number} Acacia Avenue",
-        "problem_description": "a leaking tap",
-        "caller_id": "+447700900123",
-        "fingerprint": "",
-        "created_at": NOON + timedelta(minutes=number),
-    }
-    return Booking(**values | changed)
-
-
-async def keep(office: Office, *bookings: Booking) -> None:
-    async with office.store._sessions.begin() as session:
-        session.add_all(bookings)
 
 
 def shown(page: str) -> list[str]:
@@ -52,7 +28,7 @@ def shown(page: str) -> list[str]:
 
 
 async def test_the_list_pages_filters_and_counts(office: Office) -> None:
-    await keep(office, *(booking(n, office.acme) for n in range(60)), booking(99, office.bright, state="done"))
+    await keep(office.store, *(booking(n, office.acme) for n in range(60)), booking(99, office.bright, state="done"))
     admin = await office.browser("admin")
     first = await admin.page("/bookings")
     assert len(shown(first)) == 50
@@ -74,7 +50,7 @@ async def test_the_list_pages_filters_and_counts(office: Office) -> None:
 
 @pytest.mark.parametrize("query", ["company=x&from=never&state=paid&q=", "company=99999999999", "from=0001-01-01"])
 async def test_an_address_that_was_changed_by_hand_is_read_leniently(office: Office, query: str) -> None:
-    await keep(office, booking(1, office.acme))
+    await keep(office.store, booking(1, office.acme))
     assert shown(await (await office.browser("admin")).page(f"/bookings?{query}")) == ["BK-00000001"]
 
 
@@ -85,7 +61,7 @@ async def test_a_place_in_the_list_that_is_none_is_told(office: Office) -> None:
 
 
 async def test_nobody_sees_anothers_bookings(office: Office) -> None:
-    await keep(office, booking(1, office.acme), booking(2, office.bright), booking(3, None))
+    await keep(office.store, booking(1, office.acme), booking(2, office.bright), booking(3, None))
     for role in ("viewer", "operator"):
         browser = await office.browser(role)
         assert shown(await browser.page("/bookings")) == ["BK-00000001"]
@@ -104,7 +80,7 @@ async def test_nobody_sees_anothers_bookings(office: Office) -> None:
 
 
 async def test_an_operator_moves_a_booking_on_and_a_viewer_does_not(office: Office) -> None:
-    await keep(office, booking(1, office.acme))
+    await keep(office.store, booking(1, office.acme))
     viewer = await office.browser("viewer")
     assert (await viewer.post("/bookings/BK-00000001", {"state": "done"})).status == 403
     page = await viewer.page("/bookings/BK-00000001")
@@ -126,7 +102,7 @@ async def test_an_operator_moves_a_booking_on_and_a_viewer_does_not(office: Offi
 
 
 async def test_without_its_token_a_change_is_refused(office: Office) -> None:
-    await keep(office, booking(1, office.acme))
+    await keep(office.store, booking(1, office.acme))
     operator = await office.browser("operator")
     answer = await operator.client.post("/bookings/BK-00000001", data={"state": "done"})
     assert answer.status == 403
@@ -134,7 +110,7 @@ async def test_without_its_token_a_change_is_refused(office: Office) -> None:
 
 async def test_csv_is_for_spreadsheets(office: Office) -> None:
     await keep(
-        office, booking(1, office.acme, customer_name="=cmd|' /C calc'!A0"), booking(2, office.acme, state="done")
+        office.store, booking(1, office.acme, customer_name="=cmd|' /C calc'!A0"), booking(2, office.acme, state="done")
     )
     browser = await office.browser("viewer")
     async with await browser.get("/bookings.csv?state=new") as answer:
@@ -161,7 +137,7 @@ async def test_csv_that_breaks_off_does_not_look_whole(office: Office, monkeypat
 
 
 async def test_the_list_asks_the_database_as_often_however_long_it_is(office: Office) -> None:
-    await keep(office, booking(1, office.acme))
+    await keep(office.store, booking(1, office.acme))
     browser = await office.browser("admin")
     queries: list[str] = []
     event.listen(office.store._engine.sync_engine, "before_cursor_execute", lambda *args: queries.append(args[2]))
@@ -172,7 +148,7 @@ async def test_the_list_asks_the_database_as_often_however_long_it_is(office: Of
         return sum(query.lstrip().startswith("SELECT") for query in queries)
 
     few = await asked()
-    await keep(office, *(booking(n, office.acme if n % 2 else office.bright) for n in range(2, 50)))
+    await keep(office.store, *(booking(n, office.acme if n % 2 else office.bright) for n in range(2, 50)))
     assert await asked() == few <= 8
 
 
@@ -230,7 +206,7 @@ async def test_it_is_sent_again_or_set_aside(office: Office) -> None:
 
 
 async def test_an_outbox_that_cannot_be_read_does_not_hide_the_bookings(office: Office) -> None:
-    await keep(office, booking(1, office.acme))
+    await keep(office.store, booking(1, office.acme))
     (office.parts.settings.data_dir / "outbox.sqlite3").write_bytes(b"no database" * 100)
     page = await (await office.browser("admin")).page("/bookings")
     assert "cannot be shown" in page

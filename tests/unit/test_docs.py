@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
 import textwrap
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
 import fastaudio
+from tests import docs_scripts
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
 FENCE = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-
-
-def load_make_settings() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("make_settings", ROOT / "docs" / "make_settings.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def anchors(page: Path) -> set[str]:
@@ -45,7 +35,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def test_docs_settings_page_is_what_the_settings_are() -> None:
-    module = load_make_settings()
+    module = docs_scripts.load("make_settings")
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python docs/make_settings.py"
 
 
@@ -85,7 +75,7 @@ def test_docs_readme_has_python_that_can_be_copied() -> None:
 
 def test_docs_env_names_are_settings() -> None:
     """Every NAME=value in an env block is a setting, so that a copied file does what it says."""
-    known = {name.upper() for name in load_make_settings().Settings.model_fields}
+    known = {name.upper() for name in docs_scripts.load("make_settings").Settings.model_fields}
     names = {name for _, code in blocks("env") for name in re.findall(r"^([A-Z_]+)=", code, re.MULTILINE)}
     assert names
     assert not names - known
