@@ -90,7 +90,7 @@ bench-latency: $(VENV)/.tools ## How long a caller waits, four ways, and how oft
 bench-agent: $(VENV)/.tools ## What a call costs the whole agent, with up to 200 talking: ten minutes
 	@$(BIN)/python -m benchmarks.agent
 
-bench-office: $(VENV)/.tools ## What the console asks of 100,000 calls, on SQLite and PostgreSQL: about 15 minutes
+bench-office: $(VENV)/.tools ## Each question and each page of the console with 100,000 calls, on SQLite and PostgreSQL: 20 minutes
 	@$(BIN)/python -m benchmarks.office
 
 build: $(VENV)/.tools ## A wheel, in dist/
