@@ -152,7 +152,8 @@ async def test_the_second_signal_ends_at_once(a_process: Processes) -> None:
         await agent.until("STOPPING=1")
         agent.signal(signal.SIGTERM)
         assert await agent.ended(8) == 0
-        assert await wire.ended == "agent"
+        # A process that ends with frames unread resets the connection.
+        assert re.fullmatch("agent|failure: .* reset by peer", await wire.ended)
         assert "Traceback" not in agent.log
 
 

@@ -89,6 +89,7 @@ async def test_an_utterance_at_16_khz(sandbox: Sandbox) -> None:
         for start in range(0, len(pcm), 2560):
             call.stt.hear(5000 + start // 32, pcm[start : start + 2560])
         await call.until(lambda: call.stt._timeline.sent_ms == pytest.approx(len(pcm) / 32))
+        await call.until(call.finals)
         (final,) = call.finals()
     assert final.text == "my tap is leaking"
     assert 6000 <= final.start_ms <= 6160

@@ -81,6 +81,7 @@ async def test_flac_holds_what_wav_holds_of_one_call(tmp_path: Path) -> None:
         draining = asyncio.create_task(reader.read(-1))
         paths = [tmp_path / name for name in ("call.wav", "call.flac")]
         tasks = [asyncio.create_task(record(call, path)) for path in paths]
+        await asyncio.sleep(0)  # both have begun before the caller says anything
         caller, agent = voices(8000, 2.0)
         utterance = call.begin()
         await utterance.play(agent.tobytes())

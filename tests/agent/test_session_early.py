@@ -44,6 +44,7 @@ def halves(path: Path, first: str, pause_ms: int, second: str) -> str:
     return f"play: {path}"
 
 
+@pytest.mark.alone  # half a second is to be long enough, and too short
 async def test_what_is_thrown_away_leaves_no_trace_but_its_count(rig: Rig, tmp_path: Path) -> None:
     """The pause is long enough to think of an answer, and too short to be certain."""
     line = halves(tmp_path / "said.wav", "My tap is leaking.", 520, "It's the kitchen one.")

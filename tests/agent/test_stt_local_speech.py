@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from agent.providers.base import Transcript
@@ -18,6 +20,7 @@ SAID = ("My kitchen tap is leaking.", "How much will it cost?")
 async def test_two_calls_at_once_are_heard() -> None:
     voice = load_voice("hibari-low")
     ears = LocalEars(2)
+    await asyncio.wrap_future(ears.prepare())  # a call waits for the model only so long
     async with line(LocalStt(ears, 8000)) as one, line(LocalStt(ears, 8000)) as other:
         for call, text in ((one, SAID[0]), (other, SAID[1])):
             samples = audio.decode(audio.encode(voice.speak(text, 8000).samples, "pcm_alaw"), "alaw")

@@ -266,6 +266,29 @@ async def test_stopping_ends_open_requests() -> None:
         writer.close()
 
 
+async def test_an_answer_under_way_arrives_although_the_server_stops() -> None:
+    registry, call = CallRegistry(), uuid4()
+    registry.opened(call)
+    registry.decide(call, Verdict("hangup"))
+    registry.closed(call)
+    async with server(registry) as agi:
+        channel = Channel(agi.port, "next", str(call))
+        reader, writer = await asyncio.open_connection("127.0.0.1", agi.port)
+        writer.write(channel.headers)
+        command = await reader.readline()
+
+        async def go_on(command: bytes) -> None:
+            await asyncio.sleep(0.1)
+            while command:
+                writer.write(channel.obey(command.decode().rstrip("\n")).encode())
+                command = await reader.readline()
+
+        dialplan = asyncio.create_task(go_on(command))
+    await dialplan
+    writer.close()
+    assert channel.variables == {"VOICE_AGENT_TARGET": "", "VOICE_AGENT_NEXT": "hangup"}
+
+
 async def test_a_transfer_that_nobody_answered_is_told() -> None:
     call, missed = uuid4(), list[tuple[UUID, str]]()
     async with FastAgiServer(

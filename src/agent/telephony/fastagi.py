@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 
 SWEEP_S = 5.0
 """How often expired announcements are dropped when nobody calls, s."""
+CLOSE_S = 1.0
+"""What is being answered when the server stops may take so long: the last call's verdict would be lost, s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +114,12 @@ class FastAgiServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop listening, end the open requests, and wait until all of it is over."""
+        """Stop listening, let answers that are under way arrive, end what else is open, and wait until all is over."""
         assert self._server is not None
         assert self._sweeper is not None
         self._server.close()
+        if answering := self._tasks - self._silent.keys():
+            await asyncio.wait(answering, timeout=CLOSE_S)
         tasks = [self._sweeper, *self._tasks]
         for task in tasks:
             task.cancel()
