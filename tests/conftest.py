@@ -1,4 +1,6 @@
-"""Rules for every test: in CI nothing is skipped, and property tests try the same examples each time."""
+"""Rules for every test: in CI nothing is skipped, property tests try the same examples each time, and a call that fails
+while this host stands still is made again.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,10 @@ import os
 
 import pytest
 from hypothesis import settings
+
+from tests.stalls import pytest_runtest_protocol, pytest_terminal_summary
+
+__all__ = ["pytest_runtest_protocol", "pytest_terminal_summary"]
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)
