@@ -58,6 +58,15 @@ async def at_rest(line: Line, stack: AgentStack, calls: int) -> None:
             await asyncio.sleep(0.2)
 
 
+async def fill_the_offices_pool(stack: AgentStack) -> None:
+    """Have the back office open all the database connections that it keeps: each is a thread, files and a cache."""
+    url = f"http://127.0.0.1:{stack.http_port}/did_context"
+    async with aiohttp.ClientSession() as session:
+        for _ in range(5):
+            answers = await asyncio.gather(*(session.post(url, json={"did_number": LONDON[4:]}) for _ in range(40)))
+            assert {answer.status for answer in answers} == {200}
+
+
 async def test_fifty_calls_at_once(line: Line, stack: AgentStack, tmp_path: Path) -> None:
     async with line.caller().call(LONDON) as phone:
         load = await many_calls(
@@ -82,6 +91,7 @@ async def test_five_hundred_short_calls_leave_nothing(line: Line, stack: AgentSt
     # What is made once (pools, caches, the greeting) is made by the first hundred.
     first = await many_calls(line.rig, LONDON, tmp_path, calls=100, at_once=25, each_second=8, talk_s=2.5, timeout_s=60)
     await at_rest(line, stack, 100)
+    await fill_the_offices_pool(stack)
     before, at_asterisk = Footprint.of(stack.pid), await line.rig.descriptors()
     rest = await many_calls(line.rig, LONDON, tmp_path, calls=400, at_once=25, each_second=8, talk_s=2.5, timeout_s=150)
     await at_rest(line, stack, 500)
