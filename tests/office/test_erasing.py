@@ -20,7 +20,7 @@ from agent.call.record import CallRecord, Mark, write_record
 from agent.cli import app
 from agent.office.archive import CallQuery
 from agent.office.housekeeping import Housekeeping
-from agent.office.models import Booking, Call, Caller, CallEvent, CallText, CallTurn
+from agent.office.models import Booking, BookingText, Call, Caller, CallEvent, CallText, CallTurn
 from agent.office.scope import Scope
 from agent.office.seed import LONDON_PLUMBER, seed_examples
 from agent.office.store import NewBooking, OfficeStore
@@ -169,6 +169,8 @@ async def test_old_callers_and_bookings_lose_what_tells_of_people(database: str,
         await store.archive.expire(now - timedelta(days=10), tmp_path, tmp_path)
         async with store.transaction() as session:
             assert list(await session.scalars(select(Caller.number))) == [OTHER]
+            found_by = set(await session.scalars(select(BookingText.booking_id)))
+            assert found_by == {made["new"].id, made["cancelled"].id}
         after = {state: await store.find_booking(booking.id) for state, booking in made.items()}
     # One that is not done with keeps its name for 30 days at least: somebody is to go there.
     names = {state: booking.customer_name for state, booking in after.items() if booking is not None}

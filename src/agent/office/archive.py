@@ -28,6 +28,7 @@ from agent.office.erasing import Forgotten
 from agent.office.figures import add_counts
 from agent.office.models import Booking, Call, CallEvent, CallText, CallTurn, Company, Number
 from agent.office.scope import Scope
+from agent.office.word_index import place_of
 from agent.office.zones import zone_of
 from agent.telephony.numbers import normalise_number
 
@@ -113,7 +114,7 @@ class CallArchive:
                 company_id, timezone = companies[rows.call["did"]]
                 rows.call["company_id"] = company_id
                 text = call_search.index_text(rows.words, company_id, rows.call["outcome"], rows.call["latency_ms"])
-                place = call_search.place_of(started)
+                place = place_of(started)
                 texts.append({"id": place, "call_uuid": rows.call["uuid"], "words": text})
                 counts.append((_day(started, timezone, self._timezone), company_id, rows.counts))
             await connection.execute(insert(Call), [rows.call for rows in some])
@@ -132,7 +133,7 @@ class CallArchive:
     ) -> None:
         """Write what the call is found by at its place in time, or at the next one that is free."""
         text = call_search.index_text(words, company_id, rows.call["outcome"], rows.call["latency_ms"])
-        place = call_search.place_of(rows.call["started"])
+        place = place_of(rows.call["started"])
         statement = insert_into(connection, CallText).on_conflict_do_nothing(index_elements=["id"])
         while True:
             made = await connection.execute(statement, {"id": place, "call_uuid": rows.call["uuid"], "words": text})

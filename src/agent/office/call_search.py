@@ -1,34 +1,30 @@
 """Finding calls: a page at a time, newest first, each page as quick as the first.
 
-Words are looked up in an index of each database's own (`SEARCH_INDEX`), which holds beside a call's words its company
+Words are looked up in an index of each database's own (`CALL_WORDS`), which holds beside a call's words its company
 and its outcome as words that nobody can type, so that a rare company's calls are found among many that fit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
-    Label,
     Select,
-    func,
     literal_column,
     or_,
     select,
-    table,
-    text,
     tuple_,
     union,
 )
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agent.office.call_query import MOST_ROWS, CallPage, CallQuery, CallRow, Snippet
-from agent.office.database import SEARCH_INDEX
+from agent.office.database import CALL_WORDS
 from agent.office.models import Call, CallText, CallTurn
 from agent.office.scope import Scope
+from agent.office.word_index import company_word, lookup, moment_of, place_of
 from agent.office.words import Term, snippet_of, terms_of
 from agent.telephony.numbers import normalise_number
 
@@ -38,8 +34,6 @@ SLOW_MS = (500, 1000, 2000, 4000)
 """Calls that were slower are found as such among those that have a word."""
 MOST_LISTS = 60
 """Of so many companies, the newest calls of each are looked up; of more, those of all are gone through."""
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _COLUMNS: tuple[Any, ...] = (
     *(Call.uuid, Call.company_id, Call.company_name, Call.did, Call.caller_id, Call.caller_name, Call.started),
     *(Call.seconds, Call.outcome, Call.ended_by, Call.booking_id, Call.turn_count, Call.barge_ins, Call.latency_ms),
@@ -47,16 +41,11 @@ _COLUMNS: tuple[Any, ...] = (
 )
 
 
-def place_of(moment: datetime) -> int:
-    """A moment as a call's place in time, which `CallText.id` is made of."""
-    return (moment - _EPOCH) // _MICROSECOND
-
-
 def index_text(words: Iterable[str], company_id: int | None, outcome: str, latency_ms: int | None) -> str:
     """What is written into `CallText.words`."""
     different = list(dict.fromkeys(words))[:MOST_INDEXED]
     slow = [_slow_word(limit) for limit in SLOW_MS if latency_ms is not None and latency_ms > limit]
-    return " ".join([*different, _company_word(company_id), _outcome_word(outcome), *slow])
+    return " ".join([*different, company_word(company_id), _outcome_word(outcome), *slow])
 
 
 async def find(engine: AsyncEngine, query: CallQuery, scope: Scope, *, region: str) -> CallPage:
@@ -123,7 +112,7 @@ def _cursor(query: CallQuery) -> list[ColumnElement[bool]]:
     if not query.before:
         return []
     place, _, uuid = query.before.partition(".")
-    moment = _EPOCH + _whole(place) * _MICROSECOND
+    moment = moment_of(_whole(place))
     # The first condition is what an index can begin at.
     return [Call.started <= moment, tuple_(Call.started, Call.uuid) < tuple_(moment, uuid)]
 
@@ -139,32 +128,18 @@ def _by_words(
     groups = [
         *terms,
         *([Term((_outcome_word(query.outcome),))] if query.outcome else []),
-        *([Term(tuple(_company_word(one) for one in sorted(scope.company_ids)))] if scope.company_ids else []),
+        *([Term(tuple(company_word(one) for one in sorted(scope.company_ids)))] if scope.company_ids else []),
         *([Term((number[1:],))] if number.startswith("+") else []),
         *[Term((_slow_word(limit),)) for limit in SLOW_MS if limit <= (query.slower_than_ms or 0)][-1:],
     ]
-    statement: Select[*tuple[Any, ...]]
-    place: Label[int]
-    if connection.dialect.name == "sqlite":
-        index = table(SEARCH_INDEX)
-        place = literal_column(f"{SEARCH_INDEX}.rowid").label("place")
-        # A plain join might begin with the calls; the index goes from the newest on, and stops when the page is full.
-        statement = (
-            select(*_COLUMNS, place)
-            .select_from(index)
-            .join(CallText, place == CallText.id)
-            .join(Call, Call.uuid == CallText.call_uuid)
-            .where(text(f"{SEARCH_INDEX} MATCH :wanted").bindparams(wanted=_fts5(groups)))
-        )
-    else:
-        place = CallText.id.label("place")
-        indexed = func.call_words_vector(CallText.words)
-        statement = (
-            select(*_COLUMNS, place)
-            .select_from(CallText)
-            .join(Call, Call.uuid == CallText.call_uuid)
-            .where(indexed.op("@@")(text("CAST(CAST(:wanted AS text) AS tsquery)").bindparams(wanted=_tsquery(groups))))
-        )
+    found = lookup(connection, CALL_WORDS, CallText, groups)
+    place = found.place
+    statement: Select[*tuple[Any, ...]] = (
+        select(*_COLUMNS, place)
+        .select_from(found.source)
+        .join(Call, Call.uuid == CallText.call_uuid)
+        .where(found.condition)
+    )
     if query.before:
         statement = statement.where(place.element < _whole(query.before))
     # A call may stand a little after its time, never before.
@@ -212,26 +187,6 @@ def _row(row: Any, snippet: Snippet | None) -> CallRow:
         erased=row.erased_at is not None,
         snippet=snippet,
     )
-
-
-def _fts5(groups: Iterable[Term]) -> str:
-    """In FTS5's language; words are of letters, digits and _ alone, and in quotes they are no operators."""
-    return " AND ".join(
-        "(" + " OR ".join(f'"{word}"{"*" if group.beginning else ""}' for word in group.spellings) + ")"
-        for group in groups
-    )
-
-
-def _tsquery(groups: Iterable[Term]) -> str:
-    """In PostgreSQL's language, under the same rule."""
-    return " & ".join(
-        "(" + " | ".join(f"'{word}'{':*' if group.beginning else ''}" for word in group.spellings) + ")"
-        for group in groups
-    )
-
-
-def _company_word(company_id: int | None) -> str:
-    return f"_c{company_id or 0}"
 
 
 def _slow_word(limit_ms: int) -> str:

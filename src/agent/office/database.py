@@ -23,8 +23,9 @@ BUSY_SECONDS = 5.0
 """How long a writer waits for another one before SQLite gives up."""
 _MIGRATION_LOCK = 0x766F6963
 """Key of the PostgreSQL advisory lock held while migrating: several hosts may start at once."""
-SEARCH_INDEX = "call_words"
-"""What each database has of its own for searching calls, in the migrations and not in the models, begins so."""
+CALL_WORDS, BOOKING_WORDS = SEARCH_INDEXES = ("call_words", "booking_words")
+"""What each database has of its own for finding calls and bookings, in the migrations and not in the models, begins
+so."""
 _ASYNC_DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
     "postgresql": "postgresql+asyncpg",
@@ -98,14 +99,14 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return engine.execution_options(reading=True)
 
 
-def insert_into(connection: AsyncConnection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+def insert_into(connection: AsyncConnection | Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
     """Return an INSERT that can say what is done about a row that is there already: each dialect has its own."""
     return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
 
 
 def is_in_models(name: str | None, kind: str, _parents: object) -> bool:
     """Alembic's `include_name`: whether the models tell of a table or an index of this name."""
-    return kind not in ("table", "index") or not (name or "").startswith(SEARCH_INDEX)
+    return kind not in ("table", "index") or not (name or "").startswith(SEARCH_INDEXES)
 
 
 def migration_config(connection: Connection) -> Config:

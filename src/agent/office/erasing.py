@@ -20,8 +20,8 @@ from typing import Any
 from sqlalchemy import and_, delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from agent.office.database import SEARCH_INDEX, reading
-from agent.office.models import Booking, Call, Caller, CallEvent, CallText, CallTurn, utc_now
+from agent.office.database import SEARCH_INDEXES, reading
+from agent.office.models import Booking, BookingText, Call, Caller, CallEvent, CallText, CallTurn, utc_now
 
 OPEN_BOOKINGS_STAY = timedelta(days=30)
 """A booking that is neither done nor cancelled keeps its name and address at least so long: somebody is to go there."""
@@ -71,6 +71,8 @@ async def expire(engine: AsyncEngine, before: datetime) -> int:
             Booking.state.not_in(("done", "cancelled")), Booking.created_at >= utc_now() - OPEN_BOOKINGS_STAY
         )
         old_bookings = (Booking.created_at < before, Booking.customer_name != "", ~still_open)
+        old_ids = select(Booking.id).where(*old_bookings)
+        await connection.execute(delete(BookingText).where(BookingText.booking_id.in_(old_ids)))
         await connection.execute(update(Booking).where(*old_bookings).values(_ERASED_BOOKING))
     return erased
 
@@ -96,6 +98,7 @@ async def forget(engine: AsyncEngine, number: str, *, dry_run: bool, also: Itera
         if not dry_run:
             await connection.execute(delete(Caller).where(Caller.number == number))
             for some in _batches(sorted(bookings)):
+                await connection.execute(delete(BookingText).where(BookingText.booking_id.in_(some)))
                 await connection.execute(update(Booking).where(Booking.id.in_(some)).values(_ERASED_BOOKING))
     return Forgotten(whole, callers, len(bookings), tuple(sorted(calls)), tuple(sorted(bookings)))
 
@@ -177,16 +180,17 @@ def _unlink(found: dict[str, list[Path]], erased: Collection[str], limit: float)
 async def overwrite(engine: AsyncEngine) -> None:
     """Let go of what is erased and still in the database's files: each database in its way.
 
-    SQLite overwrites what is deleted (`secure_delete`); the search index is merged, for it only marks what it is to
-    leave out, and the write-ahead log is emptied. PostgreSQL vacuums its tables; its own log (WAL) and backups
+    SQLite overwrites what is deleted (`secure_delete`); the search indexes are merged, for they only mark what they
+    are to leave out, and the write-ahead log is emptied. PostgreSQL vacuums its tables; its own log (WAL) and backups
     keep what they have until they are recycled.
     """
     if engine.dialect.name == "postgresql":
         async with engine.connect() as connection:
             await connection.execution_options(isolation_level="AUTOCOMMIT")
-            await connection.execute(text("VACUUM calls, turns, events, call_texts, callers, bookings"))
+            await connection.execute(text("VACUUM calls, turns, events, call_texts, callers, bookings, booking_texts"))
         return
-    await _merge_search_index(engine)
+    for index in SEARCH_INDEXES:
+        await _merge_search_index(engine, index)
     await _empty_log(engine)
 
 
@@ -213,14 +217,14 @@ async def _outside_of_transactions(engine: AsyncEngine, statement: str) -> tuple
             return tuple(await cursor.fetchone() or ())
 
 
-async def _merge_search_index(engine: AsyncEngine) -> None:
+async def _merge_search_index(engine: AsyncEngine, index: str) -> None:
     """Bring the index into one piece, in steps between which others may write."""
     pages = -MERGED_PAGES  # negative once: begin with all that there is
     while True:
         async with engine.begin() as connection:
             before = (await connection.execute(text("SELECT total_changes()"))).scalar_one()
             await connection.execute(
-                text(f"INSERT INTO {SEARCH_INDEX} ({SEARCH_INDEX}, rank) VALUES ('merge', :pages)"), {"pages": pages}
+                text(f"INSERT INTO {index} ({index}, rank) VALUES ('merge', :pages)"), {"pages": pages}
             )
             after = (await connection.execute(text("SELECT total_changes()"))).scalar_one()
         if after - before < 2:

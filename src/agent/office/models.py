@@ -202,6 +202,19 @@ class Booking(Base):
         }
 
 
+class BookingText(Base):
+    """What a booking is found by: see `agent.office.booking_search`, which writes it with each booking. An index over
+    `words`, named `booking_words`, is each database's own.
+    """
+
+    __tablename__ = "booking_texts"
+
+    id: Mapped[int] = mapped_column(BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=False)
+    """When the booking was made, us since the epoch, or the next free one."""
+    booking_id: Mapped[str] = mapped_column(ForeignKey("bookings.id", ondelete="CASCADE"), unique=True)
+    words: Mapped[str] = mapped_column(Text)
+
+
 class BookingChange(Base):
     """Who gave a booking another state or note, and when."""
 

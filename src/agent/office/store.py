@@ -98,7 +98,7 @@ class OfficeStore:
         self.archive = CallArchive(engine, region=region, timezone=timezone)
         self.figures = Figures(engine)
         self.companies = Companies(engine, region=region)
-        self.bookings = Bookings(engine)
+        self.bookings = Bookings(engine, region=region)
         self.users = Users(engine)
         self.recipients = Recipients(self._sessions, region=region)
 

@@ -147,9 +147,9 @@ def _national(number: str, region: str) -> list[str]:
 
 
 def _number_spellings(query: str, region: str) -> tuple[str, ...]:
-    """A whole number in full; the beginning of one as it was typed, without the sign of a foreign prefix."""
+    """A whole number in its forms; the beginning of one as it was typed, without the sign of a foreign prefix."""
     full = normalise_number(query, region)
     if full.startswith("+"):
-        return (full[1:],)
+        return tuple(number_words(full, region))
     digits = "".join(character for character in query if character.isdecimal())
     return (digits.removeprefix("00"),)
