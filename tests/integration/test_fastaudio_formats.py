@@ -99,9 +99,12 @@ async def test_one_echo_server_echoes_every_kind() -> None:
             assert set(kinds[first:]) == {kind}
             assert {len(payload) for heard, payload in other.heard[first:]} == {frame}
 
-    await asyncio.gather(*(one(kind, rate) for kind, rate in KINDS.items()))
-    server.terminate()
-    assert await server.wait() == 0
+    try:
+        await asyncio.gather(*(one(kind, rate) for kind, rate in KINDS.items()))
+    finally:
+        server.terminate()
+        status = await server.wait()
+    assert status == 0
 
 
 async def test_messages_of_any_length_are_captured_exactly_at_every_rate() -> None:
