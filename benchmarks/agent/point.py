@@ -172,7 +172,7 @@ def running(calls: int, *, tls: bool, accounts: bool, cores: tuple[int, int]) ->
         settings = {
             **{f"{name.upper()}_URL": url for name, url in vendors.ready.items()},
             **{f"{name}_API_KEY": "benchmark" for name in ("DEEPGRAM", "GROQ", "CARTESIA")},
-            **{f"{name}_PORT": "0" for name in ("LISTEN", "FASTAGI", "HTTP")},
+            **{f"{name}_PORT": "0" for name in ("LISTEN", "FASTAGI", "HTTP", "CONSOLE")},
             **trust,
             "DATA_DIR": str(scratch / "data"),
             "MAX_CALLS": str(calls + 16),

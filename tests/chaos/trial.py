@@ -132,7 +132,7 @@ class Trial:
             "GROQ_URL": sandbox.groq_url,
             "CARTESIA_URL": sandbox.cartesia_url,
             **{f"{name}_API_KEY": "chaos-vendor-key" for name in ("DEEPGRAM", "GROQ", "CARTESIA")},
-            **{f"{name}_PORT": "0" for name in ("LISTEN", "FASTAGI", "HTTP")},
+            **{f"{name}_PORT": "0" for name in ("LISTEN", "FASTAGI", "HTTP", "CONSOLE")},
             "DATA_DIR": str(self._folder / "data"),
             "CONTEXT_API_URL": desk.url("did_context"),
             "BOOKING_API_URL": desk.url("create_booking"),
