@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, Literal
 
 import typer
+
+from agent import cli_users
+from agent.cli_shared import DataDir, EnvFile, fail, fail_for_want_of, run
 
 app = typer.Typer(
     name="voice-agent",
@@ -17,39 +20,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-EnvFile = Annotated[
-    Path | None,
-    typer.Option("--env-file", envvar="VOICE_AGENT_ENV_FILE", help="file of settings, mode 0600"),
-]
-
-
 Rate = Annotated[int, typer.Option(help="samples a second: 8000, or 16000 as with SAMPLE_RATE=16000")]
-
-
-def fail(message: str) -> NoReturn:
-    """Say what is wrong and leave with status 2."""
-    typer.secho(message, fg=typer.colors.RED, err=True)
-    raise typer.Exit(2)
-
-
-def fail_for_want_of(error: ImportError, what: str, extra: str = "local") -> NoReturn:
-    """Leave with status 2 over a package that an extra brings along; `what` is such as "the demo needs"."""
-    from fastaudio.extras import how_to_install
-
-    fail(f"{what} the package {error.name!r}: {how_to_install(extra)}")
 
 
 def _check_rate(rate: int) -> None:
     if rate not in (8000, 16000):
         fail(f"--rate is 8000 or 16000, not {rate}")
-
-
-def run(main: Any) -> int:
-    """Run a coroutine to its end; Ctrl-C is a normal way to stop."""
-    try:
-        return int(asyncio.run(main) or 0)
-    except KeyboardInterrupt:
-        return 130
 
 
 def _say_version(asked: bool) -> None:
@@ -82,11 +58,6 @@ def office(
     raise typer.Exit(run(office_command(env_file, host=host, port=port, seed=seed)))
 
 
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", help="where an agent or a demo keeps its data; DATA_DIR unless given")
-]
-
-
 @app.command()
 def console(
     data_dir: DataDir = None,
@@ -101,68 +72,7 @@ def console(
     raise typer.Exit(run(console_command(env_file, data_dir=data_dir, port=port)))
 
 
-user_app = typer.Typer(help="Who may log in to the console: add, list, password, remove.", no_args_is_help=True)
-app.add_typer(user_app, name="user")
-
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="read the password from the standard input instead of asking")
-]
-
-
-@user_app.command("add")
-def user_add(
-    name: str,
-    role: Annotated[Literal["viewer", "operator", "admin"], typer.Option(help="what they may do")] = "viewer",
-    company: Annotated[list[str] | None, typer.Option(help="a company that is theirs; again for more")] = None,
-    password_stdin: PasswordStdin = False,
-    data_dir: DataDir = None,
-    env_file: EnvFile = None,
-) -> None:
-    """Add a user. The password is asked for, never an argument: other users of the host see those."""
-    from agent.office.user_command import add_user, read_password
-
-    _on_users(
-        env_file, data_dir, lambda chosen: add_user(chosen, name, role, company or (), read_password(password_stdin))
-    )
-
-
-@user_app.command("list")
-def user_list(data_dir: DataDir = None, env_file: EnvFile = None) -> None:
-    """List all users: name, role, when last seen, companies."""
-    from agent.office.user_command import list_users
-
-    _on_users(env_file, data_dir, list_users)
-
-
-@user_app.command("password")
-def user_password(
-    name: str, password_stdin: PasswordStdin = False, data_dir: DataDir = None, env_file: EnvFile = None
-) -> None:
-    """Give a user another password; it logs them out everywhere."""
-    from agent.office.user_command import change_password, read_password
-
-    _on_users(env_file, data_dir, lambda chosen: change_password(chosen, name, read_password(password_stdin)))
-
-
-@user_app.command("remove")
-def user_remove(name: str, data_dir: DataDir = None, env_file: EnvFile = None) -> None:
-    """Take a user away, and log them out everywhere. The last admin stays."""
-    from agent.office.user_command import remove_user
-
-    _on_users(env_file, data_dir, lambda chosen: remove_user(chosen, name))
-
-
-def _on_users(env_file: Path | None, data_dir: Path | None, work: Any) -> None:
-    from agent.office.console.command import settings_of
-    from agent.office.database import DatabaseError
-    from agent.office.passwords import PasswordError
-    from agent.office.users import UserError
-    from agent.ops.settings import SettingsError
-
-    try:
-        typer.echo(asyncio.run(work(settings_of(env_file, data_dir))))
-    except (SettingsError, DatabaseError, PasswordError, UserError) as error:
-        fail(str(error))
+app.add_typer(cli_users.app, name="user")
 
 
 @app.command()
