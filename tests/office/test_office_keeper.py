@@ -28,6 +28,14 @@ class Archive:
         return new
 
 
+async def hang(archive: Archive, keeper: CallKeeper) -> None:
+    """The database hangs with the call `a` in its hands."""
+    archive.may_go_on.clear()
+    keeper.put(CallRecord("a"))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+
+
 async def test_records_are_kept_in_their_order() -> None:
     archive, told = Archive(), []
     async with CallKeeper(archive.keep, lambda: told.append(1)) as keeper:
@@ -57,11 +65,8 @@ async def test_a_database_that_is_away_costs_one_line(caplog: pytest.LogCaptureF
 async def test_too_many_are_left_to_their_documents(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAITING", 2)
     archive = Archive()
-    archive.may_go_on.clear()
     async with CallKeeper(archive.keep) as keeper:
-        keeper.put(CallRecord("a"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await hang(archive, keeper)
         for uuid in "bcd":
             keeper.put(CallRecord(uuid))
         archive.may_go_on.set()
@@ -72,11 +77,8 @@ async def test_too_many_are_left_to_their_documents(monkeypatch: pytest.MonkeyPa
 async def test_a_database_that_hangs_does_not_hold_the_end_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CLOSE_S", 0.05)
     archive = Archive()
-    archive.may_go_on.clear()
     async with CallKeeper(archive.keep) as keeper:
-        keeper.put(CallRecord("a"))
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await hang(archive, keeper)
         keeper.put(CallRecord("b"))
     assert archive.kept == []
     assert keeper.counters["left"] == 1
