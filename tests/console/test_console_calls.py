@@ -512,10 +512,10 @@ def test_a_waterfall_has_its_stages_in_proportion() -> None:
     assert 0 <= axis.first + 20 <= 20, "nothing was before the end of the speech"
 
 
-def test_a_record_of_before_is_shown_as_well() -> None:
+async def test_a_record_of_before_is_shown_as_well() -> None:
     record = CallRecord("u", turns=[TurnRecord("hello there", 10, "hi", "hi", words=spoken("caller", "hello", 0))])
-    view = view_of(record)
+    view = await view_of(record)
     assert [(line.text, len(line.words)) for line in view.lines] == [("hello there", 0), ("hi", 0)]
     assert view.answers == []
-    assert time_line(record)["speech"] == []
-    assert view_of(CallRecord("u")).lines == []
+    assert (await time_line(record))["speech"] == []
+    assert (await view_of(CallRecord("u"))).lines == []

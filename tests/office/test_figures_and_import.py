@@ -54,8 +54,15 @@ async def test_a_day_is_counted_by_company_in_its_own_zone(store: OfficeStore) -
     assert numbers.days[first].p95_ms == pytest.approx(3000, rel=0.05)
     assert numbers.days[second].median_ms is None
     assert (await store.figures.between(first, second, Scope.of([]))).total.calls == 0
+    for scope in (EVERYTHING, london, Scope.of([])):
+        assert (
+            await store.figures.total(first, second, scope) == (await store.figures.between(first, second, scope)).total
+        )
+    assert (await store.figures.total(second, second, EVERYTHING)).calls == 1
     with pytest.raises(ValueError, match="days"):
         await store.figures.between(first, first + timedelta(days=401), EVERYTHING)
+    with pytest.raises(ValueError, match="days"):
+        await store.figures.total(first, first + timedelta(days=401), EVERYTHING)
 
 
 async def test_calls_kept_at_once_are_all_counted(database: str, store: OfficeStore) -> None:

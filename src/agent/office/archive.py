@@ -14,10 +14,9 @@ from datetime import date, datetime
 from pathlib import Path
 from uuid import UUID
 
-from sqlalchemy import insert, select
+from sqlalchemy import and_, insert, select
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, async_sessionmaker
-from sqlalchemy.orm import selectinload
 
 from agent.call.record import CallRecord, RecordError, read_record
 from agent.office import call_rows, call_search, erasing
@@ -152,16 +151,12 @@ class CallArchive:
 
     async def get(self, uuid: str, scope: Scope) -> StoredCall | None:
         """Return a call; None when there is none that may be seen."""
-        query = (
-            select(Call)
-            .where(Call.uuid == uuid, scope.where(Call.company_id))
-            .options(selectinload(Call.turns), selectinload(Call.events))
-        )
         async with self._sessions() as session:
-            call = await session.scalar(query)
-        if call is None:
+            found = await call_rows.read_call(session, and_(Call.uuid == uuid, scope.where(Call.company_id)))
+        if found is None:
             return None
-        return StoredCall(call_rows.record_of(call), call.started, call.company_id, call.erased_at)
+        record, call = found
+        return StoredCall(record, call.started, call.company_id, call.erased_at)
 
     async def find(self, query: CallQuery, scope: Scope) -> CallPage:
         """Return a page of calls, newest first. Raises `ValueError` for a cursor that is none."""

@@ -10,14 +10,26 @@ from pathlib import PurePath
 from statistics import median_low
 from typing import Any
 
+import orjson
+from sqlalchemy import ColumnElement, Text, cast, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from agent.call.record import CallRecord, Mark, TurnRecord, TurnTimes, Word
 from agent.office.figures import counts_of
-from agent.office.models import Call
+from agent.office.models import Call, CallEvent, CallTurn
+from agent.office.steps import in_steps
 from agent.office.words import code_words, number_words, words_of
 from agent.telephony.numbers import normalise_number
 
 LONGEST_UUID = 36
 _TIMES = tuple(item.name for item in fields(TurnTimes))
+_KNOWN_TIMES = frozenset(_TIMES)
+_KNOWN_OF_WORDS = frozenset(item.name for item in fields(Word))
+_TURN: tuple[Any, ...] = (
+    *(CallTurn.caller, CallTurn.start_ms, CallTurn.agent, CallTurn.heard, CallTurn.interrupted, CallTurn.end_ms),
+    *(CallTurn.drafts, CallTurn.wasted),
+    *(cast(column, Text).label(column.key) for column in (CallTurn.times, CallTurn.tools, CallTurn.words)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +99,23 @@ def rows_of(record: CallRecord, region: str) -> CallRows:
     return CallRows(call, turns, events, list(_words(record, region)), counts_of(record))
 
 
-def record_of(call: Call) -> CallRecord:
-    """The record that a call's rows were made of, turns and events loaded. `recording` is the file's name alone."""
+async def read_call(session: AsyncSession, where: ColumnElement[bool]) -> tuple[CallRecord, Call] | None:
+    """Read a call and make its record anew: a long one in steps. `recording` is the file's name alone."""
+    call = await session.scalar(select(Call).where(where))
+    if call is None:
+        return None
+    # As plain rows, and as JSON that is read a turn at a time: a long call has thousands of words.
+    turns = await session.execute(select(*_TURN).where(CallTurn.call_uuid == call.uuid).order_by(CallTurn.position))
+    events = await session.execute(
+        select(CallEvent.at_ms, CallEvent.what, CallEvent.detail)
+        .where(CallEvent.call_uuid == call.uuid)
+        .order_by(CallEvent.id)
+    )
+    marks = [Mark(at_ms, what, detail) for at_ms, what, detail in events]
+    return _record_of(call, await in_steps(_turn_of(turn) for turn in turns.all()), marks), call
+
+
+def _record_of(call: Call, turns: list[TurnRecord], marks: list[Mark]) -> CallRecord:
     return CallRecord(
         uuid=call.uuid,
         did=call.did,
@@ -104,23 +131,8 @@ def record_of(call: Call) -> CallRecord:
         outcome=call.outcome,
         verdict=call.verdict,
         booking_id=call.booking_id,
-        turns=[
-            TurnRecord(
-                caller=turn.caller,
-                start_ms=turn.start_ms,
-                agent=turn.agent,
-                heard=turn.heard,
-                interrupted=turn.interrupted,
-                end_ms=turn.end_ms,
-                times=TurnTimes(**_known(TurnTimes, turn.times)),
-                tools=list(turn.tools),
-                words=[Word(**_known(Word, word)) for word in turn.words],
-                drafts=turn.drafts,
-                wasted=turn.wasted,
-            )
-            for turn in call.turns
-        ],
-        marks=[Mark(event.at_ms, event.what, event.detail) for event in call.events],
+        turns=turns,
+        marks=marks,
         early_answers=dict(call.early_answers),
         media=dict(call.media),
         vendors=dict(call.vendors),
@@ -132,6 +144,22 @@ def record_of(call: Call) -> CallRecord:
         repeat_caller=call.repeat_caller,
         recording=call.recording,
         version=call.version,
+    )
+
+
+def _turn_of(row: Any) -> TurnRecord:
+    return TurnRecord(
+        caller=row.caller,
+        start_ms=row.start_ms,
+        agent=row.agent,
+        heard=row.heard,
+        interrupted=row.interrupted,
+        end_ms=row.end_ms,
+        times=TurnTimes(**_known(_KNOWN_TIMES, orjson.loads(row.times))),
+        tools=json.loads(row.tools),
+        words=[Word(**_known(_KNOWN_OF_WORDS, word)) for word in orjson.loads(row.words)],
+        drafts=row.drafts,
+        wasted=row.wasted,
     )
 
 
@@ -203,5 +231,6 @@ def _moment(text: str) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-def _known(kind: type, values: Mapping[str, Any]) -> dict[str, Any]:
-    return {item.name: values[item.name] for item in fields(kind) if item.name in values}
+def _known(names: frozenset[str], values: dict[str, Any]) -> dict[str, Any]:
+    """What this version knows of; a document may come from another one."""
+    return values if values.keys() <= names else {name: value for name, value in values.items() if name in names}

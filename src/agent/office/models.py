@@ -359,6 +359,7 @@ class DailyFigure(Base):
     """One number of one day and company: `agent.office.figures` knows the names. It tells of no person."""
 
     __tablename__ = "daily_figures"
+    __table_args__ = {"sqlite_with_rowid": False}  # noqa: RUF012 - as SQLAlchemy has it
 
     day: Mapped[date] = mapped_column(Date, primary_key=True)
     """In the company's time zone."""

@@ -15,7 +15,7 @@ from agent.office.console.access import audit, needs, user_of
 from agent.office.console.call_view import time_line, view_of
 from agent.office.console.forms import say_later
 from agent.office.console.parts import parts_of
-from agent.office.console.render import render
+from agent.office.console.render import render, render_long
 from agent.office.console.streams import Download
 from agent.office.console.waveform import Waveform, Waveforms
 from agent.ops.settings import Settings
@@ -50,12 +50,12 @@ async def page(request: web.Request) -> web.StreamResponse:
         if live is None:
             raise web.HTTPNotFound
         return render(request, "call_running.html", call=live)
-    return render(
+    return await render_long(
         request,
         "call.html",
         call=stored,
         record=stored.record,
-        view=view_of(stored.record),
+        view=await view_of(stored.record),
         words=call_words,
         recording=_recording(stored, parts.settings) is not None,
     )
@@ -84,7 +84,7 @@ async def waveform(request: web.Request) -> web.StreamResponse:
         except (ValueError, OSError) as error:
             log.warning("console: the recording of %s cannot be drawn: %s", stored.record.uuid, type(error).__name__)
             why = "the recording cannot be read"
-    answer = time_line(stored.record) | levels.as_dict() | {"problem": why}
+    answer = await time_line(stored.record) | levels.as_dict() | {"problem": why}
     response = web.Response(body=orjson.dumps(answer), content_type="application/json")
     response.enable_compression()
     return response

@@ -5,13 +5,14 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from markupsafe import Markup
 
 from agent.call.record import CallRecord, Mark, TurnRecord, TurnTimes, Word
 from agent.office.console import call_words, waterfall
+from agent.office.steps import in_steps
 
 _UNITS: Final = {
     "requests": "requests", "tokens_in": "tokens in", "tokens_cached": "of them cached", "tokens_out": "tokens out",
@@ -114,15 +115,15 @@ class CallView:
         return ", ".join(f"{counts[name]:,.0f} {_UNITS.get(name, name)}" for name in names if counts[name])
 
 
-def view_of(record: CallRecord) -> CallView:
+async def view_of(record: CallRecord) -> CallView:
     """Make the view. A record of before, or one that was erased, lacks things and breaks nothing."""
-    lines, after = _with_marks(list(_lines(record)), record.marks)
+    lines, after = _with_marks(await in_steps(_lines(record)), record.marks)
     measured = [(number, turn) for number, turn in enumerate(record.turns) if turn.times.latency_ms is not None]
     axis = waterfall.Axis.of([turn.times for _, turn in measured[:MOST_BARS]])
     return CallView(
         record,
         lines,
-        [_answer(number, turn, axis) for number, turn in measured[:MOST_BARS]],
+        await in_steps(_answer(number, turn, axis) for number, turn in measured[:MOST_BARS]),
         max(0, len(measured) - MOST_BARS),
         waterfall.scale(axis),
         frozenset(span.kind for span in _spans(record)),
@@ -132,12 +133,12 @@ def view_of(record: CallRecord) -> CallView:
     )
 
 
-def time_line(record: CallRecord) -> dict[str, Any]:
-    """What is drawn over the sound, as JSON: spans and moments, and who speaks when."""
+async def time_line(record: CallRecord) -> dict[str, Any]:
+    """What is drawn over the sound, for `orjson`: spans and moments, and who speaks when."""
     return {
         "seconds": record.seconds,
-        "spans": [asdict(span) for span in sorted(_spans(record), key=lambda span: span.at_ms)],
-        "speech": [asdict(piece) for piece in _speech(record)],
+        "spans": sorted(await in_steps(_spans(record)), key=lambda span: span.at_ms),
+        "speech": await in_steps(_speech(record)),
     }
 
 
@@ -175,8 +176,7 @@ def _with_marks(lines: list[Line], marks: Sequence[Mark]) -> tuple[list[Line], l
     for line in lines:
         count = sum(mark.at_ms < line.at_ms for mark in left)
         before, left = left[:count], left[count:]
-        values = {name: getattr(line, name) for name in Line.__slots__}
-        placed.append(Line(**values | {"marks": before}))
+        placed.append(replace(line, marks=before) if before else line)
     return placed, left
 
 

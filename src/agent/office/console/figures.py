@@ -16,7 +16,7 @@ from agent.office.console.access import needs, user_of
 from agent.office.console.asked import address, day_of, whole_of
 from agent.office.console.parts import parts_of
 from agent.office.console.plots import Plot, Series, change
-from agent.office.console.render import render, zone_of
+from agent.office.console.render import render_long, zone_of
 from agent.office.figures import MOST_DAYS, DayNumbers
 
 PERIODS = {7: "7 days", 30: "30 days", 90: "90 days", 365: "12 months"}
@@ -64,10 +64,10 @@ async def page(request: web.Request) -> web.StreamResponse:
     length = (last - first).days + 1
     scope = user.scope.narrowed(company_id)
     numbers = await parts.store.figures.between(first, last, scope)
-    before = (await parts.store.figures.between(first - timedelta(days=length), first - timedelta(days=1), scope)).total
+    before = await parts.store.figures.total(first - timedelta(days=length), first - timedelta(days=1), scope)
     filters: dict[str, object] = {"company": company_id or ""}
     chosen = filters | ({"days": period} if period else {"from": first, "to": last})
-    return render(
+    return await render_long(
         request,
         "figures.html",
         names=names,

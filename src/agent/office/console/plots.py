@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 HEIGHT, TOP, FOOT = 200, 10, 26
 """px: of the plotting area, above it, and below it for the days."""
@@ -68,7 +68,9 @@ class Plot:
         ]
 
     def svg(self) -> Markup:
-        """Draw it. Every text in it is escaped."""
+        """Draw it. Every text in it is escaped, and what is a number or a word of ours is not: it would take longer
+        than all else.
+        """
         scale = ticks(self._highest(), whole_only=self.whole_ticks)
         top = scale[-1]
         parts = [*self._axis(scale, top), *self._names()]
@@ -78,7 +80,7 @@ class Plot:
             '<svg class="plot days" role="img" aria-labelledby="{0}-title {0}-summary" width="100%" height="{1}">'
             '<title id="{0}-title">{2}</title><desc id="{0}-summary">{3}</desc>'
         ).format(self.id, TOP + HEIGHT + FOOT, self.title, self.summary)
-        return head + Markup("").join(parts) + Markup("</svg>")
+        return head + Markup("".join(parts)) + Markup("</svg>")
 
     # -- inside --------------------------------------------------------------------------------------------------------
 
@@ -96,56 +98,53 @@ class Plot:
     def _tick(self, value: float) -> str:
         return (self.tick_words or self.words)(value) if value else "0"
 
-    def _axis(self, scale: Sequence[float], top: float) -> list[Markup]:
-        line = Markup('<line class="{}" x1="0" x2="100%" y1="{}" y2="{}"/>')
-        label = Markup('<text class="tick" x="-10" y="{}">{}</text>')
+    def _axis(self, scale: Sequence[float], top: float) -> list[str]:
         parts = []
         for value in scale:
-            y = _y(value, top)
-            parts += [line.format("gridline" if value else "axis", y, y), label.format(y, self._tick(value))]
+            y, kind = _y(value, top), "gridline" if value else "axis"
+            parts += [
+                f'<line class="{kind}" x1="0" x2="100%" y1="{y}" y2="{y}"/>',
+                f'<text class="tick" x="-10" y="{y}">{escape(self._tick(value))}</text>',
+            ]
         return parts
 
-    def _names(self) -> list[Markup]:
+    def _names(self) -> list[str]:
         count = len(self.days)
         few, many = _step(count, FEW_LABELS), _step(count, MANY_LABELS)
-        text = Markup('<text class="name{}" x="{}%" y="{}">{}</text>')
         # From the last day back: today is what people look for.
         shown = {count - 1 - index: " few" if index % few == 0 else "" for index in range(0, count, many)}
         shown |= {count - 1 - index: " few" if index % many == 0 else " few-only" for index in range(0, count, few)}
+        y = TOP + HEIGHT + 18
         return [
-            text.format(style, _x(index, count), TOP + HEIGHT + 18, self.days[index])
+            f'<text class="name{style}" x="{_x(index, count)}%" y="{y}">{escape(self.days[index])}</text>'
             for index, style in sorted(shown.items())
         ]
 
-    def _bars(self, top: float) -> list[Markup]:
+    def _bars(self, top: float) -> list[str]:
         count = len(self.days)
         width = 100 / count * (0.5 if count < 10 else 0.72)
-        bar = Markup('<rect class="pile fill-{}" x="{}%" y="{}" width="{}%" height="{}" rx="1.5"/>')
         parts = []
         for index, day in enumerate(self._by_day()):
-            below = 0.0
+            below, x = 0.0, _round(_x(index, count) - width / 2)
             for series, value in zip(self.series, day, strict=True):
                 if not value:
                     continue
                 y, foot = _y(below + value, top), _y(below, top)
                 # A gap of a pixel tells stacked bars apart without a second colour.
-                height = max(0.5, foot - y - (1 if below else 0))
+                height = _round(max(0.5, foot - y - (1 if below else 0)))
                 parts.append(
-                    bar.format(series.style, _round(_x(index, count) - width / 2), y, _round(width), _round(height))
+                    f'<rect class="pile fill-{escape(series.style)}" x="{x}%" y="{y}" width="{_round(width)}%" '
+                    f'height="{height}" rx="1.5"/>'
                 )
                 below += value
         return parts
 
-    def _lines(self, top: float) -> list[Markup]:
+    def _lines(self, top: float) -> list[str]:
         count = len(self.days)
-        frame = Markup(
-            '<svg x="0" y="0" width="100%" height="{0}" viewBox="0 0 100 {0}" preserveAspectRatio="none">'
-        ).format(TOP + HEIGHT)
-        path = Markup('<path class="series-{}" vector-effect="non-scaling-stroke" d="{}"/>')
-        area = Markup('<path class="area fill-{}" d="{}"/>')
-        drawn: list[Markup] = []
-        lone: list[Markup] = []
+        drawn: list[str] = []
+        lone: list[str] = []
         for series in self.series:
+            style = escape(series.style)
             for run in _runs(series.values):
                 points = [(_x(index, count), _y(value, top)) for index, value in run]
                 if len(points) == 1:
@@ -154,29 +153,30 @@ class Plot:
                 way = "L".join(f"{x} {y}" for x, y in points)
                 if series is self.series[0]:
                     floor = f"L{points[-1][0]} {_y(0, top)}L{points[0][0]} {_y(0, top)}Z"
-                    drawn.insert(0, area.format(series.style, f"M{way}{floor}"))
-                drawn.append(path.format(series.style, f"M{way}"))
-        return [frame, *drawn, Markup("</svg>"), *lone]
+                    drawn.insert(0, f'<path class="area fill-{style}" d="M{way}{floor}"/>')
+                drawn.append(f'<path class="series-{style}" vector-effect="non-scaling-stroke" d="M{way}"/>')
+        size = TOP + HEIGHT
+        frame = f'<svg x="0" y="0" width="100%" height="{size}" viewBox="0 0 100 {size}" preserveAspectRatio="none">'
+        return [frame, *drawn, "</svg>", *lone]
 
-    def _hover(self, top: float) -> list[Markup]:
+    def _hover(self, top: float) -> list[str]:
         """A column for each day that shows what it holds when it is pointed at."""
         count = len(self.days)
+        width = _round(100 / count)
         parts = []
         for index, (day, values) in enumerate(self.rows()):
             told = ", ".join(
                 f"{series.name} {value}" for series, value in zip(self.series, values, strict=True) if value != "–"
             )
-            dots = Markup("")
+            dots = ""
             if self.kind == "lines":
                 for series in self.series:
                     value = series.values[index]
                     if value is not None:
                         dots += _dot("dot", series.style, _x(index, count), _y(value, top))
             parts.append(
-                Markup(
-                    '<g class="day"><rect class="column" x="{}%" y="{}" width="{}%" height="{}"/>{}'
-                    "<title>{}: {}</title></g>"
-                ).format(_round(100 * index / count), TOP, _round(100 / count), HEIGHT, dots, day, told or "nothing")
+                f'<g class="day"><rect class="column" x="{_round(100 * index / count)}%" y="{TOP}" width="{width}%" '
+                f'height="{HEIGHT}"/>{dots}<title>{escape(day)}: {escape(told or "nothing")}</title></g>'
             )
         return parts
 
@@ -214,8 +214,8 @@ def _step(count: int, labels: int) -> int:
     return next((step for step in (1, 2, 3, 5, 7, 14, 28) if count / step <= labels), max(1, count // labels))
 
 
-def _dot(kind: str, style: str, x: float, y: float) -> Markup:
-    return Markup('<circle class="{} fill-{}" cx="{}%" cy="{}" r="3.5"/>').format(kind, style, x, y)
+def _dot(kind: str, style: str, x: float, y: float) -> str:
+    return f'<circle class="{kind} fill-{escape(style)}" cx="{x}%" cy="{y}" r="3.5"/>'
 
 
 def _runs(values: Sequence[float | None]) -> list[list[tuple[int, float]]]:

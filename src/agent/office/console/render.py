@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from agent.office.console.access import visitor_of
 from agent.office.console.forms import FIELD, WORD_SHOWN, csrf_of
 from agent.office.console.parts import parts_of
 from agent.office.console.static_files import STATIC, static_url
+from agent.office.steps import in_steps
 
 ENVIRONMENT = web.AppKey("environment", Environment)
 NAVIGATION = (
@@ -73,13 +75,22 @@ def render(request: web.Request, template: str, *, status: int = 200, **values: 
 
     `word` is what `say_later` said before; it is shown once.
     """
+    return _page("".join(_pieces(request, template, values)), status)
+
+
+async def render_long(request: web.Request, template: str, **values: Any) -> web.Response:
+    """The same for a page that may take long: calls that go on have their turn meanwhile."""
+    return _page("".join(await in_steps(_pieces(request, template, values))), 200)
+
+
+def _pieces(request: web.Request, template: str, values: dict[str, Any]) -> Iterator[str]:
     word = cookies.word(request)
     if word:
         request[WORD_SHOWN] = True
-    text = (
+    return (
         request.app[ENVIRONMENT]
         .get_template(template)
-        .render(
+        .generate(
             user=visitor_of(request),
             csrf=csrf_of(request),
             path=request.path,
@@ -88,4 +99,7 @@ def render(request: web.Request, template: str, *, status: int = 200, **values: 
             **values,
         )
     )
+
+
+def _page(text: str, status: int) -> web.Response:
     return web.Response(text=text, content_type="text/html", charset="utf-8", status=status)
