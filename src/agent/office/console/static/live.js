@@ -46,8 +46,8 @@
     put(parts.who, name);
     entry.card.setAttribute("aria-label", `Call from ${name}`);
     const from = call.caller_name && call.number ? `${call.number} · ` : "";
-    put(parts.company, from + (call.company || "…"));
-    put(parts.line, call.line && `· ${call.line}`);
+    put(parts.company, from + (call.company || "…") + (call.line ? " ·" : ""));
+    put(parts.line, call.line);
     parts.for.title = parts.for.textContent;
     doing(entry, call.doing);
     steps(entry, call);
