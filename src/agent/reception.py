@@ -15,6 +15,7 @@ from agent.call.record import CallRecord
 from agent.call.services import Preparations, Services
 from agent.call.session import Session
 from agent.ops.admission import Admission, Refusal
+from agent.ops.begun import BegunCall
 from agent.ops.strangers import Strangers
 from agent.telephony import CallInfo, CallRegistry
 
@@ -131,10 +132,15 @@ class Reception:
         services = preparation.services
         session = Session(call, info, preparation, services)
         self._sessions[session] = services
+        # On a thread of its own, and waited for at the end alone: a slow disk delays no call.
+        begun = BegunCall(session.record, services.settings.records)
+        note = asyncio.create_task(asyncio.to_thread(begun.write), name="note")
         try:
             self._on_record(await session.run(), services)
         finally:
             del self._sessions[session]
+            await note
+            await asyncio.to_thread(begun.over)
 
     def _turn_away(self, call: fastaudio.Call, reason: str) -> None:
         self._strangers.turned_away(PORT, reason, call.peer[0])

@@ -32,6 +32,7 @@ from agent.office.console.port import OpenConsole, console_port
 from agent.office.notices import Notices
 from agent.ops import metrics, status
 from agent.ops.admission import Admission
+from agent.ops.begun import adopt_begun
 from agent.ops.gauges import Gauges
 from agent.ops.lag import LagMonitor
 from agent.ops.office import open_office
@@ -168,6 +169,7 @@ class Agent:
         )
         self._stack.callback(self.admission.usage.keep)
         self.reception = Reception(self.registry, self.admission, self.strangers, self._report)
+        await asyncio.to_thread(adopt_begun, settings.records, settings.recordings)
         opened = await self._stack.enter_async_context(open_office(settings, self.strangers, self._add_pages))
         self.office, self.outbox, self.notices = opened.back, opened.outbox, opened.notices
         self.store, self.http_port = opened.back.store, opened.port

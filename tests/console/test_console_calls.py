@@ -284,6 +284,13 @@ async def test_a_call_shows_what_was_said_heard_and_done(recorded: CallRecord, v
     assert "style=" not in page, "the policy lets no style be in a page"
 
 
+async def test_a_call_has_as_many_turns_on_its_page_as_in_the_list(office: Office, viewer: Browser) -> None:
+    record = a_call()
+    record.turns.insert(0, TurnRecord("", 0, "Hello.", "Hello."))  # the greeting, of which the caller said nothing
+    await office.store.archive.keep(record)
+    assert '<p class="stat-name">Turns</p><p class="stat-figure">2</p>' in await viewer.page(f"/calls/{record.uuid}")
+
+
 async def test_whatever_a_caller_is_called_is_text(office: Office, viewer: Browser) -> None:
     tools = [{"name": SCRIPT, "arguments": SCRIPT, "ok": False, "reason": SCRIPT, "ms": 1}]
     turn = TurnRecord(SCRIPT, 0, SCRIPT, SCRIPT, times=EARLY, tools=tools, words=spoken("caller", SCRIPT, 0))

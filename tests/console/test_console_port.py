@@ -183,14 +183,20 @@ async def test_closing_does_not_wait_for_streams(office: Office, lasting_pages: 
         await answer.content.readuntil(b"\n\n")
 
 
-async def test_strangers_are_counted_for_the_console(office: Office) -> None:
+@pytest.mark.parametrize(("said", "lines"), [(b"", 0), (b"GET / HTT", 1)])
+async def test_strangers_are_counted_and_told_of_if_they_said_something(
+    office: Office, caplog: pytest.LogCaptureFixture, said: bytes, lines: int
+) -> None:
+    """A browser opens connections ahead, and says nothing on those that it does not need."""
     strangers = Strangers()
     async with console_port(office.parts, strangers, HttpLimits(head_s=0.2)) as console:
-        with socket.create_connection(("127.0.0.1", console.port)):
+        with socket.create_connection(("127.0.0.1", console.port)) as stranger:
+            stranger.sendall(said)
             async with asyncio.timeout(5):
                 while not strangers.counters:  # noqa: ASYNC110 - it is the counter that matters
                     await asyncio.sleep(0.02)
     assert strangers.counters == {(PORT, "timeout"): 1}
+    assert sum("turned a connection" in record.message for record in caplog.records) == lines
 
 
 # ---- where it is ----------------------------------------------------------------------------------------------------

@@ -29,6 +29,7 @@ from agent.office.models import Base
 from agent.office.seed import LONDON_PLUMBER, MANCHESTER_ELECTRICIAN, seed_examples
 from agent.office.store import IdempotencyConflict, NewBooking, NewCompany, OfficeStore
 from tests.office.conftest import sqlite_url
+from tests.office.postgres_server import PostgresServer
 
 BOOKING = NewBooking(
     customer_name="Jo Bloggs",
@@ -105,6 +106,27 @@ def test_a_url_without_a_driver_gets_an_asyncio_one() -> None:
 def test_an_unusable_url_is_refused_with_what_would_do(url: str) -> None:
     with pytest.raises(DatabaseError, match="DATABASE_URL"):
         database_url(url)
+
+
+async def test_a_database_server_that_is_not_there_is_named_without_its_password() -> None:
+    with pytest.raises(
+        DatabaseError, match=r"//agent:\*\*\*@127\.0\.0\.1:1/office cannot be used: .*DATABASE_URL"
+    ) as told:
+        await OfficeStore.open("postgresql://agent:hush@127.0.0.1:1/office")
+    assert "hush" not in str(told.value)
+
+
+async def test_a_database_that_the_server_does_not_have_is_named(postgres_server: PostgresServer) -> None:
+    url = postgres_server.new_database()
+    postgres_server.drop_database(url)
+    with pytest.raises(DatabaseError, match="does not exist"):
+        await OfficeStore.open(url)
+
+
+async def test_a_file_that_is_no_database_is_named(tmp_path: Path) -> None:
+    (tmp_path / "office.sqlite3").write_text("no database " * 1000)
+    with pytest.raises(DatabaseError, match=r"office\.sqlite3 cannot be used: file is not a database"):
+        await OfficeStore.open(sqlite_url(tmp_path))
 
 
 @pytest.mark.parametrize("did", ["+442079460123", "02079460123", "020 7946 0123", "442079460123", "00442079460123"])

@@ -112,6 +112,11 @@ class Session:
             record = await self._close()
         return record
 
+    @property
+    def record(self) -> CallRecord:
+        """What is known of the call so far."""
+        return self._log.record
+
     def stop_soon(self) -> None:
         """The agent is to end: a goodbye now, unless the call is ending already."""
         self._put(Verdict("hangup", reason=STOPPING))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from alembic.config import Config
 from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from agent.office.models import Base
@@ -34,7 +35,7 @@ _ASYNC_DRIVERS = {
 
 
 class DatabaseError(RuntimeError):
-    """The database's URL cannot be used; the text says why and what would do."""
+    """The database cannot be used; the text says which, why, and what would do."""
 
 
 def database_url(url: str) -> URL:
@@ -84,6 +85,14 @@ async def upgrade_to_head(url: str) -> None:
         await upgrade_engine(engine)
     finally:
         await engine.dispose()
+
+
+def unusable(url: str, error: OSError | SQLAlchemyError | sqlite3.Error) -> DatabaseError:
+    """Say which database cannot be used and why, without its password or a statement's values."""
+    parsed = database_url(url)
+    where = parsed.database if parsed.get_backend_name() == "sqlite" else parsed.render_as_string(hide_password=True)
+    reason = error.orig if isinstance(error, DBAPIError) else error
+    return DatabaseError(f"the database {where} cannot be used: {reason}; DATABASE_URL and DATA_DIR say where it is")
 
 
 async def upgrade_engine(engine: AsyncEngine) -> None:

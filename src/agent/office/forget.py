@@ -19,6 +19,7 @@ from agent.office.erasing import files_of_calls
 from agent.office.housekeeping import name_of
 from agent.office.store import OfficeStore
 from agent.office.words import number_words
+from agent.ops.begun import BEGUN, is_running
 from agent.ops.settings import Settings, SettingsError
 from agent.telephony.numbers import normalise_number
 from agent.tools.outbox.ledger import OutboxLedger
@@ -125,7 +126,8 @@ def _documents_with(trace: Trace, directory: Path) -> set[str]:
     return {
         uuid
         for uuid, paths in files_of_calls([directory]).items()
-        if any(trace.is_in(path) for path in paths if path.suffix not in SOUND)
+        if not any(path.suffix == BEGUN and is_running(path) for path in paths)
+        and any(trace.is_in(path) for path in paths if path.suffix not in SOUND)
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+import sqlite3
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import asdict, dataclass, field, replace
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, Self
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
 
 from agent.office import availability
@@ -21,7 +22,7 @@ from agent.office.availability import Urgency
 from agent.office.bookings import Bookings
 from agent.office.companies import Companies
 from agent.office.company_form import CompanyForm
-from agent.office.database import create_engine, upgrade_engine
+from agent.office.database import create_engine, unusable, upgrade_engine
 from agent.office.figures import Figures
 from agent.office.models import Booking, Caller, Company, Number, utc_now
 from agent.office.recipients import Recipients
@@ -106,14 +107,18 @@ class OfficeStore:
     async def open(cls, url: str, *, region: str = "GB", timezone: str = "Europe/London") -> Self:
         """Open the database at `url` and bring its schema up to date.
 
-        `timezone` is the one of callers to no known company. Raises `DatabaseError` when the URL cannot be used.
+        `timezone` is the one of callers to no known company. Raises `DatabaseError` when the URL or the
+        database that it names cannot be used.
         """
-        engine = create_engine(url)
         try:
-            await upgrade_engine(engine)
-        except BaseException:
-            await engine.dispose()
-            raise
+            engine = create_engine(url)
+            try:
+                await upgrade_engine(engine)
+            except BaseException:
+                await engine.dispose()
+                raise
+        except (OSError, SQLAlchemyError, sqlite3.Error) as error:
+            raise unusable(url, error) from error
         return cls(engine, region=region, timezone=timezone)
 
     def transaction(self) -> AbstractAsyncContextManager[AsyncSession]:

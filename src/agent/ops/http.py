@@ -266,9 +266,9 @@ class _Connection(asyncio.Protocol):
         else:
             self._rest()
 
-    def turn_away(self, reason: str) -> None:
+    def turn_away(self, reason: str, *, told: bool = True) -> None:
         """End it, and count why."""
-        self._door.strangers.turned_away(self._door.name, reason, self._peer)
+        self._door.strangers.turned_away(self._door.name, reason, self._peer, told=told)
         self.abort()
 
     def abort(self) -> None:
@@ -296,7 +296,8 @@ class _Connection(asyncio.Protocol):
         elif self in self._door.idle and not self._bytes:
             self.abort()  # it has its answer and asks nothing more: nothing is wrong
         else:
-            self.turn_away("timeout")
+            # A browser opens connections ahead, and says nothing on some: that is no line in the log.
+            self.turn_away("timeout", told=bool(self._bytes or self._asking))
 
     def _forbid(self) -> None:
         """Say why before closing: who is turned away by a setting is often the administrator."""

@@ -25,9 +25,11 @@ class Strangers:
         self._clock = clock
         self._ports: dict[str, _Port] = {}
 
-    def turned_away(self, port: str, reason: str, peer: str) -> None:
-        """Note one, of this address."""
+    def turned_away(self, port: str, reason: str, peer: str, *, told: bool = True) -> None:
+        """Note one, of this address. One that is not `told` is counted alone."""
         self.counters[port, reason] += 1
+        if not told:
+            return
         now = self._clock()
         state = self._ports.setdefault(port, _Port(now))
         state.lines = min(float(LINES), state.lines + (now - state.at) / EVERY_S)

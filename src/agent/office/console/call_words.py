@@ -12,7 +12,7 @@ OUTCOMES: Final[Mapping[str, tuple[str, str]]] = {
     "booking_kept": ("Booked, to be sent", "info"),
     "transferred": ("Put through", "info"),
     "no_booking": ("No booking", ""),
-    "silent": ("Nobody spoke", ""),
+    "silent": ("Fell silent", ""),
     "machine": ("A machine", ""),
     "refused": ("Turned away", "warn"),
     "failed": ("Failed", "bad"),
@@ -48,6 +48,7 @@ MARKS: Final[Mapping[str, str]] = {
     "recording_lost": "Recording lost",
     "refused": "Turned away",
     "stopping": "The agent is stopping",
+    "agent_died": "The agent was killed or crashed",
     "other_format": "Audio of another kind",
     "transfer_missed": "Nobody took the transfer",
 }
