@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from agent.call.record import CallRecord, Mark, write_record
 from agent.cli import app
+from agent.office import housekeeping
 from agent.office.archive import CallQuery
 from agent.office.housekeeping import Housekeeping
 from agent.office.models import Booking, BookingText, Call, Caller, CallEvent, CallText, CallTurn
@@ -309,6 +310,42 @@ def test_a_directory_that_is_none_is_refused_and_not_made(tmp_path: Path, monkey
     assert status == 2
     assert "DATA_DIR" in said
     assert not (tmp_path / "typo").exists()
+
+
+@pytest.mark.parametrize("there_at_first", [True, False])
+async def test_after_a_call_is_erased_by_hand_its_bytes_are_overwritten_soon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there_at_first: bool
+) -> None:
+    monkeypatch.setattr(housekeeping, "OVERWRITE_SOON_S", 0.01)
+    mine = a_call(1, name=NAME)
+    async with await OfficeStore.open(sqlite_url(tmp_path)) as store:
+        await seed_examples(store)
+        for call in (mine, *(a_call(number, OTHER, said="Bob") for number in range(50, 150))):
+            await store.archive.keep(call)
+        lay_down(tmp_path, mine)
+        directories = (tmp_path / "calls", tmp_path / "recordings")
+        keeping = Housekeeping(store.archive, records=directories[0], recordings=directories[1], retention_days=0)
+        overwrite, tries = store.archive.overwrite, 0
+
+        async def overwrite_if_there() -> None:
+            nonlocal tries
+            tries += 1
+            if tries == 1 and not there_at_first:
+                raise OSError("no space left")
+            await overwrite()
+
+        monkeypatch.setattr(store.archive, "overwrite", overwrite_if_there)
+        task = asyncio.create_task(keeping.run())
+        assert await store.archive.erase(mine.uuid, EVERYTHING, directories)
+        assert holding(tmp_path), "it is in free pages and in the log"
+        async with asyncio.timeout(30):
+            while holding(tmp_path):  # noqa: ASYNC110 - files tell nobody
+                await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert tries == (1 if there_at_first else 2), "and not again"
+    assert keeping.counters["troubles"] == (not there_at_first)
 
 
 async def test_forgetting_on_either_database(database: str) -> None:

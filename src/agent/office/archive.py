@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -63,6 +63,8 @@ class CallArchive:
     """The calls' tables. Every method raises `sqlalchemy.exc.SQLAlchemyError` when the database cannot be had."""
 
     def __init__(self, engine: AsyncEngine, *, region: str, timezone: str) -> None:
+        self.on_erased: Callable[[], None] = lambda: None
+        """Told when a call was erased by hand: `overwrite` is due, which takes a while."""
         self._engine = engine
         self._reading = reading(engine)
         self._sessions = async_sessionmaker(self._reading, expire_on_commit=False)
@@ -217,7 +219,8 @@ class CallArchive:
     async def erase(self, uuid: str, scope: Scope, directories: Iterable[Path] = ()) -> bool:
         """Erase one call whole, and its files in these directories; return whether it is there for this user.
 
-        Figures stay, and so does its booking. Raises `OSError` when files cannot be taken away; the database has
+        Figures stay, and so does its booking. What the database's files still hold of it, housekeeping has overwritten
+        soon. Raises `OSError` when files cannot be taken away; the database has
         forgotten then all the same.
         """
         async with self._sessions() as session:
@@ -225,6 +228,7 @@ class CallArchive:
         if there is None:
             return False
         await erasing.erase_call(self._engine, uuid)
+        self.on_erased()
         await erasing.remove_files_of(uuid, directories)
         return True
 

@@ -24,6 +24,8 @@ LOOK_S = 3600.0
 LOOK_AGAIN_S = 60.0
 """After something could not be done, or not all of it."""
 OVERWRITE_S = 86_400.0
+OVERWRITE_SOON_S = 60.0
+"""After a call was erased by hand: what else is erased until then is overwritten with it."""
 
 
 class Housekeeping:
@@ -42,12 +44,30 @@ class Housekeeping:
         self._named: set[str] = set()
         self._overwritten = time.monotonic()
         self._to_overwrite = False
+        self._erased_by_hand = asyncio.Event()
+        archive.on_erased = self._erased_by_hand.set
 
     async def run(self) -> None:
-        """Look after documents and old calls, at once and then each hour."""
+        """Look after documents and old calls, at once and then each hour; overwrite soon what was erased by hand."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._look_each_hour())
+            tasks.create_task(self._overwrite_when_asked())
+
+    async def _look_each_hour(self) -> None:
         while True:
             done = await self.look()
             await asyncio.sleep(LOOK_S if done else LOOK_AGAIN_S)
+
+    async def _overwrite_when_asked(self) -> None:
+        while True:
+            await self._erased_by_hand.wait()
+            await asyncio.sleep(OVERWRITE_SOON_S)
+            self._erased_by_hand.clear()
+            try:
+                await self._archive.overwrite()
+            except (SQLAlchemyError, OSError, TimeoutError) as error:
+                self._trouble("overwrite what was erased", error)
+                self._erased_by_hand.set()
 
     async def look(self) -> bool:
         """Do the hourly work now: import, expire; whether all of it could be done, and nothing was left over."""

@@ -108,14 +108,18 @@ class Users:
     async def change(self, user_id: int, role: str, company_ids: Iterable[int]) -> Account:
         """Give a user another role and other companies. Raises `UserError`, also where no admin would be left."""
         _check_role(role)
-        async with self._changing, self._sessions.begin() as session:
-            user = await _user(session, user_id)
-            was_admin, user.role = user.role == "admin", role
-            user.companies = await _companies(session, company_ids)
-            await session.flush()
-            if was_admin:
-                await _keep_an_admin(session)
-            return _account(user)
+        try:
+            async with self._changing, self._sessions.begin() as session:
+                await _lock_admins(session)
+                user = await _user(session, user_id)
+                was_admin, user.role = user.role == "admin", role
+                user.companies = await _companies(session, company_ids)
+                await session.flush()
+                if was_admin:
+                    await _keep_an_admin(session)
+        except IntegrityError as error:
+            raise UserError("One of these companies was taken away in this moment: look again.") from error
+        return _account(user)
 
     async def set_password(self, user_id: int, password: str, *, but: str = "") -> None:
         """Give a user another password and end its sessions, except the one of the token `but`.
@@ -134,6 +138,7 @@ class Users:
     async def remove(self, user_id: int) -> None:
         """Take a user away, and log it out everywhere. Raises `UserError`, also for the last admin."""
         async with self._changing, self._sessions.begin() as session:
+            await _lock_admins(session)
             user = await _user(session, user_id)
             await _end(session, user_id)
             await session.delete(user)
@@ -266,7 +271,8 @@ def _account(user: User) -> Account:
 
 
 async def _user(session: AsyncSession, user_id: int) -> User:
-    user = await session.get(User, user_id, options=[selectinload(User.companies)])
+    """The user, whom nobody else changes until the transaction is over. Raises `UserError`."""
+    user = await session.get(User, user_id, options=[selectinload(User.companies)], with_for_update=True)
     if user is None:
         raise UserError("There is no such user any more.")
     return user
@@ -281,7 +287,16 @@ async def _end(session: AsyncSession, user_id: int, but: str = "") -> None:
     await session.execute(delete(ConsoleSession).where(others))
 
 
+async def _lock_admins(session: AsyncSession) -> None:
+    """Let nobody else change an admin until the transaction is over.
+
+    Everybody locks them first and in one order: two admins who demote each other at once wait for each other in a line,
+    and not in a ring. SQLite has one writer at a time anyhow.
+    """
+    await session.execute(select(User.id).where(User.role == "admin").order_by(User.id).with_for_update())
+
+
 async def _keep_an_admin(session: AsyncSession) -> None:
     """Raise `UserError`, which undoes the change, unless an admin is left."""
-    if not list(await session.scalars(select(User.id).where(User.role == "admin").with_for_update())):
+    if await session.scalar(select(User.id).where(User.role == "admin").limit(1)) is None:
         raise UserError("Somebody must remain an admin: make another user one first.")
