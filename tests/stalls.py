@@ -20,6 +20,8 @@ STEP_S: Final = 0.01
 TOLD: Final = "this host stood still, ms"
 CALLS: Final = frozenset({"rig", "a_rig", "vendors", "sandbox", "callers"})
 """Fixtures of tests that make calls, or speak in tones; so do those that are marked `alone`."""
+TIMED: Final = frozenset({"sandbox_caller", "peers", "console"})
+"""Directories whose tests hold the other end of a line, with limits of time."""
 
 
 class Stalls:
@@ -50,7 +52,9 @@ class Stalls:
 
 def _may_be_repeated(item: pytest.Item) -> bool:
     return isinstance(item, pytest.Function) and (
-        bool(CALLS & set(item.fixturenames)) or item.get_closest_marker("alone") is not None
+        bool(CALLS & set(item.fixturenames))
+        or item.get_closest_marker("alone") is not None
+        or item.path.parent.name in TIMED
     )
 
 

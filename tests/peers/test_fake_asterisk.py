@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import socket
 import struct
@@ -40,7 +41,8 @@ class Server:
                 time.sleep(piece)
 
     def finish(self) -> None:
-        self.socket.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the other side may have closed already
+            self.socket.shutdown(socket.SHUT_WR)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
