@@ -18,6 +18,8 @@ from agent.call.record import CallRecord, read_record, write_record
 from agent.office.call_query import CallQuery
 from agent.office.forget import forget_caller
 from agent.office.scope import Scope
+from agent.office.seed import LONDON_PLUMBER, seed_examples
+from agent.office.store import OfficeStore
 from agent.ops.begun import BEGUN, MARK, BegunCall, adopt_begun
 from agent.ops.settings import load_settings
 from tests.agent.conftest import CALLER, LONDON, RigMaker
@@ -27,6 +29,8 @@ import os, signal, sys
 from pathlib import Path
 from agent.call.record import CallRecord
 from agent.office.scope import Scope
+from agent.office.seed import LONDON_PLUMBER, seed_examples
+from agent.office.store import OfficeStore
 from agent.ops.begun import BegunCall
 note = BegunCall(CallRecord(sys.argv[1], did=sys.argv[2], caller_id=sys.argv[3]), Path(sys.argv[4]))
 note.write()
@@ -124,3 +128,13 @@ async def test_a_call_has_a_note_while_it_runs_and_an_agent_adopts_what_it_finds
                 outcomes = {row.outcome for row in (await rig.store.archive.find(CallQuery(), Scope.all())).rows}
                 await asyncio.sleep(0.05)
         assert outcomes == {"failed", "no_booking"}
+
+
+async def test_a_call_that_was_cut_off_is_of_the_company_whose_number_was_dialled(tmp_path: Path) -> None:
+    async with await OfficeStore.open(f"sqlite:///{tmp_path / 'office.sqlite3'}") as store:
+        await seed_examples(store)
+        cut_off = CallRecord(str(uuid4()), did=LONDON, outcome="failed")
+        await store.archive.keep(cut_off)
+        found = await store.archive.get(cut_off.uuid, Scope.all())
+    assert found is not None
+    assert found.record.company == LONDON_PLUMBER.name

@@ -291,6 +291,18 @@ async def test_a_call_has_as_many_turns_on_its_page_as_in_the_list(office: Offic
     assert '<p class="stat-name">Turns</p><p class="stat-figure">2</p>' in await viewer.page(f"/calls/{record.uuid}")
 
 
+@pytest.mark.parametrize(("mark", "told"), [("agent_died", "in the recording alone"), ("hold", "Nobody said anything")])
+async def test_of_a_call_that_was_cut_off_it_is_not_said_that_nobody_spoke(
+    office: Office, viewer: Browser, mark: str, told: str
+) -> None:
+    record = a_call(outcome="failed", turns=[], marks=[])
+    record.mark(9000, mark)
+    await office.store.archive.keep(record)
+    page = await viewer.page(f"/calls/{record.uuid}")
+    assert told in page
+    assert ("the caller said nothing" in page) is (mark == "hold")
+
+
 async def test_whatever_a_caller_is_called_is_text(office: Office, viewer: Browser) -> None:
     tools = [{"name": SCRIPT, "arguments": SCRIPT, "ok": False, "reason": SCRIPT, "ms": 1}]
     turn = TurnRecord(SCRIPT, 0, SCRIPT, SCRIPT, times=EARLY, tools=tools, words=spoken("caller", SCRIPT, 0))

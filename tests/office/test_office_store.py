@@ -12,7 +12,7 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect
+from sqlalchemy import Connection, inspect, text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
@@ -120,6 +120,13 @@ async def test_a_database_that_the_server_does_not_have_is_named(postgres_server
     url = postgres_server.new_database()
     postgres_server.drop_database(url)
     with pytest.raises(DatabaseError, match="does not exist"):
+        await OfficeStore.open(url)
+
+
+async def test_a_database_of_a_newer_version_is_named(url: str) -> None:
+    async with await OfficeStore.open(url) as store, store._engine.begin() as connection:
+        await connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(DatabaseError, match="is of a newer version"):
         await OfficeStore.open(url)
 
 

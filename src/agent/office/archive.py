@@ -83,6 +83,8 @@ class CallArchive:
     async def _keep(self, connection: AsyncConnection, rows: CallRows) -> bool:
         did = rows.call["did"]
         company_id, timezone = await _company_of(connection, did)
+        if company_id is not None and not rows.call["company_name"]:  # cut off before anybody knew
+            rows.call["company_name"] = await connection.scalar(select(Company.name).where(Company.id == company_id))
         made = await connection.execute(
             insert_into(connection, Call).on_conflict_do_nothing(index_elements=["uuid"]),
             rows.call | {"company_id": company_id},

@@ -9,6 +9,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.util.exc import CommandError
 from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
@@ -87,11 +88,13 @@ async def upgrade_to_head(url: str) -> None:
         await engine.dispose()
 
 
-def unusable(url: str, error: OSError | SQLAlchemyError | sqlite3.Error) -> DatabaseError:
+def unusable(url: str, error: OSError | SQLAlchemyError | sqlite3.Error | CommandError) -> DatabaseError:
     """Say which database cannot be used and why, without its password or a statement's values."""
     parsed = database_url(url)
     where = parsed.database if parsed.get_backend_name() == "sqlite" else parsed.render_as_string(hide_password=True)
     reason = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(error, CommandError):  # its schema has a revision that is not among ours
+        return DatabaseError(f"the database {where} is of a newer version of this program: install that, or a backup")
     return DatabaseError(f"the database {where} cannot be used: {reason}; DATABASE_URL and DATA_DIR say where it is")
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from alembic.util.exc import CommandError
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker
@@ -117,7 +118,7 @@ class OfficeStore:
             except BaseException:
                 await engine.dispose()
                 raise
-        except (OSError, SQLAlchemyError, sqlite3.Error) as error:
+        except (OSError, SQLAlchemyError, sqlite3.Error, CommandError) as error:
             raise unusable(url, error) from error
         return cls(engine, region=region, timezone=timezone)
 
