@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -171,13 +172,14 @@ def _words(turn: TurnRecord, who: str, text: str) -> list[Word]:
 
 def _with_marks(lines: list[Line], marks: Sequence[Mark]) -> tuple[list[Line], list[Mark]]:
     """Put each moment before the first line that begins behind it; what every line has anyhow is left out."""
-    left = [mark for mark in sorted(marks, key=lambda mark: mark.at_ms) if mark.what not in ("hold", "resume")]
+    left = deque(mark for mark in sorted(marks, key=lambda mark: mark.at_ms) if mark.what not in ("hold", "resume"))
     placed: list[Line] = []
     for line in lines:
-        count = sum(mark.at_ms < line.at_ms for mark in left)
-        before, left = left[:count], left[count:]
+        before = []
+        while left and left[0].at_ms < line.at_ms:
+            before.append(left.popleft())
         placed.append(replace(line, marks=before) if before else line)
-    return placed, left
+    return placed, list(left)
 
 
 def _tool(entry: dict[str, Any]) -> Tool:

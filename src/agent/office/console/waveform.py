@@ -10,6 +10,7 @@ import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -51,8 +52,8 @@ def read_waveform(path: Path) -> Waveform:
         step_ms = STEP_MS * max(1, math.ceil(length_ms / STEP_MS / MOST_STEPS))
         caller, agent = bytearray(), bytearray()
         for left, right in _steps(audio, audio.rate * step_ms // 1000):
-            caller.append(_level(left))
-            agent.append(_level(right))
+            caller.append(_level(fastaudio.rms(left)))
+            agent.append(_level(fastaudio.rms(right)))
         return Waveform(step_ms, bytes(caller), bytes(agent))
 
 
@@ -67,8 +68,9 @@ def _steps(audio: StereoReader, size: int) -> Iterator[tuple[bytes, bytes]]:
             yield left[at : at + 2 * size], right[at : at + 2 * size]
 
 
-def _level(pcm: bytes) -> int:
-    rms = fastaudio.rms(pcm)
+@cache
+def _level(rms: int) -> int:
+    """Of 16-bit sound: there are no more of them than that."""
     if not rms:
         return 0
     decibels = 20 * math.log10(rms / 32768)
