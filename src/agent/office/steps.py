@@ -9,7 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-STEP_S = 0.004
+STEP_S = 0.003
 """Of work at a time. A thread would do no better: the interpreter lets another one run every 5 ms."""
 
 
