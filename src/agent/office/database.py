@@ -68,8 +68,9 @@ def create_engine(url: str) -> AsyncEngine:
     """
     parsed = database_url(url)
     if parsed.get_backend_name() != "sqlite":
-        # Compiling a query takes longer than any of ours.
-        arguments = {"server_settings": {"jit": "off"}} if parsed.drivername == "postgresql+asyncpg" else {}
+        # To compile a query, or to start workers for it, takes longer than any of ours; and cores are for calls.
+        settings = {"jit": "off", "max_parallel_workers_per_gather": "0"}
+        arguments = {"server_settings": settings} if parsed.drivername == "postgresql+asyncpg" else {}
         return create_async_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
     if parsed.database and parsed.database != ":memory:":
         make_sqlite_file(Path(parsed.database), BUSY_SECONDS)
