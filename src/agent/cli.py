@@ -96,7 +96,8 @@ def serve(
     except (SettingsError, ConversationError, DatabaseError, OutboxError, FastAudioError) as error:
         fail(str(error))
     except OSError as error:
-        fail(f"cannot start: {error.strerror or error}; choose other ports or another DATA_DIR")
+        where = f": {error.filename}" if error.filename else ""
+        fail(f"cannot start: {error.strerror or error}{where}; choose other ports or another DATA_DIR")
     raise typer.Exit(status)
 
 

@@ -162,6 +162,10 @@ def test_calls_are_seen_heard_ended_and_transferred(agent: Running, live: Callab
             expect(page.get_by_text("Nobody is on the line")).to_be_visible()
             assert page.evaluate("() => window.sameDocument")
         assert over_for >= 5
+    # Today's numbers have followed, without asking for the page again.
+    for page, calls in ((anna, "2"), (vera, "1")):
+        today = page.locator(".stat", has_text="Calls today").locator(".stat-figure")
+        expect(today).to_have_text(calls, timeout=15_000)
 
     anna.keyboard.press("g")
     anna.keyboard.press("c")

@@ -17,6 +17,8 @@
     over: ["Over", ""],
   };
   const GONE_S = 12; // a call that is over stays to be seen
+  const KEPT_S = 3; // until then a call that is over is in the database, as a rule
+  const NUMBERS = ".stats > .stat:not(.accent)";
   const AWAY_S = 20; // nobody looks at the page: its stream is closed
   const LOUD_DB = 48; // from silence to a full meter
 
@@ -142,6 +144,19 @@
     entry.parts.past.href = `/calls/${uuid}`;
     news(`The call from ${who(entry.call)} is over`);
     setTimeout(() => remove(uuid), GONE_S * 1000);
+    freshNumbers();
+  }
+
+  /** Today's numbers anew, some time after something came to them: several calls that end are one look. */
+  function freshNumbers() {
+    clearTimeout(freshNumbers.timer);
+    freshNumbers.timer = setTimeout(async () => {
+      const answer = await fetch("/").catch(() => null);
+      if (!answer?.ok || answer.redirected) return;
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const now = page.querySelectorAll(NUMBERS);
+      document.querySelectorAll(NUMBERS).forEach((stat, at) => now[at] && stat.replaceWith(document.adoptNode(now[at])));
+    }, KEPT_S * 1000);
   }
 
   function remove(uuid) {
@@ -296,6 +311,7 @@
       }, AWAY_S * 1000);
     } else if (source === null) {
       connect();
+      freshNumbers();
     }
   });
 
