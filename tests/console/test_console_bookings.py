@@ -14,6 +14,7 @@ from aiohttp import ClientPayloadError
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
+from agent.office.database import reading
 from agent.office.scope import Scope
 from agent.tools.outbox import OutboxStore, Target
 from agent.tools.outbox.entry import Verdict
@@ -140,7 +141,9 @@ async def test_the_list_asks_the_database_as_often_however_long_it_is(office: Of
     await keep(office.store, booking(1, office.acme))
     browser = await office.browser("admin")
     queries: list[str] = []
-    event.listen(office.store._engine.sync_engine, "before_cursor_execute", lambda *args: queries.append(args[2]))
+    event.listen(
+        reading(office.store._engine).sync_engine, "before_cursor_execute", lambda *args: queries.append(args[2])
+    )
 
     async def asked() -> int:
         queries.clear()

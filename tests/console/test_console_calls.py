@@ -32,6 +32,7 @@ from agent.office.console.calls import marked
 from agent.office.console.waterfall import Axis, draw
 from agent.office.console.waveform import MOST_STEPS, Waveforms, read_waveform
 from agent.office.csv_text import csv_lines
+from agent.office.database import reading
 from agent.office.scope import Scope
 
 if TYPE_CHECKING:
@@ -110,7 +111,7 @@ def counted(office: Office) -> Iterator[list[str]]:
         if "console_sessions" not in statement and statement.startswith("SELECT"):
             asked.append(statement)
 
-    engine = office.store.archive._engine.sync_engine
+    engine = reading(office.store.archive._engine).sync_engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield asked

@@ -167,6 +167,7 @@ async def test_old_callers_and_bookings_lose_what_tells_of_people(database: str,
                 await session.execute(update(Booking).where(Booking.id == made[state].id).values(values))
         await store.did_context(LONDON, NUMBER, now=now - timedelta(days=11))
         await store.did_context(LONDON, OTHER, now=now - timedelta(days=9))
+        await store.settled()
         await store.archive.expire(now - timedelta(days=10), tmp_path, tmp_path)
         async with store.transaction() as session:
             assert list(await session.scalars(select(Caller.number))) == [OTHER]
@@ -199,6 +200,7 @@ async def make_a_life(directory: Path) -> dict[str, list[Path]]:
             await store.archive.keep(a_call(number, OTHER, said="Bob"))
         await store.did_context(LONDON, NUMBER)
         await store.did_context(LONDON, OTHER)
+        await store.settled()
         await store.create_booking(a_booking(first), idempotency_key="one")
         await store.create_booking(a_booking(withheld, "", "07700 900 123"), idempotency_key="two")
         await store.create_booking(
@@ -356,6 +358,7 @@ async def test_forgetting_on_either_database(database: str) -> None:
             await store.archive.keep(call)
         await store.create_booking(a_booking(withheld, "", NUMBER))
         await store.did_context(LONDON, NUMBER)
+        await store.settled()
         looked = await store.archive.forget("07700 900123", dry_run=True)
         assert (looked.calls, looked.callers, looked.bookings) == (2, 1, 1)
         assert (await store.archive.forget(NUMBER)) == looked

@@ -261,7 +261,7 @@ async def test_csv_is_read_back_and_no_cell_is_a_formula(store: OfficeStore) -> 
 async def test_csv_is_made_a_page_at_a_time(store: OfficeStore) -> None:
     await keep(store, *(booking(n) for n in range(1203)))
     queries: list[str] = []
-    engine = store.bookings._sessions.kw["bind"].sync_engine
+    engine = store.bookings._reading.kw["bind"].sync_engine
     event.listen(engine, "before_cursor_execute", lambda *args: queries.append(args[2]))
     parts = [part async for part in store.bookings.csv(BookingQuery(), EVERYTHING)]
     lines = "".join(parts).splitlines()

@@ -12,12 +12,13 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Connection, inspect, text
+from sqlalchemy import Connection, inspect, select, text, update
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
 from agent.call.company import CompanyContext, parse_context
 from agent.office.database import (
+    BUSY_SECONDS,
     DatabaseError,
     create_engine,
     database_url,
@@ -25,9 +26,10 @@ from agent.office.database import (
     migration_config,
     upgrade_to_head,
 )
-from agent.office.models import Base
+from agent.office.models import Base, Caller, Company
 from agent.office.seed import LONDON_PLUMBER, MANCHESTER_ELECTRICIAN, seed_examples
 from agent.office.store import IdempotencyConflict, NewBooking, NewCompany, OfficeStore
+from agent.office.visitors import Visitors
 from tests.office.conftest import sqlite_url
 from tests.office.postgres_server import PostgresServer
 
@@ -176,6 +178,7 @@ async def test_a_caller_is_a_repeat_caller_from_the_second_call_on(store: Office
     start = datetime(2026, 3, 1, 9, 0, tzinfo=UTC)
     did, caller = "+442079460123", "07700 900123"
     first = await store.did_context(did, caller, now=start)
+    await store.settled()
     asked_again = await store.did_context(did, caller, now=start + timedelta(seconds=3))
     second = await store.did_context(did, "+447700900123", now=start + timedelta(days=1))
     elsewhere = await store.did_context("+441614960456", caller, now=start + timedelta(days=2))
@@ -261,3 +264,44 @@ async def test_a_number_moves_only_when_its_owner_lets_go(store: OfficeStore) ->
     await store.add_company(replace(LONDON_PLUMBER, numbers=()))
     await store.add_company(rival)
     assert (await store.did_context(LONDON_PLUMBER.numbers[0], ""))["company_name"] == "Rival"
+
+
+async def test_whose_call_it_is_waits_for_no_writer(store: OfficeStore) -> None:
+    """A phone rings: whatever is being written, and however long that takes, the answer comes first."""
+    did, caller = "+442079460123", "07700 900123"
+    async with store.transaction() as session:
+        await session.execute(update(Company).values(area="Kent"))
+        async with asyncio.timeout(2):
+            answers = await asyncio.gather(*(store.did_context(did, caller) for _ in range(30)))
+    assert {answer["area"] for answer in answers} == {"London"}
+    await store.settled()
+    later = datetime.now(UTC) + timedelta(days=1)
+    assert (await store.did_context(did, caller, now=later))["repeat_caller"] is True
+
+
+async def test_writers_wait_in_line_and_none_gives_up(database: str) -> None:
+    """A writer that takes its time, twice as long as SQLite itself lets the others wait, costs them only that time."""
+    async with await OfficeStore.open(database) as store:
+        await seed_examples(store)
+
+        async def book(number: int) -> None:
+            await store.create_booking(replace(BOOKING, customer_name=f"Jo {number}"), idempotency_key=str(number))
+
+        async with store.transaction() as session:
+            await session.execute(update(Company).values(area="Kent"))
+            waiting = [asyncio.create_task(book(number)) for number in range(20)]
+            await asyncio.sleep(BUSY_SECONDS + 1)
+        await asyncio.gather(*waiting)
+        assert len(await store.list_bookings()) == 20
+
+
+async def test_callers_of_a_company_that_is_deleted_meanwhile_keep_nobody_else_out(store: OfficeStore) -> None:
+    companies = await store.list_companies()
+    visitors = Visitors(store._engine)
+    moment = datetime.now(UTC)
+    gone, there = 10_000, companies[0][0].id
+    visitors.seen(gone, "+447700900001", moment)
+    visitors.seen(there, "+447700900002", moment)
+    await visitors.settled()
+    async with store.transaction() as session:
+        assert (await session.scalars(select(Caller.number))).all() == ["+447700900002"]

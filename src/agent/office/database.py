@@ -6,6 +6,7 @@ import importlib.util
 import sqlite3
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from alembic import command
 from alembic.config import Config
@@ -74,10 +75,28 @@ def create_engine(url: str) -> AsyncEngine:
         return create_async_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
     if parsed.database and parsed.database != ":memory:":
         make_sqlite_file(Path(parsed.database), BUSY_SECONDS)
-    engine = create_async_engine(parsed, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS})
+    # SQLite has one writer at a time, and lets those who wait poll: within the process they wait in a line instead.
+    engine = _sqlite_engine(parsed, pool_size=1, max_overflow=0)
+    if parsed.database and parsed.database != ":memory:":
+        _readers[engine] = _sqlite_engine(parsed, execution_options={"reading": True})
+    return engine
+
+
+_readers: WeakKeyDictionary[AsyncEngine, AsyncEngine] = WeakKeyDictionary()
+"""By a SQLite file's engine: the one with the connections that only read. They never wait for a writer."""
+
+
+def _sqlite_engine(url: URL, **options: Any) -> AsyncEngine:
+    engine = create_async_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
     return engine
+
+
+async def close_engine(engine: AsyncEngine) -> None:
+    """Close every connection of an engine, those that only read included."""
+    for each in (engine, reading(engine)):
+        await each.dispose()
 
 
 async def upgrade_to_head(url: str) -> None:
@@ -86,7 +105,7 @@ async def upgrade_to_head(url: str) -> None:
     try:
         await upgrade_engine(engine)
     finally:
-        await engine.dispose()
+        await close_engine(engine)
 
 
 def unusable(url: str, error: OSError | SQLAlchemyError | sqlite3.Error | CommandError) -> DatabaseError:
@@ -108,8 +127,8 @@ async def upgrade_engine(engine: AsyncEngine) -> None:
 
 
 def reading(engine: AsyncEngine) -> AsyncEngine:
-    """Return the same engine for transactions that only read: on SQLite they neither wait for a writer nor stop one."""
-    return engine.execution_options(reading=True)
+    """Return the engine for transactions that only read: on SQLite they neither wait for a writer nor stop one."""
+    return _readers.get(engine) or engine.execution_options(reading=True)
 
 
 def insert_into(connection: AsyncConnection | Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:

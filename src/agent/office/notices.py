@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 
 from agent.office.archive import CallArchive
+from agent.office.database import reading
 from agent.office.models import Booking, Call, CallEvent, utc_now
 from agent.office.recipients import Recipient, recipients_in
 from agent.office.scope import Scope
@@ -66,6 +67,7 @@ class Notices:
         """`to_everybody`: whether there is a `CALL_WEBHOOK_URL`; `mail`: whether there is an SMTP server."""
         self.counters: Counter[str] = Counter()
         self._sessions = sessions
+        self._reading = async_sessionmaker(reading(sessions.kw["bind"]), expire_on_commit=False)
         self._archive = archive
         self._outbox = outbox
         self._to_everybody = to_everybody
@@ -129,6 +131,9 @@ class Notices:
 
     async def _sweep_bookings(self) -> int:
         query = select(Booking).where(Booking.noticed_at.is_(None)).order_by(Booking.created_at)
+        async with self._reading() as session:  # most of the time there is none, and writers wait for each other
+            if await session.scalar(select(Booking.id).where(Booking.noticed_at.is_(None)).limit(1)) is None:
+                return 0
         async with self._sessions.begin() as session:
             bookings = (await session.scalars(_held(query, BOOKINGS_AT_ONCE))).all()
             if not bookings:
@@ -143,7 +148,7 @@ class Notices:
         return len(bookings)
 
     async def _sweep_calls(self) -> int:
-        async with self._sessions() as session:
+        async with self._reading() as session:
             found = (
                 await session.execute(
                     select(Call.uuid, Call.company_id, Call.started, Call.erased_at)

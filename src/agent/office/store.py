@@ -23,11 +23,12 @@ from agent.office.availability import Urgency
 from agent.office.bookings import Bookings
 from agent.office.companies import Companies
 from agent.office.company_form import CompanyForm
-from agent.office.database import create_engine, unusable, upgrade_engine
+from agent.office.database import close_engine, create_engine, reading, unusable, upgrade_engine
 from agent.office.figures import Figures
 from agent.office.models import Booking, Caller, Company, Number, utc_now
 from agent.office.recipients import Recipients
 from agent.office.users import Users
+from agent.office.visitors import Visitors
 from agent.telephony.numbers import is_phone_number, normalise_number
 
 SAME_CALL = timedelta(seconds=10)
@@ -95,6 +96,7 @@ class OfficeStore:
         """Wrap an engine whose schema is up to date. `region` reads numbers without a country code."""
         self._engine = engine
         self._sessions = self.sessions = async_sessionmaker(engine, expire_on_commit=False)
+        self._reading = async_sessionmaker(reading(engine), expire_on_commit=False)
         self._region = region
         self._timezone = timezone
         self.archive = CallArchive(engine, region=region, timezone=timezone)
@@ -102,7 +104,8 @@ class OfficeStore:
         self.companies = Companies(engine, region=region)
         self.bookings = Bookings(engine, region=region)
         self.users = Users(engine)
-        self.recipients = Recipients(self._sessions, region=region)
+        self.recipients = Recipients(self._reading, region=region)
+        self._visitors = Visitors(engine)
 
     @classmethod
     async def open(cls, url: str, *, region: str = "GB", timezone: str = "Europe/London") -> Self:
@@ -116,7 +119,7 @@ class OfficeStore:
             try:
                 await upgrade_engine(engine)
             except BaseException:
-                await engine.dispose()
+                await close_engine(engine)
                 raise
         except (OSError, SQLAlchemyError, sqlite3.Error, CommandError) as error:
             raise unusable(url, error) from error
@@ -127,8 +130,13 @@ class OfficeStore:
         return self._sessions.begin()
 
     async def close(self) -> None:
-        """Close every connection."""
-        await self._engine.dispose()
+        """Close every connection, once the last callers are remembered."""
+        await self.settled()
+        await close_engine(self._engine)
+
+    async def settled(self) -> None:
+        """Wait until the callers of all questions so far are remembered."""
+        await self._visitors.settled()
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,7 +154,7 @@ class OfficeStore:
 
     async def list_companies(self) -> list[tuple[Company, tuple[str, ...]]]:
         """Return every company with its numbers, by name."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             companies = list(await session.scalars(select(Company).order_by(Company.name)))
             numbers: dict[int, list[str]] = {}
             for number in await session.scalars(select(Number).order_by(Number.e164)):
@@ -157,15 +165,21 @@ class OfficeStore:
         """Return what the agent needs to know to answer `did` for `caller_id`, ready for JSON.
 
         A DID of no known company gives "Home Services", "general". The caller is remembered for the company, so
-        that the next call finds `repeat_caller` true; the same question within `SAME_CALL` is the same call.
+        that the next call finds `repeat_caller` true; the same question within `SAME_CALL` is the same call. A phone
+        is ringing: nothing is written before the answer, which waits for no other writer.
         """
         moment = now or utc_now()
         caller = normalise_number(caller_id, self._region)[:64]
-        async with self._sessions.begin() as session:
+        async with self._reading() as session:
             company = await self._company_of(session, did)
             if company is None:
                 return self._unknown_company(caller)
-            repeat = await self._remember(session, company.id, caller, moment) if caller else False
+            first_seen = await session.scalar(
+                select(Caller.first_seen).where(Caller.company_id == company.id, Caller.number == caller)
+            )
+        repeat = first_seen is not None and moment - first_seen > SAME_CALL
+        if caller:
+            self._visitors.seen(company.id, caller, moment)
         return {
             "company_id": company.id,
             "company_name": company.name,
@@ -209,7 +223,7 @@ class OfficeStore:
             # Another process made it between our question and our answer.
             if idempotency_key is None:
                 raise
-            async with self._sessions() as session:
+            async with self._reading() as session:
                 earlier = await self._booking_of_key(session, idempotency_key)
             if earlier is None:
                 raise
@@ -223,7 +237,7 @@ class OfficeStore:
         Of no known company, nothing is known that would keep it from coming.
         """
         moment = now or utc_now()
-        async with self._sessions() as session:
+        async with self._reading() as session:
             company = await self._company_of(session, did) or await self._company_named(session, company_name)
             if company is None:
                 return availability.answer(postcode, urgency, areas=(), crews=0, booked=(), now=moment)
@@ -237,7 +251,7 @@ class OfficeStore:
 
     async def find_booking(self, booking_id: str) -> Booking | None:
         """Return the booking of that ID (in either case), or None."""
-        async with self._sessions() as session:
+        async with self._reading() as session:
             return await session.get(Booking, booking_id.strip().upper())
 
     async def list_bookings(self, *, limit: int = 100, call_uuid: str | None = None) -> list[Booking]:
@@ -245,7 +259,7 @@ class OfficeStore:
         query = select(Booking).order_by(Booking.created_at.desc(), Booking.id).limit(limit)
         if call_uuid is not None:
             query = query.where(Booking.call_uuid == call_uuid)
-        async with self._sessions() as session:
+        async with self._reading() as session:
             return list(await session.scalars(query))
 
     async def _company_of(self, session: AsyncSession, did: str) -> Company | None:
@@ -257,19 +271,6 @@ class OfficeStore:
     @staticmethod
     async def _company_named(session: AsyncSession, name: str) -> Company | None:
         return await session.scalar(select(Company).where(Company.name == name)) if name else None
-
-    @staticmethod
-    async def _remember(session: AsyncSession, company_id: int, number: str, moment: datetime) -> bool:
-        caller = await session.scalar(select(Caller).where(Caller.company_id == company_id, Caller.number == number))
-        if caller is None:
-            try:
-                async with session.begin_nested():
-                    session.add(Caller(company_id=company_id, number=number, first_seen=moment, last_seen=moment))
-            except IntegrityError:
-                pass  # the same caller's other call was remembered in this very moment
-            return False
-        caller.last_seen = moment
-        return moment - caller.first_seen > SAME_CALL
 
     def _unknown_company(self, caller: str) -> dict[str, Any]:
         return {
