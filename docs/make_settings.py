@@ -21,7 +21,8 @@ INTRODUCTION = """\
 Settings come from the environment and from an env file (`voice-agent serve --env-file FILE`, or
 `VOICE_AGENT_ENV_FILE`), one `NAME=value` a line. The environment wins. The file holds keys, so its mode must be 0600:
 the agent refuses to start otherwise, and says why. A value that is missing or wrong is named, with what would be right,
-before the first call. An empty value is the default.
+before the first call. An empty value counts as none: an empty variable of the environment leaves what the file says,
+and an empty value there is the default.
 """
 SECTIONS = {
     "deepgram_api_key": "Vendors",

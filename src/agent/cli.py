@@ -129,7 +129,9 @@ def conversation(
         fail(str(error))
 
 
-outbox_app = typer.Typer(help="Bookings that are kept until they are accepted: list them, send again, give up.")
+outbox_app = typer.Typer(
+    help="What waits to be sent, bookings, webhooks and mails: list it, send bookings again, give them up."
+)
 app.add_typer(outbox_app, name="outbox", invoke_without_command=True)
 
 

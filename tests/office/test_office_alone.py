@@ -16,6 +16,7 @@ from pydantic import SecretStr
 from standardwebhooks import Webhook
 
 from agent.office.seed import LONDON_PLUMBER
+from agent.office.serve import serve_office
 from agent.office.webhook_signature import new_secret
 from agent.ops.settings import Settings, SettingsError, load_settings
 from tests.agent.hearing import until
@@ -59,11 +60,41 @@ async def test_an_office_by_itself_tells_of_a_booking(tmp_path: Path) -> None:
             ):
                 assert response.status == 201
             await until(lambda: told, 20.0)
+            async with aiohttp.ClientSession() as http, http.get(f"{address}/health") as response:
+                assert response.status == 200
+                health = await response.json()
+            assert (health["status"], health["companies"]) == ("ok", 2)
+            assert health["outbox"]["notices"]
         finally:
             process.send_signal(signal.SIGTERM)
             await process.wait()
     assert told == ["Jo Bloggs"]
     assert process.returncode == 0
+
+
+async def test_an_office_by_itself_answers_its_peers_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agent.ops.http._own_addresses", lambda _host: ())  # this test comes from there
+    ready = asyncio.Event()
+    address: list[str] = []
+
+    def report(line: str) -> None:
+        if "back office on " in line:
+            address.append(line.partition("back office on ")[2])
+            ready.set()
+
+    settings = load_settings(
+        data_dir=tmp_path, booking_api_key="key", listen_host="127.0.0.1", http_port=0, console=False,
+        allowed_peers="192.0.2.1/32",
+    )  # fmt: skip
+    task = asyncio.create_task(serve_office(settings, seed=False, report=report))
+    async with asyncio.timeout(30):
+        await ready.wait()
+    async with aiohttp.ClientSession() as http, http.get(f"{address[0]}/health") as response:
+        assert response.status == 403
+        assert "ALLOWED_PEERS" in await response.text()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize(

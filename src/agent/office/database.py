@@ -53,6 +53,8 @@ def database_url(url: str) -> URL:
             "or postgresql://user:password@host/office"
         ) from error
     parsed = parsed.set(drivername=_ASYNC_DRIVERS.get(parsed.drivername, parsed.drivername))
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise DatabaseError(f"DATABASE_URL asks for {parsed.drivername}: the back office knows SQLite and PostgreSQL")
     driver = parsed.drivername.partition("+")[2]
     if not driver or importlib.util.find_spec(driver) is None:
         raise DatabaseError(

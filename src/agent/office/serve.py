@@ -17,14 +17,16 @@ from agent.office.console.port import console_port
 from agent.office.database import DatabaseError
 from agent.office.running import BackOffice
 from agent.office.seed import seed_examples
+from agent.ops.http import http_port
 from agent.ops.notices import make_notices, notice_targets
-from agent.ops.outbox import outbox_pace
+from agent.ops.outbox import outbox_health, outbox_pace
 from agent.ops.settings import Settings, SettingsError, load_settings
+from agent.ops.strangers import Strangers
 from agent.tools.outbox import Outbox, OutboxError
 
 
-async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, report: Callable[[str], None]) -> None:
-    """Serve the two APIs on `host`:`port` (0 picks a free one) until SIGINT or SIGTERM.
+async def serve_office(settings: Settings, *, seed: bool, report: Callable[[str], None]) -> None:
+    """Serve the APIs on `LISTEN_HOST`:`HTTP_PORT` to `ALLOWED_PEERS`, and `/health`, until SIGINT or SIGTERM.
 
     `seed` adds the example companies first; `report` is told the address and the number of companies. Word of bookings
     goes out by the outbox of `DATA_DIR`. Raises `SettingsError` without `BOOKING_API_KEY`, `DatabaseError` for an
@@ -48,34 +50,32 @@ async def serve_office(settings: Settings, *, host: str, port: int, seed: bool, 
             context_api_key=settings.context_api_key.get_secret_value(),
             requests_per_minute=settings.api_requests_per_minute,
         )
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        try:
-            site = web.TCPSite(runner, host, port)
-            await site.start()
-            for address in runner.addresses:
-                report(f"back office on http://{address[0]}:{address[1]}")
-            if settings.console:
-                console = await parts.enter_async_context(console_port(ConsoleParts(store, settings, outbox=outbox)))
-                for line in console.lines():
-                    report(line)
-            report(f"companies: {len(await store.list_companies())}")
-            await until_signalled()
-        finally:
-            await runner.cleanup()
+        strangers = Strangers()
+
+        async def health(_request: web.Request) -> web.Response:
+            """Whether the database answers; a load balancer and a person both can read it."""
+            companies = len(await store.list_companies())
+            turned_away = {f"{port} {reason}": count for (port, reason), count in strangers.counters.items()}
+            told = {"status": "ok", "companies": companies, "outbox": outbox_health(outbox), "turned_away": turned_away}
+            return web.json_response(told)
+
+        app.router.add_get("/health", health)
+        url, _ = await parts.enter_async_context(http_port(app, settings, strangers))
+        report(f"back office on {url}")
+        if settings.console:
+            at = ConsoleParts(store, settings, outbox=outbox)
+            console = await parts.enter_async_context(console_port(at, strangers))
+            for line in console.lines():
+                report(line)
+        report(f"companies: {len(await store.list_companies())}")
+        await until_signalled()
 
 
 async def office_command(env_file: Path | None, *, host: str, port: int, seed: bool) -> int:
     """Run `voice-agent office`; return its exit status: 2 with a word about what to mend when it cannot start."""
     try:
-        settings = load_settings(env_file)
-        await serve_office(
-            settings,
-            host=host or settings.listen_host,
-            port=port,
-            seed=seed,
-            report=lambda line: print(line, flush=True),
-        )
+        settings = load_settings(env_file, http_port=port, **({"listen_host": host} if host else {}))
+        await serve_office(settings, seed=seed, report=lambda line: print(line, flush=True))
     except (SettingsError, DatabaseError, OutboxError) as error:
         print(error, file=sys.stderr)
         return 2

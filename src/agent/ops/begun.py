@@ -87,7 +87,9 @@ def adopt_begun(records: Path, recordings: Path) -> int:
         except (RecordError, OSError) as error:
             log.warning("%s is left: %s", note, error)
     if adopted:
-        log.warning("%d calls were cut off with an agent that was killed or crashed: they are kept as failed", adopted)
+        log.warning(
+            "calls that were cut off with an agent that was killed or crashed, and are kept as failed: %d", adopted
+        )
     return adopted
 
 

@@ -81,6 +81,8 @@ def phone(e164: str, region: str = "GB") -> str:
         return e164
     if not phonenumbers.is_possible_number(parsed):
         return e164
+    if not phonenumbers.is_valid_number(parsed) and len(e164) < 10:
+        return e164  # shortened to a national form it would look like an extension
     at_home = phonenumbers.country_code_for_region(region) == parsed.country_code
     form = phonenumbers.PhoneNumberFormat.NATIONAL if at_home else phonenumbers.PhoneNumberFormat.INTERNATIONAL
     return phonenumbers.format_number(parsed, form)
