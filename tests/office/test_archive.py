@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import func, select, update
 
 from agent.call.record import CallRecord, Mark, TurnRecord, TurnTimes, Word
+from agent.office import call_search
 from agent.office.archive import CallArchive, CallQuery
 from agent.office.models import Call, CallEvent, CallText, CallTurn
 from agent.office.scope import Scope
@@ -271,6 +272,31 @@ async def test_pages_show_every_call_once_newest_first(archive: CallArchive, wor
         query = replace(query, before=page.next)
     assert sorted(seen) == list(range(1, 24))
     assert [number // 4 for number in seen] == sorted((number // 4 for number in seen), reverse=True)
+
+
+@pytest.mark.parametrize("newest", [1, 3, 5, 400])
+async def test_a_page_is_the_same_however_many_of_the_newest_are_looked_through_first(
+    store: OfficeStore, monkeypatch: pytest.MonkeyPatch, newest: int
+) -> None:
+    monkeypatch.setattr(call_search, "NEWEST", newest)
+    for number in range(1, 25):
+        said = "My kitchen tap is leaking" if number % 3 else "The fuse box keeps tripping"
+        did = MANCHESTER if number % 4 == 0 else LONDON
+        await store.archive.keep(a_call(number, did=did, turns=[a_turn(said, "We can be with you")]))
+    manchester = next(company.id for company, numbers in await store.list_companies() if MANCHESTER in numbers)
+    leaking = [number for number in range(24, 0, -1) if number % 3]
+    for scope, fits in (
+        (EVERYTHING, leaking),
+        (Scope.of([manchester]), [number for number in leaking if number % 4 == 0]),
+        (Scope.of([manchester + 1000]), []),
+    ):
+        found: list[int] = []
+        page = await store.archive.find(CallQuery(text="leak", limit=2), scope)
+        found += uuids(page)
+        while page.next:
+            page = await store.archive.find(CallQuery(text="leak", limit=2, before=page.next), scope)
+            found += uuids(page)
+        assert found == fits
 
 
 async def test_a_cursor_that_is_none_is_refused(archive: CallArchive) -> None:

@@ -24,7 +24,7 @@ from agent.office.call_query import MOST_ROWS, CallPage, CallQuery, CallRow, Sni
 from agent.office.database import CALL_WORDS
 from agent.office.models import Call, CallText, CallTurn
 from agent.office.scope import Scope
-from agent.office.word_index import company_word, lookup, moment_of, place_of
+from agent.office.word_index import among, company_word, lookup, moment_of, place_of
 from agent.office.words import Term, snippet_of, terms_of
 from agent.telephony.numbers import normalise_number
 
@@ -32,6 +32,9 @@ MOST_INDEXED = 20_000
 """Different words of a call that it can be found by: hours of talk."""
 SLOW_MS = (500, 1000, 2000, 4000)
 """Calls that were slower are found as such among those that have a word."""
+NEWEST = 400
+"""PostgreSQL's index of words finds all that fit before it sorts them. Where a page can be filled from so many of the
+newest calls, those are looked through instead."""
 MOST_LISTS = 60
 """Of so many companies, the newest calls of each are looked up; of more, those of all are gone through."""
 _COLUMNS: tuple[Any, ...] = (
@@ -57,11 +60,16 @@ async def find(engine: AsyncEngine, query: CallQuery, scope: Scope, *, region: s
     if scope.company_ids is not None and not scope.company_ids:
         return CallPage((), "")
     async with engine.connect() as connection:
-        if terms:
-            statement = _by_words(connection, query, scope, number, terms)
-        else:
-            statement = _by_time(query, scope, number, limit + 1)
-        rows = (await connection.execute(statement.limit(limit + 1))).all()
+        rows: Sequence[Any] = ()
+        if terms and connection.dialect.name == "postgresql":
+            statement = _by_words(connection, query, scope, number, terms, NEWEST)
+            rows = (await connection.execute(statement.limit(limit + 1))).all()
+        if len(rows) <= limit:
+            if terms:
+                statement = _by_words(connection, query, scope, number, terms)
+            else:
+                statement = _by_time(query, scope, number, limit + 1)
+            rows = (await connection.execute(statement.limit(limit + 1))).all()
         # The words of a call name its company as it was then; a call whose company is another or none now is not shown.
         shown = [row for row in rows[:limit] if scope.allows(row.company_id)]
         snippets = await _snippets(connection, [row.uuid for row in shown], terms) if terms else {}
@@ -123,8 +131,14 @@ def _whatever_index(scope: Scope) -> ColumnElement[bool]:
 
 
 def _by_words(
-    connection: AsyncConnection, query: CallQuery, scope: Scope, number: str, terms: Sequence[Term]
+    connection: AsyncConnection,
+    query: CallQuery,
+    scope: Scope,
+    number: str,
+    terms: Sequence[Term],
+    newest: int | None = None,
 ) -> Select[*tuple[Any, ...]]:
+    """By the index of words; or, with `newest`, among so many of the newest calls."""
     groups = [
         *terms,
         *([Term((_outcome_word(query.outcome),))] if query.outcome else []),
@@ -132,13 +146,19 @@ def _by_words(
         *([Term((number[1:],))] if number.startswith("+") else []),
         *[Term((_slow_word(limit),)) for limit in SLOW_MS if limit <= (query.slower_than_ms or 0)][-1:],
     ]
-    found = lookup(connection, CALL_WORDS, CallText, groups)
+    if newest is None:
+        found, call_uuid = lookup(connection, CALL_WORDS, CallText, groups), CallText.__table__.c.call_uuid
+    else:
+        recent = select(CallText.id, CallText.call_uuid, CallText.words).order_by(CallText.id.desc()).limit(newest)
+        if query.before:
+            recent = recent.where(CallText.id < _whole(query.before))
+        if scope.company_ids is not None:
+            recent = recent.join(Call, Call.uuid == CallText.call_uuid).where(_whatever_index(scope))
+        rows = recent.subquery()
+        found, call_uuid = among(rows, groups), rows.c.call_uuid
     place = found.place
     statement: Select[*tuple[Any, ...]] = (
-        select(*_COLUMNS, place)
-        .select_from(found.source)
-        .join(Call, Call.uuid == CallText.call_uuid)
-        .where(found.condition)
+        select(*_COLUMNS, place).select_from(found.source).join(Call, Call.uuid == call_uuid).where(found.condition)
     )
     if query.before:
         statement = statement.where(place.element < _whole(query.before))

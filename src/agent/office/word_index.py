@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, FromClause, Label, func, literal_column, table, text
+from sqlalchemy import ColumnElement, FromClause, Label, Subquery, func, literal_column, table, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from agent.office.models import BookingText, CallText
@@ -35,7 +35,7 @@ class Lookup:
 def lookup(
     connection: AsyncConnection, index: str, texts: type[CallText | BookingText], groups: Iterable[Term]
 ) -> Lookup:
-    """Whose words fit all of `groups`."""
+    """Whose words fit all of `groups`, by the index."""
     place: Label[int]
     if connection.dialect.name == "sqlite":
         found = table(index)
@@ -44,8 +44,17 @@ def lookup(
         # page is full.
         matches: Any = text(f"{index} MATCH :wanted").bindparams(wanted=_fts5(groups))
         return Lookup(found.join(texts, place.element == texts.id), place, matches)
+    return Lookup(texts.__table__, texts.id.label("place"), _fits(texts.words, groups))
+
+
+def among(rows: Subquery, groups: Iterable[Term]) -> Lookup:
+    """Which of some rows of such a table fit, each looked at; for PostgreSQL."""
+    return Lookup(rows, rows.c.id.label("place"), _fits(rows.c.words, groups))
+
+
+def _fits(words: Any, groups: Iterable[Term]) -> ColumnElement[bool]:
     wanted = text("CAST(CAST(:wanted AS text) AS tsquery)").bindparams(wanted=_tsquery(groups))
-    return Lookup(texts.__table__, texts.id.label("place"), func.call_words_vector(texts.words).op("@@")(wanted))
+    return func.call_words_vector(words).op("@@")(wanted)
 
 
 def place_of(moment: datetime) -> int:
