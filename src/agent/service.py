@@ -30,7 +30,7 @@ from agent.conversations import Conversations
 from agent.office.console.parts import ConsoleParts
 from agent.office.console.port import OpenConsole, console_port
 from agent.office.notices import Notices
-from agent.ops import collector, metrics, status
+from agent.ops import metrics, status
 from agent.ops.admission import Admission
 from agent.ops.begun import adopt_begun
 from agent.ops.gauges import Gauges
@@ -92,7 +92,6 @@ class Agent:
         """What happened in calls that should not happen."""
         self.used: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         """What calls have used since the start, by vendor, model and unit (`providers/metering.py`)."""
-        self._ended = 0
         self.spent: defaultdict[tuple[str, str], float] = defaultdict(float)
         """What that costs, by vendor and model."""
         self._voices: dict[int, CartesiaTts] = {}  # by the services that have them
@@ -347,8 +346,6 @@ class Agent:
         except OSError as error:
             log.error("cannot write the record of call %s: %s", record.uuid, error.strerror)
         self.office.call_over(record)
-        self._ended += 1
-        collector.call_over(self._ended)
         if self._on_record is not None:
             self._on_record(record)
 

@@ -40,6 +40,21 @@ def objects() -> Counter[str]:
     return found
 
 
+def circles() -> Counter[str]:
+    """What of the agent's own was not freed when the last reference from outside went, by type."""
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        gc.collect()
+        return Counter(
+            name
+            for name in (f"{type(each).__module__}.{type(each).__qualname__}" for each in gc.garbage)
+            if name.startswith(("agent.", "fastaudio.")) and not name.startswith("agent.sandbox.")
+        )
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+
+
 async def converse(agent: Agent) -> load.Report:
     """A round of calls; returns when the agent has done with them."""
     report = await asyncio.to_thread(
@@ -73,11 +88,18 @@ async def test_calls_that_have_ended_leave_nothing_behind(tmp_path: Path) -> Non
             **UNLIMITED,
         )
         async with Agent(settings) as agent:
-            rounds, answers = [], 0
-            for _ in range(ROUNDS):
-                answers += (await converse(agent)).answers
-                rounds.append(objects())
+            rounds, answers, left = [], 0, Counter[str]()
+            gc.collect()
+            gc.disable()  # a call's memory goes with its end, not with the next collection
+            try:
+                for _ in range(ROUNDS):
+                    answers += (await converse(agent)).answers
+                    left += circles()
+                    rounds.append(objects())
+            finally:
+                gc.enable()
     assert answers > 0  # they did converse
+    assert not left
     grown = {
         name: [counted[name] for counted in rounds]
         for name in rounds[-1]

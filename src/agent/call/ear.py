@@ -55,9 +55,17 @@ class Ear:
         self._uplink = Uplink(self._call, self._stt, self._on_audio)
         if self._listening_since is not None:
             self._uplink.open(self._now_ms() - self._listening_since)
+        try:
+            await self._both(self._uplink, self._stt)
+        except asyncio.CancelledError as cancelled:
+            # This task keeps the error, its traceback the frame of the group below, and the group this task: a circle
+            # that would keep the whole call until the next collection.
+            raise cancelled.with_traceback(None) from None
+
+    async def _both(self, uplink: Uplink, stt: SpeechToText) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._uplink.run(), name="uplink")
-            async for event in self._stt.events():
+            group.create_task(uplink.run(), name="uplink")
+            async for event in stt.events():
                 self._on_event(event)
 
     def listen(self, preroll_ms: int) -> None:

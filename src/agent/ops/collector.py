@@ -17,15 +17,3 @@ def settle() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(YOUNG, 20, 20)
-
-
-EVERY_CALLS = 50
-
-
-def call_over(ended: int) -> None:
-    """Collect after every so many calls that ended: exceptions and frames of a call hold each other, and its memory.
-
-    What was there at the start is frozen, so that only what calls have left is gone through.
-    """
-    if ended % EVERY_CALLS == 0:
-        gc.collect()
