@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PYTEST_ARGS ?=
 BIN := $(VENV)/bin
-BUILT_FROM := $(shell find src cmake CMakeLists.txt pyproject.toml README.md -type f \
+BUILT_FROM := $(shell find src cmake asterisk deploy/systemd CMakeLists.txt pyproject.toml README.md -type f \
 	-not -name '*.pyc' -not -name '*.so' -not -name '*.dep')
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 

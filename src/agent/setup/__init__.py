@@ -1,0 +1,7 @@
+"""Setting a host up: the files that Asterisk and systemd get, and `voice-agent init`, which puts them in their place."""
+
+from __future__ import annotations
+
+from agent.setup.files import asterisk_files, systemd_files
+
+__all__ = ["asterisk_files", "systemd_files"]
