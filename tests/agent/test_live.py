@@ -10,7 +10,8 @@ from uuid import uuid4
 import pytest
 
 from agent.call import live as live_calls
-from agent.call.live import LISTENERS_A_CALL, LiveCall, TooManyListeners, UnknownTarget
+from agent.call.live import LiveCall
+from agent.call.running import LISTENERS_A_CALL, TooManyListeners, UnknownTarget
 from agent.call.watching import EVERY_S, Change, TooManyWatchers, Watcher, Watching
 from agent.conversations import Phrases
 
@@ -80,7 +81,7 @@ async def test_an_agent_that_thinks_and_one_that_is_interrupted_are_seen(rig: Ri
     call = await running.live()
     for doing in ("thinking", "speaking", "held"):
         await rig.until(lambda doing=doing: call.doing == doing, 20, lambda: call.doing)  # type: ignore[misc]
-    call.end("anna")
+    await call.end("anna")
     await running.over()
 
 
@@ -91,7 +92,7 @@ async def test_words_are_seen_while_they_are_said(rig: Rig) -> None:
     await rig.until(lambda: call.doing == "speaking" and "plumber" in call.agent, 10)
     assert call.step == "Quote"
     assert "step" not in [mark.what for mark in call._record.marks if mark.detail == "Quote"], "nobody has heard it yet"
-    assert call.end("anna")
+    assert await call.end("anna")
     await running.over()
 
 
@@ -99,16 +100,16 @@ async def test_an_operator_ends_a_call(rig: Rig) -> None:
     running = begin(rig, "wait: 20s")
     call = await running.live()
     await rig.until(lambda: call.doing == "listening", 10)
-    assert call.end("anna")
+    assert await call.end("anna")
     await rig.until(lambda: call.doing == "ending")
-    assert not call.end("bob"), "it is ending already"
-    assert not call.transfer("office", "bob")
+    assert not await call.end("bob"), "it is ending already"
+    assert not await call.transfer("office", "bob")
     result, record = await running.over()
     assert (result.ended_by, result.verdict) == ("agent", "hangup")
     assert (record.ended_by, record.outcome, record.verdict) == ("agent", "no_booking", "hangup")
     assert record.turns[-1].heard == Phrases().too_long
     assert [mark.detail for mark in record.marks if mark.what == "operator"] == ["end by anna"]
-    assert not call.end("carl"), "it is over"
+    assert not await call.end("carl"), "it is over"
 
 
 async def test_an_operator_puts_a_caller_through(rig: Rig) -> None:
@@ -117,9 +118,9 @@ async def test_an_operator_puts_a_caller_through(rig: Rig) -> None:
     call = await running.live()
     await rig.until(lambda: call.doing == "speaking", 10)
     with pytest.raises(UnknownTarget, match="no transfer target '2001'"):
-        call.transfer("2001", "anna")  # an extension is no name: only the company's own list counts
-    assert call.transfer("office", "anna")
-    assert call.transfer("office", "anna"), "nobody is told twice, and nothing is done twice"
+        await call.transfer("2001", "anna")  # an extension is no name: only the company's own list counts
+    assert await call.transfer("office", "anna")
+    assert await call.transfer("office", "anna"), "nobody is told twice, and nothing is done twice"
     result, record = await running.over()
     assert (result.verdict, result.verdict_target) == ("transfer", "2001")
     assert (record.outcome, record.verdict) == ("transferred", "transfer 2001")
@@ -127,7 +128,7 @@ async def test_an_operator_puts_a_caller_through(rig: Rig) -> None:
     assert record.turns[-1].heard == Phrases().transferring
     assert [mark.detail for mark in record.marks if mark.what == "operator"] == ["transfer by anna"]
     with pytest.raises(UnknownTarget):
-        call.transfer("cellar", "anna")
+        await call.transfer("cellar", "anna")
 
 
 async def test_an_order_before_the_greeting_is_followed(rig: Rig) -> None:
@@ -136,7 +137,7 @@ async def test_an_order_before_the_greeting_is_followed(rig: Rig) -> None:
         await rig.until(lambda: len(rig.agent.live))
         (call,) = rig.agent.live.all()
         assert (call.doing, call.company, call.targets, call.step) == ("greeting", "", (), "")
-        assert call.end("anna")
+        assert await call.end("anna")
         result, record = await running.over()
     assert result.ended_by == "agent"
     assert record.verdict == "hangup"
@@ -149,7 +150,7 @@ async def test_a_listener_hears_what_is_recorded(rig: Rig) -> None:
     running = begin(rig, "say: My tap leaks\nhangup")
     call = await running.live()
     heard = bytearray()
-    with call.audio() as audio:
+    async with call.audio() as audio:
         assert (call.listeners, rig.agent.live.listeners) == (1, 1)
         async for pcm in audio:
             heard += pcm
@@ -167,7 +168,7 @@ async def test_a_listener_hears_what_is_recorded(rig: Rig) -> None:
 async def test_a_slow_listener_loses_its_own_copy_alone(rig: Rig) -> None:
     running = begin(rig, "wait: 4s\nsay: Goodbye", longest_s=30.0)
     call = await running.live()
-    with call.audio() as audio:
+    async with call.audio() as audio:
         async for _ in audio:
             await asyncio.sleep(3.2)  # longer than the capture holds
             break
@@ -184,19 +185,19 @@ async def test_so_many_listen_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(live_calls, "LISTENERS", LISTENERS_A_CALL + 1)
     entered = [calls[0].audio() for _ in range(LISTENERS_A_CALL)]
     for one in entered:
-        one.__enter__()
-    with pytest.raises(TooManyListeners), calls[0].audio():
-        pass
-    with calls[1].audio():
+        await one.__aenter__()
+    with pytest.raises(TooManyListeners):
+        await calls[0].audio().__aenter__()
+    async with calls[1].audio():
         assert rig.agent.live.listeners == LISTENERS_A_CALL + 1
-        with pytest.raises(TooManyListeners), calls[1].audio():
-            pass
+        with pytest.raises(TooManyListeners):
+            await calls[1].audio().__aenter__()
     for one in entered:
-        one.__exit__(None, None, None)
+        await one.__aexit__(None, None, None)
     assert rig.agent.live.listeners == 0
     for call in calls:
         assert call._call._streams == {stream for stream in call._call._streams if not stream._closed}
-        call.end("anna")
+        await call.end("anna")
     await asyncio.gather(first.task, second.task)
     await rig.nothing_is_left()
 
@@ -245,7 +246,7 @@ async def test_who_watches_is_told_what_changes_and_nothing_else(rig: Rig) -> No
     watching = Watching(rig.agent.live)
     running = begin(rig, "wait: 1s\nsay: My tap leaks\nhangup")
     call = await running.live()
-    with watching.watch() as watcher:
+    async with watching.watch() as watcher:
         view = View(watcher)
         await view.look()
         assert list(view.calls) == [call.uuid]
@@ -267,14 +268,14 @@ async def test_nobody_is_told_of_another_companys_calls(rig: Rig) -> None:
     call = await running.live()
     assert call.company_id is not None
     other = call.company_id + 1
-    with watching.watch(lambda company_id: company_id == other) as watcher:
+    async with watching.watch(lambda company_id: company_id == other) as watcher:
         watcher.meter(frozenset({call.uuid}))
         changes = watcher.changes()
         for _ in range(4):
             assert await anext(changes) == Change()
         assert rig.agent.live.all(lambda company_id: company_id == other) == []
         assert rig.agent.live.get(call.uuid, lambda company_id: company_id is None) is None
-    call.end("anna")
+    await call.end("anna")
     await running.over()
 
 
@@ -285,7 +286,7 @@ async def test_while_nobody_watches_nothing_looks(rig: Rig) -> None:
     await rig.until(lambda: call.doing == "listening", 10)
     before = len(call._call._streams)
     assert [watching.counters["looks"], watching._task, call._meter] == [0, None, None]
-    with watching.watch() as watcher:
+    async with watching.watch() as watcher:
         watcher.meter(frozenset({call.uuid}))
         changes = watcher.changes()
         for _ in range(3):
@@ -300,7 +301,7 @@ async def test_while_nobody_watches_nothing_looks(rig: Rig) -> None:
     assert watching.counters["looks"] == looks
     assert task is not None
     assert task.done()
-    call.end("anna")
+    await call.end("anna")
     await running.over()
 
 
@@ -308,7 +309,7 @@ async def test_who_is_slow_misses_looks_and_not_what_they_come_to(rig: Rig) -> N
     watching = Watching(rig.agent.live)
     running = begin(rig, "say: My tap leaks\nhangup")
     call = await running.live()
-    with watching.watch() as watcher, watching.watch():
+    async with watching.watch() as watcher, watching.watch():
         view = View(watcher)
         await view.look()
         await running.over()
@@ -320,9 +321,10 @@ async def test_who_is_slow_misses_looks_and_not_what_they_come_to(rig: Rig) -> N
 async def test_so_many_watch_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agent.call.watching.WATCHERS", 2)
     watching = Watching(live_calls.LiveCalls())
-    with watching.watch(), watching.watch():
-        with pytest.raises(TooManyWatchers), watching.watch():
-            pass
+    async with watching.watch(), watching.watch():
+        with pytest.raises(TooManyWatchers):
+            async with watching.watch():
+                pass
         assert len(watching) == 2
-    with watching.watch():
+    async with watching.watch():
         pass

@@ -57,7 +57,7 @@ class Console:
         return call
 
     async def over(self, call: live_calls.LiveCall) -> None:
-        call.end("the test")
+        await call.end("the test")
         await self.dialled
         await self.rig.until(lambda: not len(self.rig.agent.live), 10)
 

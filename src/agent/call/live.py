@@ -7,14 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import fastaudio
 from agent.call.chronicle import Chronicle
 from agent.call.company import CompanyContext
+from agent.call.running import (
+    LEVEL_MS,
+    LISTENERS,
+    LISTENERS_A_CALL,
+    Doing,
+    RunningCall,
+    TooManyListeners,
+    UnknownTarget,
+)
 from agent.call.turn import State, Turn
 from agent.conversations.steps import Progress
 from agent.ops.recording import interleave
@@ -22,22 +31,6 @@ from agent.telephony import CallInfo, Verdict
 
 if TYPE_CHECKING:
     from agent.call.agent_turn import AgentTurn
-
-Doing: TypeAlias = Literal["greeting", "listening", "thinking", "speaking", "held", "ending"]
-
-LISTENERS_A_CALL = 4
-LISTENERS = 16
-"""Who listens in at once, to one call and to all of one agent."""
-LEVEL_MS = 200
-"""Of the newest audio whose level is told."""
-
-
-class TooManyListeners(RuntimeError):
-    """As many people listen in as may."""
-
-
-class UnknownTarget(ValueError):
-    """The company has no such transfer target."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +61,7 @@ class LiveCall:
         """By name, whom the caller may be put through to."""
         self.over = False
         self.listeners = 0
+        self.worker = 0
         self._call = call
         self._record = log.record
         self._order = order
@@ -176,8 +170,8 @@ class LiveCall:
         """Nobody looks at its levels any more."""
         self._meter = None
 
-    @contextmanager
-    def audio(self, batch_ms: int = 100) -> Iterator[AsyncIterator[bytes]]:
+    @asynccontextmanager
+    async def audio(self, batch_ms: int = 100) -> AsyncIterator[AsyncIterator[bytes]]:
         """Listen in while entered: stereo PCM, the caller left and the agent right, 16 bits, little-endian.
 
         It ends with the call. Who is slow loses audio, and delays nothing. Raises `TooManyListeners`.
@@ -202,14 +196,14 @@ class LiveCall:
 
     # -- a word in ---------------------------------------------------------------------------------------------------
 
-    def end(self, by: str) -> bool:
+    async def end(self, by: str) -> bool:
         """Have the agent say goodbye and hang up, because `by` wants it; False when the call is ending already."""
         if self.over or self.doing == "ending":
             return False
         self._order(Order(Verdict("hangup", reason="operator"), by))
         return True
 
-    def transfer(self, target: str, by: str) -> bool:
+    async def transfer(self, target: str, by: str) -> bool:
         """Have the caller put through to one of `targets`, because `by` wants it; False when it is ending already.
 
         Raises `UnknownTarget`.
@@ -244,7 +238,10 @@ class LiveCalls:
         """A call is over."""
         self._calls.pop(call.uuid, None)
 
-    def all(self, sees: Callable[[int | None], bool] = lambda company_id: True) -> list[LiveCall]:
+    async def look(self, metered: frozenset[str] = frozenset()) -> None:
+        """What is read of the calls is always what is."""
+
+    def all(self, sees: Callable[[int | None], bool] = lambda company_id: True) -> list[RunningCall]:
         """The calls of those companies whose ID `sees` allows; that of an unknown one is None."""
         return [call for call in self._calls.values() if sees(call.company_id)]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import orjson
 
-from agent.call.live import LiveCall, LiveCalls
+from agent.call.running import RunningCall, RunningCalls
 
 EVERY_S = 0.2
 WATCHERS = 32
@@ -51,7 +51,7 @@ class _Seen:
 class Watching:
     """All who watch the calls of one agent. While nobody does, it does nothing."""
 
-    def __init__(self, live: LiveCalls, describe: Callable[[LiveCall], dict[str, Any]] | None = None) -> None:
+    def __init__(self, live: RunningCalls, describe: Callable[[RunningCall], dict[str, Any]] | None = None) -> None:
         """`describe` says what is told of a call, ready for JSON; `state_of` unless it is given."""
         self.live = live
         self._describe = describe or state_of
@@ -67,17 +67,19 @@ class Watching:
     def __len__(self) -> int:
         return len(self._watchers)
 
-    @contextmanager
-    def watch(self, sees: Callable[[int | None], bool] = lambda company_id: True) -> Iterator[Watcher]:
+    @asynccontextmanager
+    async def watch(self, sees: Callable[[int | None], bool] = lambda company_id: True) -> AsyncIterator[Watcher]:
         """Watch the calls of those companies whose ID `sees` allows, while entered. Raises `TooManyWatchers`."""
         if len(self._watchers) >= WATCHERS:
             raise TooManyWatchers(f"{WATCHERS} may watch at once")
         watcher = Watcher(self, sees)
         self._watchers.add(watcher)
-        if self._task is None:
-            self._look_round()
-            self._task = asyncio.create_task(self._run(), name="watching")
         try:
+            if self._task is None:
+                await self.live.look()
+            if self._task is None:
+                self._look_round()
+                self._task = asyncio.create_task(self._run(), name="watching")
             yield watcher
         finally:
             self._watchers.discard(watcher)
@@ -99,15 +101,20 @@ class Watching:
         while True:
             due = max(due + EVERY_S, loop.time())  # looks that are late are left out, not made up for
             await asyncio.sleep(due - loop.time())
+            await self.live.look(self._metered)
             self._look_round()
             if self._looked is not None and not self._looked.done():
                 self._looked.set_result(None)
             self._looked = None
 
+    @property
+    def _metered(self) -> frozenset[str]:
+        return frozenset(uuid for watcher in self._watchers for uuid in watcher.metered)
+
     def _look_round(self) -> None:
         self._look += 1
         self.counters["looks"] += 1
-        metered = {uuid for watcher in self._watchers for uuid in watcher.metered}
+        metered = self._metered
         there = set()
         for call in self.live:
             there.add(call.uuid)
@@ -169,7 +176,7 @@ class Watcher:
         return Change(new, gone, levels)
 
 
-def state_of(call: LiveCall) -> dict[str, Any]:
+def state_of(call: RunningCall) -> dict[str, Any]:
     """What is told of a call, ready for JSON; `started` is ms since 1970, in UTC."""
     return {
         "uuid": call.uuid,

@@ -46,6 +46,8 @@ async def page(request: web.Request) -> web.StreamResponse:
     parts, uuid, scope = parts_of(request), request.match_info["uuid"], user_of(request).scope
     stored = await parts.store.archive.get(uuid, scope)
     if stored is None:
+        if parts.live is not None:
+            await parts.live.look()
         live = parts.live.get(uuid, scope.allows) if parts.live is not None else None
         if live is None:
             raise web.HTTPNotFound

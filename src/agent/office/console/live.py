@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 from aiohttp import WSCloseCode, web
 
-from agent.call.live import LiveCall, TooManyListeners, UnknownTarget
+from agent.call.running import CallGone, RunningCall, TooManyListeners, UnknownTarget
 from agent.call.watching import Change, TooManyWatchers, Watcher, Watching, state_of
 from agent.office.console import formats
 from agent.office.console.access import audit, needs, still_allowed, user_of
@@ -49,7 +49,7 @@ def add_pages(app: web.Application) -> None:
     if parts.live is not None:
         region = parts.settings.default_region
 
-        def described(call: LiveCall) -> dict[str, Any]:
+        def described(call: RunningCall) -> dict[str, Any]:
             return state_of(call) | {"number": _number(call.caller_id, region), "line": _number(call.did, region)}
 
         app[WATCHING] = Watching(parts.live, described)
@@ -120,13 +120,14 @@ async def events(request: web.Request) -> web.StreamResponse:
     token = secrets.token_urlsafe(16)
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream", "X-Accel-Buffering": "no"})
     try:
-        with stream(request), watching.watch(user.scope.allows) as watcher:
-            told[token] = user.id, watcher
-            await response.prepare(request)
-            hello = {"stream": token, "now": round(time.time() * 1000)}
-            await _send(response, _event("hello", orjson.dumps(hello)))
-            async with aclosing(watcher.changes()) as changes:
-                await _tell(request, response, changes)
+        with stream(request):
+            async with watching.watch(user.scope.allows) as watcher:
+                told[token] = user.id, watcher
+                await response.prepare(request)
+                hello = {"stream": token, "now": round(time.time() * 1000)}
+                await _send(response, _event("hello", orjson.dumps(hello)))
+                async with aclosing(watcher.changes()) as changes:
+                    await _tell(request, response, changes)
     except TooManyWatchers as error:
         raise _too_many("Too many people watch at this moment.") from error
     except (TimeoutError, ConnectionError):
@@ -187,19 +188,30 @@ async def meter(request: web.Request) -> web.StreamResponse:
 # ---- one call -------------------------------------------------------------------------------------------------------
 
 
-def _call(request: web.Request) -> LiveCall:
+async def _call(request: web.Request) -> RunningCall:
     live = parts_of(request).live
-    call = live.get(request.match_info["uuid"], user_of(request).scope.allows) if live is not None else None
+    if live is None:
+        raise _over()
+    await live.look()
+    call = live.get(request.match_info["uuid"], user_of(request).scope.allows)
     if call is None:
-        raise web.HTTPNotFound(text="This call is over.")
+        raise _over()
     return call
+
+
+def _over() -> web.HTTPNotFound:
+    return web.HTTPNotFound(text="This call is over.")
 
 
 @needs("operator")
 async def end(request: web.Request) -> web.StreamResponse:
     """Have the agent say goodbye and hang up."""
-    call = _call(request)
-    if not call.end(user_of(request).name):
+    call = await _call(request)
+    try:
+        taken = await call.end(user_of(request).name)
+    except CallGone as error:
+        raise _over() from error
+    if not taken:
         raise web.HTTPConflict(text="This call is ending already.")
     audit(request, f"ends call {call.uuid}")
     return web.json_response({"ends": True})
@@ -208,11 +220,13 @@ async def end(request: web.Request) -> web.StreamResponse:
 @needs("operator")
 async def transfer(request: web.Request) -> web.StreamResponse:
     """Have the caller put through to one of the company's own targets."""
-    call = _call(request)
+    call = await _call(request)
     try:
-        taken = call.transfer(form_of(request).get("target", ""), user_of(request).name)
+        taken = await call.transfer(form_of(request).get("target", ""), user_of(request).name)
     except UnknownTarget as error:
         raise web.HTTPBadRequest(text="The company has no such person or desk to put callers through to.") from error
+    except CallGone as error:
+        raise _over() from error
     if not taken:
         raise web.HTTPConflict(text="This call is ending already.")
     audit(request, f"transfers call {call.uuid}")
@@ -222,16 +236,17 @@ async def transfer(request: web.Request) -> web.StreamResponse:
 @needs("operator")
 async def listen(request: web.Request) -> web.StreamResponse:
     """The call's sound: `{"rate": ...}` as text, then stereo PCM (16 bits, little-endian), the caller left."""
-    call = _call(request)
+    call = await _call(request)
     socket = web.WebSocketResponse(heartbeat=15.0, max_msg_size=1024, compress=False)
     await socket.prepare(request)
     try:
-        with stream(request), call.audio(AUDIO_BATCH_MS) as audio:
-            audit(request, f"listens in to call {call.uuid}")
-            begun = time.monotonic()
-            await socket.send_str(json.dumps({"rate": call.rate}))
-            code, why = await _listen_until_over(request, socket, audio)
-            audit(request, f"listened in to call {call.uuid} for {time.monotonic() - begun:.0f} s")
+        with stream(request):
+            async with call.audio(AUDIO_BATCH_MS) as audio:
+                audit(request, f"listens in to call {call.uuid}")
+                begun = time.monotonic()
+                await socket.send_str(json.dumps({"rate": call.rate}))
+                code, why = await _listen_until_over(request, socket, audio)
+                audit(request, f"listened in to call {call.uuid} for {time.monotonic() - begun:.0f} s")
     except TooManyListeners as error:
         code, why = REFUSED, str(error)
     except web.HTTPTooManyRequests as error:

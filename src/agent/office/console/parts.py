@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from agent.call.live import LiveCalls
+    from agent.call.running import RunningCalls
     from agent.office.store import OfficeStore
     from agent.ops.settings import Settings
     from agent.tools.outbox import Outbox
@@ -21,7 +21,7 @@ class ConsoleParts:
 
     store: OfficeStore
     settings: Settings
-    live: LiveCalls | None = None
+    live: RunningCalls | None = None
     outbox: Outbox | None = None
     say: Callable[[str, str, str], Awaitable[bytes]] | None = None
     """`say(text, voice_id, language)` speaks a text: a WAV file. Raises `agent.call.rehearsal.RehearsalError`, whose
