@@ -285,17 +285,16 @@ async def test_while_nobody_watches_nothing_looks(rig: Rig) -> None:
     call = await running.live()
     await rig.until(lambda: call.doing == "listening", 10)
     before = len(call._call._streams)
-    assert [watching.counters["looks"], watching._task, call._meter] == [0, None, None]
+    assert [watching.counters["looks"], watching._task] == [0, None]
     async with watching.watch() as watcher:
         watcher.meter(frozenset({call.uuid}))
         changes = watcher.changes()
         for _ in range(3):
             await anext(changes)
-        assert call._meter is not None
         assert len(call._call._streams) == before, "levels wake nobody"
         task = watching._task
     assert not len(watching)
-    assert [watching._task, call._meter] == [None, None]
+    assert watching._task is None
     looks = watching.counters["looks"]
     await asyncio.sleep(2.5 * EVERY_S)
     assert watching.counters["looks"] == looks

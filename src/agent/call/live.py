@@ -69,7 +69,6 @@ class LiveCall:
         self._turn: Turn | None = None
         self._agent: AgentTurn | None = None
         self._progress = Progress()
-        self._meter: fastaudio.CaptureReader | None = None
         self._heard = ""
         self._calls: LiveCalls | None = None
 
@@ -82,7 +81,7 @@ class LiveCall:
     def close(self) -> None:
         """The call is over. What was known last stays to be read."""
         self.over = True
-        self._turn = self._agent = self._meter = None
+        self._turn = self._agent = None
         self._order = _nobody
         if self._calls is not None:
             self._calls.remove(self)
@@ -150,25 +149,11 @@ class LiveCall:
     # -- sound -------------------------------------------------------------------------------------------------------
 
     def levels(self) -> tuple[int, int]:
-        """How loud the caller and the agent are: RMS of the newest `LEVEL_MS` at most, 0 to 32768.
-
-        What has come since the last time is read; `still` gives up the place in the capture that this takes.
-        """
+        """How loud the caller and the agent are: RMS of the newest `LEVEL_MS` at most, 0 to 32768."""
         if self.over:
             return 0, 0
-        if self._meter is None:
-            self._meter = self._call.capture_reader(preroll_ms=LEVEL_MS, sent=True)
-        newest = None
-        while (batch := self._meter.read()) is not None:
-            newest = batch
-        if newest is None:
-            return 0, 0
-        keep = LEVEL_MS * self.rate // 1000 * 2
-        return fastaudio.rms(newest.caller[-keep:]), fastaudio.rms(newest.sent[-keep:])
-
-    def still(self) -> None:
-        """Nobody looks at its levels any more."""
-        self._meter = None
+        newest = self._call.capture_reader(preroll_ms=LEVEL_MS, sent=True).read()
+        return (0, 0) if newest is None else (fastaudio.rms(newest.caller), fastaudio.rms(newest.sent))
 
     @asynccontextmanager
     async def audio(self, batch_ms: int = 100) -> AsyncIterator[AsyncIterator[bytes]]:

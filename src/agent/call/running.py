@@ -114,9 +114,6 @@ class RunningCall(Protocol):
     def levels(self) -> tuple[int, int]:
         """How loud the caller and the agent are: RMS of the newest `LEVEL_MS` at most, 0 to 32768."""
 
-    def still(self) -> None:
-        """Nobody looks at its levels any more."""
-
     def audio(self, batch_ms: int = 100) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Listen in while entered: stereo PCM, the caller left and the agent right, 16 bits, little-endian.
 
@@ -143,7 +140,7 @@ class RunningCalls(Protocol):
     """`listened_lost_ms`: audio that listeners were too slow for."""
 
     async def look(self, metered: frozenset[str] = frozenset()) -> None:
-        """Find out what there is; it never waits for long. `metered`: UUIDs of calls whose levels are wanted as well."""
+        """Find out what there is; it never waits for long. `metered`: UUIDs of calls whose levels are wanted too."""
 
     def all(self, sees: Callable[[int | None], bool] = ...) -> list[RunningCall]:
         """The calls of those companies whose ID `sees` allows; that of an unknown one is None."""

@@ -90,8 +90,6 @@ class Watching:
         if self._task is not None:
             self._task.cancel()
             self._task = None
-        for call in self.live:
-            call.still()
         self._seen.clear()
         self._levels.clear()
 
@@ -124,8 +122,8 @@ class Watching:
                 self._seen[call.uuid] = _Seen(state, orjson.dumps(state), self._look)
             if call.uuid in metered:
                 self._levels[call.uuid] = call.levels()
-            elif self._levels.pop(call.uuid, None) is not None:
-                call.still()
+            else:
+                self._levels.pop(call.uuid, None)
         for uuid in self._seen.keys() - there:
             del self._seen[uuid]
             self._levels.pop(uuid, None)

@@ -1,4 +1,4 @@
-"""What the agent tells of itself over HTTP: `/health` for people, `/ready` for load balancers, `/metrics`.
+"""What the agent tells of itself over HTTP: `/health` for people, `/ready` for load balancers, `/metrics`, `/live`.
 
 No page has what callers said or chose, nor their numbers.
 """
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from agent.ops.live_page import LivePage, process_of, vendors_of
 from agent.ops.metrics import CONTENT_TYPE, Metrics
 from agent.ops.outbox import outbox_health
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_pages(app: web.Application, agent: Agent, metrics: Metrics) -> None:
-    """Add the three pages of this agent."""
+    """Add the four pages of this agent."""
     started = time.monotonic()
 
     async def health(_request: web.Request) -> web.Response:
@@ -35,6 +36,7 @@ def add_pages(app: web.Application, agent: Agent, metrics: Metrics) -> None:
     app.router.add_get("/health", health)
     app.router.add_get("/ready", ready)
     app.router.add_get("/metrics", page_of_metrics)
+    app.router.add_get("/live", LivePage(agent, agent.live, lambda: [process_of(agent)]).answer)
 
 
 def health_of(agent: Agent) -> dict[str, Any]:
@@ -52,10 +54,7 @@ def health_of(agent: Agent) -> dict[str, Any]:
         "loop_lag_ms": round(agent.lag.loop_lag_ms, 1),
         "media_lateness_ms": round(agent.lag.media_lateness_ms, 1),
         "today": {"minutes": round(admission.usage.minutes, 1), "spending": round(admission.usage.cost, 2)},
-        "vendors": {
-            breaker.name: {"state": breaker.state.value, "rest_s": round(breaker.rest_s, 1), **breaker.counters}
-            for breaker in agent.breakers.all()
-        },
+        "vendors": vendors_of(agent.breakers.all()),
         "turned_away": strangers,
         "outbox": outbox_health(agent.outbox),
         "media": {key: value for key, value in agent.engine.counters().items() if key != "lateness_us"},
