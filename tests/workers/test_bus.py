@@ -34,10 +34,8 @@ async def test_questions_are_answered_whoever_is_quicker(pair: Pair) -> None:
 
     other.on("later", later)
     other.on("now", lambda values: {"got": values})
-    answers: list[Any] = await asyncio.gather(
-        one.ask("later", s=0.05), one.ask("later", s=0.0), one.ask("now", a=[1, "ü"])
-    )
-    assert answers == [0.05, 0.0, {"got": {"a": [1, "ü"]}}]
+    answers = await asyncio.gather(one.ask("later", s=0.05), one.ask("later", s=0.0), one.ask("now", a=[1, "ü"]))
+    assert list(answers) == [0.05, 0.0, {"got": {"a": [1, "ü"]}}]
 
 
 async def test_sound_goes_as_it_is(pair: Pair) -> None:
