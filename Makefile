@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake asterisk deploy/systemd CMakeLists.txt pypr
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo callers test test-together test-alone test-browser lint test-c test-asterisk bench bench-latency bench-agent bench-office fuzz gates chaos chaos-media crash build clean
+.PHONY: help demo callers test test-together test-alone test-browser lint test-c test-asterisk bench bench-latency bench-agent bench-office fuzz gates chaos chaos-media crash build wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -95,6 +95,9 @@ bench-office: $(VENV)/.tools ## Each question and each page of the console with 
 
 build: $(VENV)/.tools ## A wheel, in dist/
 	@$(BIN)/python -m build --wheel --outdir dist
+
+wheels: ## The sdist, and a manylinux wheel for each Python that is at hand, tried in a clean environment: dist/
+	@$(PYTHON) deploy/wheels/build.py $(WHEELS_ARGS)
 
 clean: ## Remove what was made here, the virtual environment included
 	rm -rf $(VENV) build dist demo-out
