@@ -116,10 +116,10 @@ class StandIn:
         async with asyncio.timeout(timeout_s):
             return await self._calls.get()
 
-    def decide(self, call: StandInCall, verdict: Verdict | None) -> None:
+    async def decide(self, call: StandInCall, verdict: Verdict | None) -> None:
         """End a call with this verdict; None ends it without a word."""
         if verdict is not None:
-            self._registry.decide(call.uuid, verdict)
+            await self._registry.decide(call.uuid, verdict)
         call.end()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -135,14 +135,14 @@ class StandIn:
                 raise ValueError(f"the first message is of kind {kind:#04x} and {length} bytes, not a UUID")
             uuid = UUID(bytes=await reader.readexactly(16))
             call = StandInCall(uuid, await self._registry.claim(uuid), writer)
-            self._registry.opened(uuid)
+            await self._registry.opened(uuid)
             self._calls.put_nowait(call)
             sender = asyncio.create_task(call.send(), name="stand-in-send")
             try:
                 await call.receive(reader)
             finally:
                 sender.cancel()
-                self._registry.closed(uuid)
+                await self._registry.closed(uuid)
                 call.over.set()
         finally:
             writer.close()

@@ -17,7 +17,7 @@ from agent.call.session import Session
 from agent.ops.admission import Admission, Refusal
 from agent.ops.begun import BegunCall
 from agent.ops.strangers import Strangers
-from agent.telephony import CallInfo, CallRegistry
+from agent.telephony import CallInfo, Registry
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,8 @@ GOODBYE_S = 15.0
 """For the goodbye of calls that are still running when the grace time is over."""
 ASKED_S = 2.0
 """For the dialplan's last question, which comes within milliseconds of a call's end."""
+CLAIM_S = 1.0
+"""For the announcement of a call that has come, when there is room."""
 STEP_S = 0.05
 
 
@@ -36,7 +38,7 @@ class Reception:
 
     def __init__(
         self,
-        registry: CallRegistry,
+        registry: Registry,
         admission: Admission,
         strangers: Strangers,
         on_record: Callable[[CallRecord, Services], None],
@@ -96,7 +98,7 @@ class Reception:
 
     async def _serve(self, call: fastaudio.Call) -> None:
         CALL_UUID.set(str(call.uuid))
-        if not self._registry.opened(call.uuid):
+        if not await self._registry.opened(call.uuid):
             self._turn_away(call, "uuid_in_use")
             return
         try:
@@ -106,15 +108,17 @@ class Reception:
         except Exception:
             log.exception("call %s: its end could not be recorded", call.uuid)
         finally:
-            self._registry.closed(call.uuid)
+            await self._registry.closed(call.uuid)
 
     async def _who(self, call: fastaudio.Call) -> CallInfo | None:
         """What is known of this call; None when it is not taken, and hung up already: the dialplan's fallback."""
-        if not self._registry.expects(call.uuid) and (refusal := self._admission.no_room()):
+        refusal = self._admission.no_room()
+        # Without room nobody waits: a call that was told that there is some is announced by now.
+        info = await self._registry.claim(call.uuid, 0.0 if refusal else CLAIM_S)
+        if refusal and (info is None or info.source == "file"):
             self._refused(f"call {call.uuid}, which was not announced, is hung up", refusal)
             call.hangup(0)
             return None
-        info = await self._registry.claim(call.uuid)
         if info is None and self.services.settings.unknown_uuid == "refuse":
             self._turn_away(call, "unknown_uuid")
             return None

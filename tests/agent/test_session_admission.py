@@ -74,7 +74,7 @@ async def test_a_full_agent_says_so_before_the_answer_and_hangs_up_who_does_not_
             _, health = await page(rig, "/health")
             assert health["refused"] == {"calls": 2}
             assert (await beside)[0].failure == ""
-        rig.agent.registry.withdraw(announced)
+        await rig.agent.registry.withdraw(announced)
         assert await page(rig, "/ready") == (200, {"ready": True})
         _, metrics = await page(rig, "/metrics")
         assert 'voice_agent_calls_refused_total{reason="calls"} 2.0' in metrics

@@ -133,7 +133,7 @@ async def test_an_announced_call_that_never_comes_is_let_go(rig: Rig) -> None:
     assert plan.fastagi_port is not None
     await Dialplan(plan.host, plan.fastagi_port, did=plan.did, caller_id="").start(call)
     await rig.until(lambda: rig.sandbox_streams() == 1)
-    rig.agent.registry.withdraw(call)
+    await rig.agent.registry.withdraw(call)
     await rig.nothing_is_left()
 
 

@@ -28,7 +28,7 @@ async def test_the_caller_is_announced_greeted_and_heard(line: Line) -> None:
         await call.media.quiet(10)
         await call.media.say(words)
         await asyncio.sleep(0.2)
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
 
     info = agent.info
@@ -57,7 +57,7 @@ async def test_digits_arrive(line: Line) -> None:
         agent = await line.agent.call()
         await call.media.press("1#05")
         assert [await agent.digit() for _ in range(4)] == ["1", "#", "0", "5"]
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
     assert line.rig.complaints() == []
 
@@ -68,7 +68,7 @@ async def test_a_transfer_goes_on_in_the_dialplan(line: Line) -> None:
         agent.play(chirp(1.0, 4))
         await call.media.heard(5, after_s=0.0)
         await call.media.quiet(5, 0.3)
-        line.agent.decide(agent, Verdict("transfer", "2001"))
+        await line.agent.decide(agent, Verdict("transfer", "2001"))
         await hears_tone(call, 620)
         assert agent.over.is_set()
     assert line.rig.complaints() == []
@@ -76,14 +76,14 @@ async def test_a_transfer_goes_on_in_the_dialplan(line: Line) -> None:
 
 async def test_a_transfer_to_nowhere_is_the_fallback(line: Line) -> None:
     async with line.caller().call(f"all-{NUMBER}") as call:
-        line.agent.decide(await line.agent.call(), Verdict("transfer", "*9"))
+        await line.agent.decide(await line.agent.call(), Verdict("transfer", "*9"))
         await hears_message(call)
     assert line.rig.complaints() == []
 
 
 async def test_a_menu_is_the_site_s_own(line: Line) -> None:
     async with line.caller().call(f"all-{NUMBER}") as call:
-        line.agent.decide(await line.agent.call(), Verdict("menu"))
+        await line.agent.decide(await line.agent.call(), Verdict("menu"))
         await hears_message(call)
     assert "voice-agent-menu" in line.rig.log()
     assert line.rig.complaints() == []
@@ -127,7 +127,7 @@ async def test_an_agent_that_ends_without_a_word_is_the_fallback(line: Line, end
         if end == "killed":
             agent.drop()
         else:
-            line.agent.decide(agent, None)
+            await line.agent.decide(agent, None)
         await hears_message(call)
 
 
@@ -136,7 +136,7 @@ async def test_people_who_are_busy_are_the_agent_s(line: Line) -> None:
         agent = await line.agent.call()
         assert agent.info is not None
         assert agent.info.did == NUMBER
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
     assert line.rig.complaints() == []
 
@@ -144,7 +144,7 @@ async def test_people_who_are_busy_are_the_agent_s(line: Line) -> None:
 async def test_people_who_do_not_answer_are_the_agent_s(line: Line) -> None:
     await line.rig.set_global("VOICE_AGENT_PEOPLE", PEOPLE_SILENT)
     async with line.caller().call(f"missed-{NUMBER}") as call:
-        line.agent.decide(await line.agent.call(), Verdict("hangup"))
+        await line.agent.decide(await line.agent.call(), Verdict("hangup"))
         await call.wait_ended(5)
     assert line.rig.complaints() == []
 
@@ -163,7 +163,7 @@ async def test_some_numbers_are_the_agent_s(line: Line) -> None:
         await hears_tone(call, 440)
     assert line.started == []
     async with line.caller().call(f"some-{NUMBER}") as call:
-        line.agent.decide(await line.agent.call(), Verdict("hangup"))
+        await line.agent.decide(await line.agent.call(), Verdict("hangup"))
         await call.wait_ended(5)
     assert line.rig.complaints() == []
 
@@ -186,7 +186,7 @@ async def test_opening_hours_are_the_people_s(line: Line, time: str, opened: boo
         if opened:
             await hears_tone(call, 440)
         else:
-            line.agent.decide(await line.agent.call(), Verdict("hangup"))
+            await line.agent.decide(await line.agent.call(), Verdict("hangup"))
             await call.wait_ended(5)
     assert len(line.started) == (0 if opened else 1)
     assert line.rig.complaints() == []
@@ -199,7 +199,7 @@ async def test_odd_names_are_safe(line: Line, name: str) -> None:
         assert agent.info is not None
         assert name.startswith(agent.info.caller_name)
         assert len(agent.info.caller_name) >= min(len(name), 64)
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
     assert line.rig.complaints() == []
 
@@ -209,7 +209,7 @@ async def test_a_withheld_number_is_empty(line: Line) -> None:
         agent = await line.agent.call()
         assert agent.info is not None
         assert agent.info.caller_id == ""
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
 
 
@@ -218,7 +218,7 @@ async def test_a_number_cannot_carry_dialplan(line: Line) -> None:
         agent = await line.agent.call()
         assert agent.info is not None
         assert agent.info.did == "0207SetA1"
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
 
 

@@ -33,15 +33,15 @@ async def accept(engine: Engine, line: Line) -> Call:
     async with asyncio.timeout(10):
         call = await engine.accept()
         assert await line.registry.claim(call.uuid) is not None
-        line.registry.opened(call.uuid)
+        await line.registry.opened(call.uuid)
         return call
 
 
 async def end(call: Call, line: Line, verdict: Verdict) -> None:
-    line.registry.decide(call.uuid, verdict)
+    await line.registry.decide(call.uuid, verdict)
     call.hangup()
     await call.wait_ended()
-    line.registry.closed(call.uuid)
+    await line.registry.closed(call.uuid)
 
 
 async def test_speech_reaches_the_caller_whole_and_on_time(line: Line, engine: Engine) -> None:
@@ -110,5 +110,5 @@ async def test_the_core_sees_the_caller_hang_up(line: Line, engine: Engine) -> N
         await phone.hang_up()
         async with asyncio.timeout(5):
             assert await call.wait_ended() == "caller"
-        line.registry.closed(call.uuid)
+        await line.registry.closed(call.uuid)
     assert line.rig.complaints() == []

@@ -105,7 +105,7 @@ async def test_a_telephone_speaks_at_16_khz_by_the_shipped_dialplan(line: Line) 
             async with asyncio.timeout(10):
                 call = await engine.accept()
             assert await line.registry.claim(call.uuid) is not None
-            line.registry.opened(call.uuid)
+            await line.registry.opened(call.uuid)
             digits: list[str] = []
             call.listen(lambda event: digits.append(chr(event.value)) if event.kind is EventKind.DTMF else None)
             stream = call.capture(batch_ms=20)
@@ -124,10 +124,10 @@ async def test_a_telephone_speaks_at_16_khz_by_the_shipped_dialplan(line: Line) 
             assert stream.lost == 0
             assert digits == ["5"]
             assert call.counters()["other_format"] == 0
-            line.registry.decide(call.uuid, Verdict("transfer", "2001"))
+            await line.registry.decide(call.uuid, Verdict("transfer", "2001"))
             call.hangup()
             assert await call.wait_ended() == "agent"
-            line.registry.closed(call.uuid)
+            await line.registry.closed(call.uuid)
             await hears_tone(phone, 620)  # Dial() goes on in the dialplan, and the agent is asked what comes next
     _, likeness = rtpcheck.find(speech, rtpcheck.samples(phone.packets))
     assert likeness > 0.98

@@ -32,7 +32,7 @@ async def test_the_simulated_caller_converses_through_asterisk(line: Line) -> No
             await until(lambda: "leaking" in words(ears, agent.heard))
             agent.play(spoken(voice, "What is your postcode?"))
             assert await agent.digit(10) == "4"
-            line.agent.decide(agent, Verdict("hangup"))
+            await line.agent.decide(agent, Verdict("hangup"))
         result = conversation.result()
     assert result.ok, result.failure
     assert result.ended_by == "agent"

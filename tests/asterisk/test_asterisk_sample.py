@@ -99,14 +99,14 @@ async def test_freepbx_s_file_takes_calls_and_hands_them_back() -> None:
                     taken = await agent.call()
                     assert taken.info is not None
                     assert taken.info.did == "02079460101"
-                    agent.decide(taken, verdict)
+                    await agent.decide(taken, verdict)
                     await hears_tone(call, tone)
                 await rig.settle()
             async with caller.call("unmatched") as call:
                 taken = await agent.call()
                 assert taken.info is not None
                 assert taken.info.did == "unmatched"  # no route matched: the dialled number is what there is
-                agent.decide(taken, Verdict("hangup"))
+                await agent.decide(taken, Verdict("hangup"))
                 await call.wait_ended(5)
             room = False
             async with caller.call("02079460101") as call:

@@ -32,7 +32,7 @@ async def test_the_last_words_then_a_phone_that_rings(line: Line, tmp_path: Path
             agent.play(words)
             await call.media.heard(5, after_s=0.0)
             await call.media.quiet(5, 0.3)
-            line.agent.decide(agent, Verdict("transfer", target))
+            await line.agent.decide(agent, Verdict("transfer", target))
             if target == HUMAN:
                 await rings(call)
                 heard = rtpcheck.samples([packet for packet in call.packets if packet.payload_type == 0])
@@ -55,7 +55,7 @@ async def test_a_human_who_is_busy_is_said_to_the_caller_and_to_the_agent(line: 
         await line.rig.set_global("VOICE_AGENT_SCRIPT", "voice-agent.agi")
     async with line.caller().call(NUMBER) as call:
         agent = await line.agent.call()
-        line.agent.decide(agent, Verdict("transfer", "2003"))
+        await line.agent.decide(agent, Verdict("transfer", "2003"))
         await hears_message(call)
     assert await missed(line) == [(agent.uuid, "BUSY")]
     assert line.rig.complaints() == []
@@ -72,7 +72,7 @@ async def test_a_queue_with_nobody_in_it_is_the_fallback(line: Line) -> None:
     try:
         async with line.caller().call(NUMBER) as call:
             agent = await line.agent.call()
-            line.agent.decide(agent, Verdict("transfer", "sales"))
+            await line.agent.decide(agent, Verdict("transfer", "sales"))
             await hears_message(call)
     finally:
         await line.rig.cli(f"queue unpause member PJSIP/{HUMAN} queue sales")
@@ -83,7 +83,7 @@ async def test_a_queue_with_nobody_in_it_is_the_fallback(line: Line) -> None:
 async def test_a_caller_who_gives_up_while_it_rings_leaves_nothing(line: Line, tmp_path: Path) -> None:
     async with HumanPhone(line.rig, tmp_path, rings_s=20), line.caller().call(NUMBER) as call:
         agent = await line.agent.call()
-        line.agent.decide(agent, Verdict("transfer", HUMAN))
+        await line.agent.decide(agent, Verdict("transfer", HUMAN))
         await rings(call)
         await call.hang_up()
         assert await missed(line) == [(agent.uuid, "CANCEL")]

@@ -74,7 +74,7 @@ async def test_each_verdict_by_each_way(line: Line, way: str, verdict: Verdict |
         assert info.caller_name == 'Ann "the" Ünal & 100% ='
         assert info.linked_id == info.unique_id != ""
         assert info.channel.startswith("PJSIP/rig-")
-        line.agent.decide(agent, verdict)
+        await line.agent.decide(agent, verdict)
         if verdict is not None and verdict.action == "hangup":
             await call.wait_ended(5)
         elif verdict is not None and verdict.action == "transfer":
@@ -95,7 +95,7 @@ async def test_a_name_is_only_a_name(line: Line, way: str, name: str) -> None:
         assert agent.info is not None
         assert agent.info.did == NUMBER
         assert agent.info.caller_name == " ".join("".join(c if c.isprintable() else " " for c in name).split())
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
     assert line.rig.complaints() == []
 
@@ -106,7 +106,7 @@ async def test_a_withheld_number_is_empty_by_http_too(line: Line) -> None:
         agent = await line.agent.call()
         assert agent.info is not None
         assert agent.info.caller_id == ""
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await call.wait_ended(5)
 
 
@@ -136,7 +136,7 @@ async def test_an_agent_that_says_nothing_to_next_is_the_fallback(line: Line, wa
     async with something_else(None) as port, line.caller().call(f"all-{NUMBER}") as call:
         agent = await line.agent.call()
         await agent_at(line, port)
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await hears_message(call, SILENT_S)
 
 
@@ -146,7 +146,7 @@ async def test_an_agent_that_is_gone_at_next_is_the_fallback(line: Line, way: st
     async with line.caller().call(f"all-{NUMBER}") as call:
         agent = await line.agent.call()
         await agent_at(line, 1)
-        line.agent.decide(agent, Verdict("hangup"))
+        await line.agent.decide(agent, Verdict("hangup"))
         await hears_message(call)
 
 

@@ -233,7 +233,7 @@ async def test_the_dialplan_asks_start_and_next() -> None:
 
     async with FastAgiServer(registry, on_start, port=0) as agi, TonesAgent("hello", ["bye"]).listening() as plan:
         plan = replace(plan, fastagi_port=agi.port, did="+442079460123", caller_id="07700900123")
-        registry.decide(plan.call, Verdict("transfer", "2001"))
+        await registry.decide(plan.call, Verdict("transfer", "2001"))
         first = await SimulatedCaller(plan, parse_script("say: tap"), VOICE, EARS).run()
         async with TonesAgent("hi").listening() as second:
             other = replace(plan, call=uuid.uuid4(), port=second.port)

@@ -144,7 +144,7 @@ async def test_a_full_registry_is_full() -> None:
 
 async def test_a_running_call_is_not_announced_again() -> None:
     registry, call = CallRegistry(), uuid4()
-    registry.opened(call)
+    await registry.opened(call)
     async with server(registry) as agi:
         assert (await Channel(agi.port, "start", str(call)).run())["VOICE_AGENT_STATUS"] == "ERROR"
     assert registry.announced == 0
@@ -182,10 +182,10 @@ async def test_a_caller_who_hangs_up_while_it_rings_is_forgotten(reply: str) -> 
 )
 async def test_next_answers_with_the_verdict(verdict: Verdict | None, variables: dict[str, str]) -> None:
     registry, call = CallRegistry(), uuid4()
-    registry.opened(call)
+    await registry.opened(call)
     if verdict:
-        registry.decide(call, verdict)
-    registry.closed(call)
+        await registry.decide(call, verdict)
+    await registry.closed(call)
     async with server(registry) as agi:
         channel = Channel(agi.port, "next", str(call))
         assert await channel.run() == variables
@@ -268,9 +268,9 @@ async def test_stopping_ends_open_requests() -> None:
 
 async def test_an_answer_under_way_arrives_although_the_server_stops() -> None:
     registry, call = CallRegistry(), uuid4()
-    registry.opened(call)
-    registry.decide(call, Verdict("hangup"))
-    registry.closed(call)
+    await registry.opened(call)
+    await registry.decide(call, Verdict("hangup"))
+    await registry.closed(call)
     async with server(registry) as agi:
         channel = Channel(agi.port, "next", str(call))
         reader, writer = await asyncio.open_connection("127.0.0.1", agi.port)

@@ -143,9 +143,9 @@ async def test_no_room_is_said_and_nothing_stays(asked: str) -> None:
 )
 async def test_next_answers_with_the_verdict(verdict: Verdict | None, status: int, text: str) -> None:
     registry, call = CallRegistry(), uuid4()
-    registry.opened(call)
+    await registry.opened(call)
     if verdict:
-        registry.decide(call, verdict)
+        await registry.decide(call, verdict)
     async with client(registry) as asterisk:
         assert await asterisk.next(call) == (status, text)
         assert await asterisk.next("nonsense") == (404, "unknown")
@@ -168,7 +168,7 @@ async def test_what_is_too_much_is_refused_and_counted() -> None:
 
 async def test_so_many_requests_at_once_and_no_more() -> None:
     registry, call = CallRegistry(), uuid4()
-    registry.opened(call)  # it has not decided yet: each question waits
+    await registry.opened(call)  # it has not decided yet: each question waits
     async with client(registry, max_requests=2) as asterisk:
         answers = await asyncio.gather(*(asterisk.next(call) for _ in range(3)))
         assert sorted(answers) == [(404, "unknown"), (404, "unknown"), (503, "ERROR")]

@@ -40,7 +40,7 @@ class Files:
 async def test_an_announced_call_is_claimed_once() -> None:
     registry = CallRegistry()
     info = CallInfo(uuid4(), did="02012345678", source="fastagi")
-    registry.announce(info)
+    await registry.announce(info)
     assert registry.announced == 1
     assert await registry.claim(info.uuid) is info
     assert await registry.claim(info.uuid) is None
@@ -76,7 +76,7 @@ async def test_an_announcement_that_comes_during_the_wait_is_taken() -> None:
     registry = CallRegistry(metadata=Files(CallInfo(uuid4()), after=99))
     claim = asyncio.create_task(registry.claim(info.uuid))
     await asyncio.sleep(0.02)
-    registry.announce(info)
+    await registry.announce(info)
     assert await claim is info
 
 
@@ -84,7 +84,7 @@ async def test_announcements_expire_and_are_told_of() -> None:
     clock, dropped = Clock(), list[CallInfo]()
     registry = CallRegistry(clock_ns=clock, on_dropped=dropped.append)
     info = CallInfo(uuid4())
-    registry.announce(info)
+    await registry.announce(info)
     clock.move(59.9)
     assert registry.announced == 1
     clock.move(0.2)
@@ -94,38 +94,38 @@ async def test_announcements_expire_and_are_told_of() -> None:
     assert await registry.claim(info.uuid) is None
 
 
-def test_the_number_of_announcements_is_limited() -> None:
+async def test_the_number_of_announcements_is_limited() -> None:
     registry = CallRegistry(max_announced=2)
     first = CallInfo(uuid4())
-    registry.announce(first)
-    registry.announce(CallInfo(uuid4()))
+    await registry.announce(first)
+    await registry.announce(CallInfo(uuid4()))
     with pytest.raises(RegistryFullError):
-        registry.announce(CallInfo(uuid4()))
-    registry.announce(first)
-    registry.withdraw(first.uuid)
-    registry.announce(CallInfo(uuid4()))
+        await registry.announce(CallInfo(uuid4()))
+    await registry.announce(first)
+    await registry.withdraw(first.uuid)
+    await registry.announce(CallInfo(uuid4()))
     assert registry.counters == {"announced": 4, "full": 1, "withdrawn": 1}
 
 
-def test_a_running_call_cannot_be_announced_or_opened_again() -> None:
+async def test_a_running_call_cannot_be_announced_or_opened_again() -> None:
     registry = CallRegistry()
     info = CallInfo(uuid4())
-    assert registry.opened(info.uuid)
-    assert not registry.opened(info.uuid)
+    assert await registry.opened(info.uuid)
+    assert not await registry.opened(info.uuid)
     with pytest.raises(DuplicateCallError):
-        registry.announce(info)
-    registry.closed(info.uuid)
-    registry.announce(info)
+        await registry.announce(info)
+    await registry.closed(info.uuid)
+    await registry.announce(info)
 
 
 async def test_a_verdict_is_kept_and_repeated_until_it_expires() -> None:
     clock = Clock()
     registry = CallRegistry(clock_ns=clock)
     call = uuid4()
-    registry.opened(call)
-    registry.decide(call, Verdict("transfer", "2001"))
+    await registry.opened(call)
+    await registry.decide(call, Verdict("transfer", "2001"))
     clock.move(50)
-    registry.closed(call)
+    await registry.closed(call)
     clock.move(59)
     assert await registry.verdict(call) == Verdict("transfer", "2001")
     assert await registry.verdict(call) == Verdict("transfer", "2001")
@@ -137,21 +137,21 @@ async def test_a_verdict_is_kept_and_repeated_until_it_expires() -> None:
 async def test_a_running_call_is_given_time_to_decide() -> None:
     registry = CallRegistry()
     call = uuid4()
-    registry.opened(call)
+    await registry.opened(call)
     asked = asyncio.create_task(registry.verdict(call, 1.0))
     await asyncio.sleep(0.02)
     assert not asked.done()
-    registry.decide(call, Verdict("menu"))
+    await registry.decide(call, Verdict("menu"))
     assert await asked == Verdict("menu")
 
 
 async def test_a_call_that_ends_undecided_is_answered_at_once() -> None:
     registry = CallRegistry()
     call = uuid4()
-    registry.opened(call)
+    await registry.opened(call)
     asked = asyncio.create_task(registry.verdict(call, 5.0))
     await asyncio.sleep(0.02)
-    registry.closed(call)
+    await registry.closed(call)
     async with asyncio.timeout(1):
         assert await asked is None
 
@@ -159,7 +159,7 @@ async def test_a_call_that_ends_undecided_is_answered_at_once() -> None:
 async def test_a_call_that_never_decides_costs_the_wait_alone() -> None:
     registry = CallRegistry()
     call = uuid4()
-    registry.opened(call)
+    await registry.opened(call)
     assert await registry.verdict(call, 0.05) is None
     assert registry.counters["verdicts_late"] == 1
     assert await registry.verdict(uuid4(), 5.0) is None
@@ -169,7 +169,7 @@ async def test_the_number_of_verdicts_is_limited() -> None:
     registry = CallRegistry(max_verdicts=2)
     calls = [uuid4() for _ in range(3)]
     for call in calls:
-        registry.decide(call, Verdict("hangup"))
+        await registry.decide(call, Verdict("hangup"))
     assert [await registry.verdict(call) is not None for call in calls] == [False, True, True]
 
 
@@ -178,11 +178,11 @@ async def test_verdicts_that_nobody_has_asked_for_yet_are_known_for_a_moment() -
     registry = CallRegistry(clock_ns=lambda: now_ns)
     asked, unasked, hung_up = uuid4(), uuid4(), uuid4()
     for call, reason in ((asked, "agent"), (unasked, "agent"), (hung_up, "caller")):
-        registry.opened(call)
-        registry.decide(call, Verdict("hangup", reason=reason))
+        await registry.opened(call)
+        await registry.decide(call, Verdict("hangup", reason=reason))
     assert await registry.verdict(asked) is not None
     for call in (asked, unasked, hung_up):
-        registry.closed(call)
+        await registry.closed(call)
     assert registry.unasked == 1, "a caller who has hung up has no dialplan left to ask"
     now_ns += 2 * 10**9
     assert registry.unasked == 0
@@ -191,9 +191,9 @@ async def test_verdicts_that_nobody_has_asked_for_yet_are_known_for_a_moment() -
 async def test_a_uuid_used_again_does_not_inherit_a_verdict() -> None:
     registry = CallRegistry()
     call = uuid4()
-    registry.decide(call, Verdict("transfer", "2001"))
-    registry.opened(call)
-    registry.closed(call)
+    await registry.decide(call, Verdict("transfer", "2001"))
+    await registry.opened(call)
+    await registry.closed(call)
     assert await registry.verdict(call) is None
 
 
@@ -208,10 +208,10 @@ def test_an_action_is_one_of_three() -> None:
         Verdict("Hangup")  # type: ignore[arg-type]
 
 
-def test_numbers_and_names_are_not_shown() -> None:
+async def test_numbers_and_names_are_not_shown() -> None:
     info = CallInfo(uuid4(), "02012345678", "07700900123", "Ann Example", "1.1", "1.1", "PJSIP/07700900123-1")
     registry = CallRegistry()
-    registry.announce(info)
+    await registry.announce(info)
     shown = f"{info!r} {info} {registry!r} {Verdict('transfer', '07700900123')!r}"
     assert "0770" not in shown
     assert "0201" not in shown

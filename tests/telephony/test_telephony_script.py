@@ -126,7 +126,7 @@ async def test_each_call_has_a_uuid_of_its_own(directory: MetadataDirectory) -> 
 async def test_next_is_the_agent_s_answer(verdict: Verdict | None) -> None:
     registry, call = CallRegistry(), uuid4()
     if verdict:
-        registry.decide(call, verdict)
+        await registry.decide(call, verdict)
 
     async def refuse(info: object) -> bool:
         return False

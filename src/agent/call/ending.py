@@ -82,7 +82,7 @@ class Ending:
         self._log.mark(what)
         self.failed = True
         if self.begun:
-            self.words_are_over()
+            await self.words_are_over()
         elif targets := list(self._company.transfer_targets.values()):
             await self.recite(Verdict("transfer", targets[0], what), Prompt.SORRY, Prompt.TRANSFERRING)
         else:
@@ -97,22 +97,22 @@ class Ending:
             return True
         if self.verdict is None and not self.failed:
             return False
-        self.words_are_over()
+        await self.words_are_over()
         return True
 
     # -- the line ----------------------------------------------------------------------------------------------------
 
-    def words_are_over(self) -> None:
+    async def words_are_over(self) -> None:
         """The caller has heard the last of them."""
         if self.verdict is not None:
-            self._parting.begin(self.verdict)
+            await self._parting.begin(self.verdict)
         else:
             self._call.hangup(TRAIL_MS)
 
-    def hang_up(self, verdict: Verdict) -> None:
+    async def hang_up(self, verdict: Verdict) -> None:
         """The last words do not come to their end: without them."""
         self.verdict = verdict
-        self._parting.begin(verdict)
+        await self._parting.begin(verdict)
 
     def note(self, record: CallRecord) -> None:
         """The call is over: write down how."""

@@ -24,12 +24,12 @@ class Parting:
         self._redirecting: asyncio.Task[None] | None = None
         self.redirected = False
 
-    def begin(self, verdict: Verdict) -> None:
+    async def begin(self, verdict: Verdict) -> None:
         """The last word has been heard. Doing it again while Asterisk is asked to take the caller changes nothing.
 
         The verdict comes first: the dialplan asks within milliseconds of the hangup, and it asks too when AMI failed.
         """
-        self._services.registry.decide(self._call.uuid, verdict)
+        await self._services.registry.decide(self._call.uuid, verdict)
         if self._redirecting is not None:
             return
         if verdict.action == "transfer" and self._services.manager is not None and self._info.channel:

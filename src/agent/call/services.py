@@ -25,7 +25,7 @@ from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
 from agent.providers.breaker import Breakers
 from agent.providers.metering import METER, Meter, Unit, Vendor
-from agent.telephony import CallInfo, CallRegistry, Manager
+from agent.telephony import CallInfo, Manager, Registry
 from agent.tools.outbox import Outbox
 from agent.tools.registry import Endpoints
 
@@ -39,7 +39,7 @@ class Services:
     """The parts of the agent that all calls use."""
 
     settings: Settings
-    registry: CallRegistry
+    registry: Registry
     contexts: ContextClient
     new_stt: Callable[[CompanyContext], SpeechToText]
     llm: LanguageModel

@@ -200,7 +200,7 @@ class Session:
         if not self._ending.begun:
             await self._ending.say(self._phrases.too_long, Verdict("hangup", reason="too_long"))
         elif overdue:
-            self._ending.words_are_over()
+            await self._ending.words_are_over()
 
     def _recorded(self, prompt: Prompt) -> tuple[bytes, str]:
         voice = self._services.conversations.voice_of(self._company)
@@ -215,7 +215,7 @@ class Session:
         self._call.hangup(0)
         record = await self._log.close()
         if self._ending.verdict is None and not self._ending.failed and record.ended_by == "caller":
-            self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
+            await self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
         self._ending.note(record)
         record.vendors = {"stt": self._ear.counters}
         self._log.charge(self._preparation.meter, self._services.prices)
@@ -402,7 +402,7 @@ class Session:
                 case actions.Stalled():
                     await self._stalled()
                 case actions.HangUp():
-                    self._ending.hang_up(self._ending.verdict or Verdict("hangup", reason="stalled"))
+                    await self._ending.hang_up(self._ending.verdict or Verdict("hangup", reason="stalled"))
 
     def _respond(self, text: str) -> None:
         self._step(text and self._progress.answered())

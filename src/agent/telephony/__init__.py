@@ -5,7 +5,7 @@ from agent.telephony.desk import Desk
 from agent.telephony.fastagi import FastAgiLimits, FastAgiServer
 from agent.telephony.http import DialplanHttp
 from agent.telephony.metadata import MetadataDirectory
-from agent.telephony.registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError, Verdict
+from agent.telephony.registry import CallInfo, CallRegistry, DuplicateCallError, Registry, RegistryFullError, Verdict
 
 __all__ = [
     "CallInfo",
@@ -17,6 +17,7 @@ __all__ = [
     "FastAgiServer",
     "Manager",
     "MetadataDirectory",
+    "Registry",
     "RegistryFullError",
     "Verdict",
 ]

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable
 from typing import Literal
 from uuid import UUID
 
-from agent.telephony.registry import CallInfo, CallRegistry, DuplicateCallError, RegistryFullError, Verdict
+from agent.telephony.registry import CallInfo, DuplicateCallError, Registry, RegistryFullError, Verdict
 
 log = logging.getLogger(__name__)
 
 OnStart = Callable[[CallInfo], Awaitable[bool]]
 """Asked at `start`: is there room for this call? True makes it expected; what it needs may be made ready.
 
-The call is among `CallRegistry.announced` already, so that calls which ask at once cannot all get the last place.
+The call is among `Registry.announced` already, so that calls which ask at once cannot all get the last place.
 """
 
 Answer = Literal["OK", "FULL", "ERROR"]
@@ -53,7 +53,7 @@ class Desk:
 
     def __init__(
         self,
-        registry: CallRegistry,
+        registry: Registry,
         on_start: OnStart,
         *,
         on_missed: OnMissed | None = None,
@@ -69,7 +69,7 @@ class Desk:
     async def start(self, info: CallInfo) -> Answer:
         """Expect the call if there is room. Anything but OK leaves no trace of it."""
         try:
-            self._registry.announce(info)
+            await self._registry.announce(info)
         except RegistryFullError:
             return "FULL"
         except DuplicateCallError:
@@ -84,12 +84,12 @@ class Desk:
             log.exception("call %s: asking for room failed", info.uuid)
         finally:
             if answer != "OK":
-                self._registry.withdraw(info.uuid)
+                await self._registry.withdraw(info.uuid)
         return answer
 
-    def withdraw(self, uuid: UUID) -> None:
+    async def withdraw(self, uuid: UUID) -> None:
         """The answer did not arrive: the call will not come."""
-        self._registry.withdraw(uuid)
+        await self._registry.withdraw(uuid)
 
     async def next(self, call: str) -> Verdict | None:
         """What the dialplan is to do after the call with this UUID; None: unknown, which is its fallback."""

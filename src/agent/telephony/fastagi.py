@@ -29,7 +29,7 @@ from agent.telephony.agi import (
     set_variable,
 )
 from agent.telephony.desk import Desk, OnMissed, OnStart, uuid_of
-from agent.telephony.registry import CallInfo, CallRegistry
+from agent.telephony.registry import CallInfo, Registry
 from agent.telephony.texts import call_info, clean
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class FastAgiServer:
 
     def __init__(
         self,
-        registry: CallRegistry,
+        registry: Registry,
         on_start: OnStart,
         *,
         host: str = "127.0.0.1",
@@ -214,7 +214,7 @@ class FastAgiServer:
             # The status comes last: with it the dialplan has all of it.
             await session.set(VOICE_AGENT_UUID=str(info.uuid), VOICE_AGENT_STATUS=status)
         except AgiError:
-            self._desk.withdraw(info.uuid)
+            await self._desk.withdraw(info.uuid)
             raise
 
     async def _next(self, session: _AgiSession, request: AgiRequest) -> None:

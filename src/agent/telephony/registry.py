@@ -88,6 +88,66 @@ class MetadataSource(Protocol):
         """The call's announcement, removed from where it lay; None while there is none."""
 
 
+class Registry(Protocol):
+    """Announcements, running calls and verdicts by UUID, wherever they are kept; for the event loop's thread only.
+
+    A registry that asks somebody else does so in bounded time, and none of its methods raises but `announce`: what it
+    cannot have it counts, and goes on as for a call that nobody announced or decided.
+    """
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What happened, by name."""
+
+    @property
+    def announced(self) -> int:
+        """Calls that were announced and have not come yet: each may need a place within a second."""
+
+    @property
+    def unasked(self) -> int:
+        """Verdicts of calls that ended less than `ASKED_NS` ago, and that would be lost with this process."""
+
+    async def announce(self, info: CallInfo) -> None:
+        """Expect this call. A second announcement of the same UUID replaces the first.
+
+        Raises `RegistryFullError` at the limit and `DuplicateCallError` when the call is running already.
+        """
+
+    async def withdraw(self, uuid: UUID) -> None:
+        """Forget an announced call that will not come; unknown ones are ignored."""
+
+    async def claim(self, uuid: UUID, wait_s: float = 1.0) -> CallInfo | None:
+        """The announcement of the call that has just connected, handed out once; None: nobody announced it.
+
+        `wait_s` is for one whose announcement may still be on its way.
+        """
+
+    async def opened(self, uuid: UUID) -> bool:
+        """Note that the call's audio is connected; False when a call with this UUID is running already."""
+
+    async def decide(self, uuid: UUID, verdict: Verdict) -> None:
+        """Say what the dialplan is to do next; kept for a minute, and the last word counts.
+
+        To be awaited before the agent ends the audio: the dialplan asks within milliseconds of it, and then finds the
+        verdict wherever it asks.
+        """
+
+    async def closed(self, uuid: UUID) -> None:
+        """Note that the call's audio is over; its verdict, if there is one, is kept for a minute from now.
+
+        Without a verdict the dialplan's question is answered as for an unknown call: it goes to its fallback.
+        """
+
+    async def verdict(self, uuid: UUID, wait_s: float = 1.0) -> Verdict | None:
+        """What the dialplan is to do after the call; a running call gets `wait_s` to decide.
+
+        None: the call is unknown, or did not decide. Asking again gives the same answer until it expires.
+        """
+
+    def sweep(self) -> None:
+        """Drop what has expired; a server calls it now and then for a quiet hour."""
+
+
 @dataclass(slots=True)
 class _Waiting:
     info: CallInfo
@@ -102,7 +162,7 @@ class _Decided:
 
 
 class CallRegistry:
-    """Announcements, running calls and verdicts by UUID; every method is for the event loop's thread only.
+    """The registry of one process, in its memory: no method but `claim` and `verdict` waits for anything.
 
     `on_dropped` hears of each announced call that will never come (expired, or withdrawn), so that what was made
     ready for it can be released. `counters` holds `announced`, `claimed`, `claimed_file`, `unannounced`,
@@ -147,7 +207,7 @@ class CallRegistry:
         """Calls whose audio is connected."""
         return len(self._running)
 
-    def announce(self, info: CallInfo) -> None:
+    async def announce(self, info: CallInfo) -> None:
         """Expect this call. A second announcement of the same UUID replaces the first.
 
         Raises `RegistryFullError` at the limit and `DuplicateCallError` when the call is running already.
@@ -163,17 +223,12 @@ class CallRegistry:
         self._announced[info.uuid] = _Waiting(info, self._clock_ns() + self._expiry_ns)
         self.counters["announced"] += 1
 
-    def withdraw(self, uuid: UUID) -> None:
+    async def withdraw(self, uuid: UUID) -> None:
         """Forget an announced call that will not come; unknown ones are ignored."""
         waiting = self._announced.pop(uuid, None)
         if waiting is not None:
             self.counters["withdrawn"] += 1
             self._dropped(waiting.info)
-
-    def expects(self, uuid: UUID) -> bool:
-        """Whether the call is announced, and has not come yet."""
-        self.sweep()
-        return uuid in self._announced
 
     async def claim(self, uuid: UUID, wait_s: float = 1.0) -> CallInfo | None:
         """The announcement of the call that has just connected, handed out once.
@@ -203,7 +258,7 @@ class CallRegistry:
         self.counters["unannounced"] += 1
         return None
 
-    def opened(self, uuid: UUID) -> bool:
+    async def opened(self, uuid: UUID) -> bool:
         """Note that the call's audio is connected; False when a call with this UUID is running already."""
         if uuid in self._running:
             self.counters["duplicate"] += 1
@@ -212,7 +267,7 @@ class CallRegistry:
         self._running[uuid] = asyncio.Event()
         return True
 
-    def decide(self, uuid: UUID, verdict: Verdict) -> None:
+    async def decide(self, uuid: UUID, verdict: Verdict) -> None:
         """Say what the dialplan is to do next; kept for the expiry time, and the last word counts.
 
         To be called before the agent ends the audio: the dialplan asks within milliseconds of it.
@@ -227,7 +282,7 @@ class CallRegistry:
         if event is not None:
             event.set()
 
-    def closed(self, uuid: UUID) -> None:
+    async def closed(self, uuid: UUID) -> None:
         """Note that the call's audio is over; its verdict, if there is one, is kept for the expiry time from now.
 
         Without a verdict the dialplan's question is answered as for an unknown call: it goes to its fallback.
@@ -271,7 +326,7 @@ class CallRegistry:
         return decided.verdict
 
     def sweep(self) -> None:
-        """Drop what has expired. Every method does so first; a server calls it now and then for a quiet hour."""
+        """Drop what has expired: each method does so first."""
         now_ns = self._clock_ns()
         while self._announced:
             uuid, waiting = next(iter(self._announced.items()))
