@@ -30,14 +30,14 @@ from agent.conversations import Conversations
 from agent.office.console.parts import ConsoleParts
 from agent.office.console.port import OpenConsole, console_port
 from agent.office.notices import Notices
-from agent.ops import metrics, status
+from agent.ops import gauges, metrics, status
 from agent.ops.admission import Admission
 from agent.ops.begun import adopt_begun
-from agent.ops.gauges import Gauges
 from agent.ops.lag import LagMonitor
 from agent.ops.office import open_office
-from agent.ops.outbox import OutboxCollector
+from agent.ops.outbox import of_outbox
 from agent.ops.prices import PriceTable, Pricing, load_prices
+from agent.ops.process import of_process
 from agent.ops.reload import changed_for_a_start
 from agent.ops.settings import Settings, SettingsError
 from agent.ops.strangers import Strangers
@@ -94,6 +94,7 @@ class Agent:
         """What calls have used since the start, by vendor, model and unit (`providers/metering.py`)."""
         self.spent: defaultdict[tuple[str, str], float] = defaultdict(float)
         """What that costs, by vendor and model."""
+        self.vendor_counts = gauges.VendorCounts()
         self._voices: dict[int, CartesiaTts] = {}  # by the services that have them
         self._ears: LocalEars | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -159,6 +160,7 @@ class Agent:
             lambda: self.engine.lateness(),
             max_loop_lag_ms=settings.max_loop_lag_ms,
             max_media_lateness_ms=settings.max_media_lateness_ms,
+            on_look=self._metrics.loop_was_late,
         )
         self.admission = Admission(
             settings,
@@ -177,7 +179,7 @@ class Agent:
         self._stack.push_async_callback(
             _cancel, asyncio.create_task(_sweep(self.registry, metadata, self.admission.usage), name="sweep")
         )
-        self._metrics.include(OutboxCollector(self.outbox))
+        self._metrics.include(lambda: of_outbox(self.outbox))
         self._stack.push_async_callback(self._close_voices)
         self.reception.open(self._make_services(settings, *files))
         self._stack.push_async_callback(self.reception.preparations.close)
@@ -215,12 +217,25 @@ class Agent:
     def _add_pages(self, app: web.Application) -> None:
         """What the HTTP port answers beside the office's APIs: how the agent does, and what the dialplan asks."""
         status.add_pages(app, self, self._metrics)
-        self._metrics.include(Gauges(self))
+        self._include_metrics()
         self.dialplan_http = DialplanHttp(
             Desk(self.registry, lambda info: self.reception.admit(info), on_missed=self._missed),
             on_refused=lambda reason, peer: self.strangers.turned_away("HTTP", reason, peer),
         )
         self.dialplan_http.add_pages(app)
+
+    def _include_metrics(self) -> None:
+        """What the parts count beside calls and turns."""
+        include = self._metrics.include
+        include(lambda: gauges.of_admission(self.admission, self.registry))
+        include(lambda: gauges.of_ports(self.strangers, self.fastagi.counters, self.dialplan_http.counters))
+        include(lambda: gauges.of_office(self.office))
+        include(lambda: gauges.of_media(self.engine))
+        include(lambda: gauges.of_lag(self.lag))
+        include(lambda: gauges.of_vendors(self.breakers, self.vendor_counts))
+        include(lambda: gauges.of_use(self.used, self.spent))
+        include(lambda: gauges.of_calls(self.counters, self.live.counters["listened_lost_ms"]))
+        include(of_process)
 
     def _call_options(self) -> fastaudio.CallOptions:
         settings = self.settings
@@ -286,6 +301,7 @@ class Agent:
             prices=prices,
         )
         self._voices[id(services)] = tts
+        self.vendor_counts.add(services)
         self.rehearsal = Rehearsal(tts, settings.sample_rate)
         return services
 

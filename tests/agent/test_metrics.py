@@ -38,7 +38,7 @@ def buckets(page: str, stage: str) -> list[float]:
         sample.value
         for family in text_string_to_metric_families(page)
         for sample in family.samples
-        if sample.name.endswith("_bucket") and sample.labels["stage"] == stage
+        if sample.name.endswith("_bucket") and sample.labels.get("stage") == stage
     ]
 
 
@@ -47,8 +47,13 @@ def test_what_is_over_is_counted() -> None:
     record = CallRecord("u", outcome="booked")
     metrics.turn(record, TurnRecord("Hello", 0, interrupted=True, times=EARLY, drafts=3, wasted=2))
     metrics.turn(record, TurnRecord("", 0, times=TurnTimes(first_frame=300)))
-    for what in ("hold", "resume", "hold", "dtmf"):
-        record.mark(0, what)
+    for at_ms, what in ((0, "hold"), (180, "resume"), (900, "hold"), (950, "dtmf")):
+        record.mark(at_ms, what)
+    record.seconds, record.ended_by = 61.0, "caller"
+    record.turns.append(TurnRecord("", 0, tools=[{"name": "create_booking", "ok": False, "ms": 1200}]))
+    record.media = {"underruns": 2, "frames_in": 3000}
+    record.vendors = {"stt": {"reconnected": 1, "replayed_ms": 1500, "took nova-3": 1}}
+    record.vendor_errors = {"llm": 2, "somebody else": 9}
     metrics.call(record)
     metrics.call(CallRecord("v", outcome="something new"))
     page = metrics.page().decode()
@@ -71,6 +76,17 @@ def test_what_is_over_is_counted() -> None:
     assert found["voice_agent_calls_total", "booked"] == 1
     assert found["voice_agent_calls_total", "other"] == 1
     assert found["voice_agent_calls_running", ""] == 3
+    assert found["voice_agent_calls_ended_total", "caller"] == 1
+    assert found["voice_agent_calls_ended_total", "other"] == 1, "nobody knows who ended it"
+    assert found["voice_agent_call_duration_seconds_sum", ""] == 61
+    assert found["voice_agent_hold_decision_seconds_sum", "resume"] == pytest.approx(0.18)
+    assert found["voice_agent_hold_decision_seconds_count", "flush"] == 0, "the second hold came to nothing"
+    assert found["voice_agent_tools_total", "failed"] == 1
+    assert found["voice_agent_tool_duration_seconds_sum", ""] == pytest.approx(1.2)
+    assert found["voice_agent_call_media_total", "underruns"] == 2
+    assert found["voice_agent_stt_total", "reconnected"] == 1
+    assert found["voice_agent_stt_replayed_seconds_total", ""] == 1.5
+    assert found["voice_agent_call_errors_total", "llm"] == 2
 
 
 def test_the_page_does_not_grow_with_what_is_said() -> None:

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
-from prometheus_client import CollectorRegistry, generate_latest
 from typer.testing import CliRunner
 
 from agent.cli import app
-from agent.ops.outbox import OutboxCollector, make_outbox, outbox_health
+from agent.ops.metrics import Page
+from agent.ops.outbox import make_outbox, of_outbox, outbox_health
 from agent.ops.settings import Settings, SettingsError, load_settings
 from agent.tools.outbox import Outbox, OutboxError, Pace, Target
 from agent.tools.outbox.entry import Kind
@@ -187,9 +187,9 @@ async def test_what_the_agent_shows(tmp_path: Path) -> None:
         await outbox.keep(KEY, BODY)
         await until(lambda: outbox.counters["later"])
         await until(lambda: outbox.counts()["waiting"])
-        registry = CollectorRegistry()
-        registry.register(OutboxCollector(outbox))
-        page = generate_latest(registry).decode()
+        shown = Page()
+        shown.include(lambda: of_outbox(outbox))
+        page = shown.page().decode()
         assert 'voice_agent_outbox_bookings{state="waiting"} 1.0' in page
         assert 'voice_agent_outbox_bookings{state="uncertain"} 0.0' in page
         assert 'voice_agent_outbox_events_total{what="kept"} 1.0' in page

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
 
-from agent.ops.outbox import OutboxCollector, outbox_health
+from agent.ops.metrics import Page
+from agent.ops.outbox import of_outbox, outbox_health
 from agent.tools.outbox import Entry, Kind, NewNotice, Outbox, OutboxError, OutboxStore, Pace, Target, Verdict
 from agent.tools.outbox import store as store_module
 from agent.tools.outbox.command import drop_booking, list_bookings, retry_booking
@@ -195,9 +195,9 @@ async def test_it_is_tried_again_counted_and_shown(tmp_path: Path) -> None:
     async with Outbox(tmp_path, {"webhook": replace(HOOK, send=hook)}, pace=HURRY) as outbox:
         await outbox.put([notice(1)])
         await until(lambda: outbox.notices().get("webhook", {}).get("accepted") == 1)
-        registry = CollectorRegistry()
-        registry.register(OutboxCollector(outbox))
-        text = generate_latest(registry).decode()
+        shown = Page()
+        shown.include(lambda: of_outbox(outbox))
+        text = shown.page().decode()
         assert 'voice_agent_notices{kind="webhook",state="accepted"} 1.0' in text
         assert 'voice_agent_notice_results_total{kind="webhook",result="later"} 2.0' in text
         assert outbox_health(outbox)["notices"]["webhook"]["accepted"] == 1

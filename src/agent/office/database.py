@@ -18,6 +18,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from agent.office.models import Base
+from agent.office.query_times import QUERY_TIMES
 from agent.ops.sqlite_file import make_sqlite_file
 from fastaudio.extras import how_to_install
 
@@ -74,7 +75,9 @@ def create_engine(url: str) -> AsyncEngine:
         # To compile a query, or to start workers for it, takes longer than any of ours; and cores are for calls.
         settings = {"jit": "off", "max_parallel_workers_per_gather": "0"}
         arguments = {"server_settings": settings} if parsed.drivername == "postgresql+asyncpg" else {}
-        return create_async_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
+        engine = create_async_engine(parsed, pool_pre_ping=True, hide_parameters=True, connect_args=arguments)
+        QUERY_TIMES.watch(engine)
+        return engine
     if parsed.database and parsed.database != ":memory:":
         make_sqlite_file(Path(parsed.database), BUSY_SECONDS)
     # SQLite has one writer at a time, and lets those who wait poll: within the process they wait in a line instead.
@@ -92,6 +95,7 @@ def _sqlite_engine(url: URL, **options: Any) -> AsyncEngine:
     engine = create_async_engine(url, hide_parameters=True, connect_args={"timeout": BUSY_SECONDS}, **options)
     event.listen(engine.sync_engine, "connect", _prepare_sqlite)
     event.listen(engine.sync_engine, "begin", _begin_immediate)
+    QUERY_TIMES.watch(engine)
     return engine
 
 

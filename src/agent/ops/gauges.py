@@ -1,122 +1,189 @@
-"""What `/metrics` shows beside calls and turns: admission, lag, vendors' breakers, connections, the media core.
+"""What `/metrics` shows beside calls and turns, each part by a function of its own: admission, ports, the media core,
+vendors, the back office, the process.
 
 All of it is counted elsewhere and read when Prometheus asks. Labels are of few values, and never a caller's to choose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client.metrics_core import Metric
 
-from agent.ops.admission import REASONS
-from agent.providers.breaker import BreakerState
+import fastaudio
+from agent.office.query_times import QUERY_TIMES
+from agent.ops import recording
+from agent.ops.admission import REASONS, Admission
+from agent.ops.lag import LagMonitor
+from agent.ops.metric_families import FAMILIES
+from agent.providers.breaker import KINDS, BreakerState
+from fastaudio._core import HISTOGRAM_BOUNDS_US
 
 if TYPE_CHECKING:
-    from agent.service import Agent
+    from agent.call.services import Services
+    from agent.office.running import BackOffice
+    from agent.ops.strangers import Strangers
+    from agent.providers.breaker import Breakers
+    from agent.telephony import CallRegistry
 
-STATES = {BreakerState.CLOSED: 0, BreakerState.TRYING: 1, BreakerState.OPEN: 2}
-MEDIA = ("accepted", "started", "frames_in", "frames_out", "stalls", "caught_up", "skipped")
+STATES: Final = {BreakerState.CLOSED: 0, BreakerState.TRYING: 1, BreakerState.OPEN: 2}
+MEDIA: Final = (
+    "accepted", "started", "ticks", "frames_in", "frames_out", "stalls", "caught_up", "skipped", "events_lost",
+)  # fmt: skip
 """Of the media core's counters."""
-LLM = (
+LATENESS_US: Final = (
+    64, 128, 256, 512, 1024, 2048, 5120, 10240, 20480, 40960, 81920, 163840, 327680, 1310720, 5242880,
+)  # fmt: skip
+"""Of the media core's bounds, those that are shown: a frame is 20 ms, and 80 ms are a stall."""
+LLM: Final = (
     "replies", "requests", "errors", "fallbacks", "hedges", "hedges_won", "silent", "went_on", "whole_calls", "rested",
     "sent_anew", "refused_calls",
 )  # fmt: skip
 """Of the chain's counters (`providers/llm_chain.py`)."""
+TTS: Final = ("connected", "contexts", "limited", "silent", "late", "garbage", "unknown")
+CONTEXT: Final = ("fetched", "retried", "defaulted")
+REGISTRY: Final = (
+    "announced", "claimed", "claimed_file", "unannounced", "expired", "withdrawn", "full", "duplicate",
+    "verdicts_expired", "verdicts_unknown", "verdicts_late",
+)  # fmt: skip
+RECORDS: Final = ("kept", "known", "failed", "left", "imported", "expired", "broken")
+RECORDINGS: Final = ("whole", "cut", "failed")
+KEPT: Final = 8
 
 
-class Gauges(Collector):
-    """Of one agent."""
+class Summed:
+    """Counters of objects that are made anew with new settings, as if there were one: it never goes back.
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    The eight newest are read each time; those before them are taken to count no more.
+    """
 
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: the agent need not have started to be registered."""
-        return ()
+    def __init__(self) -> None:
+        self._base: Counter[str] = Counter()
+        self._sources: deque[Callable[[], Mapping[str, int]]] = deque()
 
-    def collect(self) -> Iterator[Metric]:
-        """Each family, as it stands."""
-        agent = self._agent
-        admission = agent.admission
-        yield _counter(
-            "calls_refused", "Calls that were not taken, by reason", "reason",
-            {reason: admission.counters[reason] for reason in REASONS},
-        )  # fmt: skip
-        yield _gauge("calls_announced", "Calls that were announced and have not come", agent.registry.announced)
-        yield _gauge("stopping", "1 while the agent takes no calls because it is to end", admission.stopping)
-        yield _gauge("loop_lag_seconds", "Lag of the event loop, P95 of 5 s", agent.lag.loop_lag_ms / 1000)
-        yield _gauge("media_lateness_seconds", "Lateness of frames, P99 of 5 s", agent.lag.media_lateness_ms / 1000)
-        yield _gauge("minutes_today", "Minutes of today's calls", admission.usage.minutes)
-        yield _gauge("spending_today", "Estimated cost of today's calls", admission.usage.cost)
-        yield from self._spending()
-        yield from self._vendors()
-        yield from self._connections()
-        if agent.services.manager is not None:
-            counts = agent.services.manager.counters
-            yield _counter("ami_transfers", "Transfers that Asterisk was asked for by AMI", "what", counts)
-        yield _counter("mishaps", "What happened in calls that should not happen", "what", agent.counters)
+    def add(self, counters: Callable[[], Mapping[str, int]]) -> None:
+        """One more, which goes on counting."""
+        self._sources.append(counters)
+        while len(self._sources) > KEPT:
+            self._base.update(self._sources.popleft()())
 
-    def _spending(self) -> Iterator[Metric]:
-        """By model, of which there are as many as the settings name."""
-        use = CounterMetricFamily(
-            "voice_agent_vendor_use", "What calls have used of vendors", labels=["vendor", "model", "unit"]
-        )
-        for use_of, amount in self._agent.used.items():
-            use.add_metric(use_of, amount)
-        cost = CounterMetricFamily(
-            "voice_agent_vendor_cost",
-            "What that costs by the table of prices, in its currency",
-            labels=["vendor", "model"],
-        )
-        for model, amount in self._agent.spent.items():
-            cost.add_metric(model, amount)
-        yield use
-        yield cost
-
-    def _vendors(self) -> Iterator[Metric]:
-        breakers = self._agent.breakers.all()
-        state = GaugeMetricFamily(
-            "voice_agent_vendor_state", "0: in use, 1: tried again, 2: left alone after failures", labels=["endpoint"]
-        )
-        counts = CounterMetricFamily(
-            "voice_agent_vendor_requests", "What became of requests to a vendor", labels=["endpoint", "what"]
-        )
-        for breaker in breakers:
-            state.add_metric([breaker.name], STATES[breaker.state])
-            for what in ("succeeded", "failed", "opened", "turned_away"):
-                counts.add_metric([breaker.name, what], breaker.counters[what])
-        yield state
-        yield counts
-        llm: Mapping[str, int] = getattr(self._agent.services.llm, "counters", {})
-        counted = {name: llm.get(name, 0) for name in LLM}
-        yield _counter("llm", "Replies of language models, and how they came about", "what", counted)
-
-    def _connections(self) -> Iterator[Metric]:
-        agent = self._agent
-        turned_away = CounterMetricFamily(
-            "voice_agent_turned_away",
-            "Connections turned away, by port and reason",
-            labels=["port", "reason"],
-        )
-        for (port, reason), count in agent.strangers.counters.items():
-            turned_away.add_metric([port, reason], count)
-        yield turned_away
-        for port, counters in (("fastagi", agent.fastagi.counters), ("http", agent.dialplan_http.counters)):
-            yield _counter(f"{port}_requests", f"The dialplan's requests over {port}", "what", counters)
-        media = agent.engine.counters()
-        yield _counter("media", "The media core", "what", {name: media[name] for name in MEDIA})
-        yield _counter("connections_ended", "Connections to AudioSocket, by how they ended", "reason", media["ended"])
+    def total(self) -> Counter[str]:
+        """Of all of them."""
+        total = self._base.copy()
+        for counters in self._sources:
+            total.update(counters())
+        return total
 
 
-def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(f"voice_agent_{name}", text, value=value)
+class VendorCounts:
+    """What the vendors' clients count, over all reloads of the settings."""
+
+    def __init__(self) -> None:
+        self.llm, self.tts, self.context, self.ami = Summed(), Summed(), Summed(), Summed()
+
+    def add(self, services: Services) -> None:
+        """Clients that were just made."""
+        llm, tts, contexts, manager = services.llm, services.tts, services.contexts, services.manager
+        self.llm.add(lambda: getattr(llm, "counters", {}))
+        self.tts.add(lambda: getattr(tts, "counters", {}))
+        self.context.add(lambda: contexts.counters)
+        if manager is not None:
+            self.ami.add(lambda: manager.counters)
 
 
-def _counter(name: str, text: str, label: str, counts: Mapping[str, int]) -> Metric:
-    family = CounterMetricFamily(f"voice_agent_{name}", text, labels=[label])
-    for value, count in counts.items():
-        family.add_metric([value], count)
-    return family
+def of_admission(admission: Admission, registry: CallRegistry) -> Iterator[Metric]:
+    """Which calls are taken, and the limits."""
+    settings, usage = admission.settings, admission.usage
+    yield FAMILIES["calls_refused"].counted({reason: admission.counters[reason] for reason in REASONS})
+    yield FAMILIES["calls_announced"].counted(registry.announced)
+    yield FAMILIES["registry"].counted(dict.fromkeys(REGISTRY, 0) | dict(registry.counters))
+    yield FAMILIES["stopping"].counted(int(admission.stopping))
+    yield FAMILIES["max_calls"].counted(settings.max_calls)
+    yield FAMILIES["limit"].counted(
+        {
+            "stt_streams": settings.deepgram_max_streams,
+            "tts_contexts": settings.cartesia_max_contexts,
+            "llm_requests": settings.groq_max_rpm,
+            "caller_calls": settings.calls_per_caller_hour,
+            "day_seconds": settings.max_minutes_per_day * 60,
+            "day_cost": settings.max_spending_per_day,
+        }
+    )
+    yield FAMILIES["today_seconds"].counted(usage.minutes * 60)
+    yield FAMILIES["today_cost"].counted(usage.cost)
+
+
+def of_ports(strangers: Strangers, fastagi: Mapping[str, int], http: Mapping[str, int]) -> Iterator[Metric]:
+    """Who was turned away, and what the dialplan asked; both by the counters of its servers."""
+    yield FAMILIES["turned_away"].counted(dict(strangers.counters))
+    yield FAMILIES["fastagi_requests"].counted(fastagi)
+    yield FAMILIES["http_requests"].counted(http)
+
+
+def of_media(engine: fastaudio.Engine) -> Iterator[Metric]:
+    """The media core."""
+    media = engine.counters()
+    yield FAMILIES["media"].counted({name: media[name] for name in MEDIA})
+    yield FAMILIES["connections_ended"].counted(media["ended"])
+    buckets, total = _lateness(engine.lateness().counts)
+    yield FAMILIES["media_tick_lateness_seconds"].distribution(buckets, total)
+
+
+def of_lag(lag: LagMonitor) -> Iterator[Metric]:
+    """How late this process is."""
+    yield FAMILIES["loop_lag_seconds"].counted(lag.loop_lag_ms / 1000)
+    yield FAMILIES["media_lateness_seconds"].counted(lag.media_lateness_ms / 1000)
+
+
+def of_vendors(breakers: Breakers, counts: VendorCounts) -> Iterator[Metric]:
+    """The vendors' breakers and clients."""
+    known = breakers.all()
+    yield FAMILIES["vendor_state"].counted({breaker.name: STATES[breaker.state] for breaker in known})
+    whats = ("succeeded", "failed", "opened", "turned_away")
+    yield FAMILIES["vendor_requests"].counted({(one.name, what): one.counters[what] for one in known for what in whats})
+    yield FAMILIES["vendor_errors"].counted({(one.name, kind): one.errors[kind] for one in known for kind in KINDS})
+    for name, summed, shown in (
+        ("llm", counts.llm, LLM),
+        ("tts", counts.tts, TTS),
+        ("context_requests", counts.context, CONTEXT),
+    ):
+        total = summed.total()
+        yield FAMILIES[name].counted({what: total[what] for what in shown})
+    yield FAMILIES["ami_transfers"].counted(counts.ami.total())
+
+
+def of_use(used: Mapping[tuple[str, str, str], float], spent: Mapping[tuple[str, str], float]) -> Iterator[Metric]:
+    """What was used of vendors; by model, of which there are as many as the settings name."""
+    yield FAMILIES["vendor_use"].counted(used)
+    yield FAMILIES["vendor_cost"].counted(spent)
+
+
+def of_office(office: BackOffice) -> Iterator[Metric]:
+    """The back office's database, and the records on their way into it."""
+    yield from QUERY_TIMES.tell()
+    records = office.keeper.counters + office.housekeeping.counters
+    yield FAMILIES["records"].counted({what: records[what] for what in RECORDS})
+
+
+def of_calls(mishaps: Mapping[str, int], listened_lost_ms: int) -> Iterator[Metric]:
+    """What happened in calls, and their recordings."""
+    yield FAMILIES["mishaps"].counted(mishaps)
+    yield FAMILIES["recordings"].counted({result: recording.COUNTED[result] for result in RECORDINGS})
+    yield FAMILIES["recording_bytes"].counted(recording.COUNTED["bytes"])
+    lost = {"recording": recording.COUNTED["lost_ms"] / 1000, "listening": listened_lost_ms / 1000}
+    yield FAMILIES["capture_lost_seconds"].counted(lost)
+
+
+def _lateness(counts: Iterable[int]) -> tuple[list[tuple[str, float]], float]:
+    """The media core's buckets as Prometheus has them, and their sum, s, each tick taken to be as late as its bound."""
+    buckets: list[tuple[str, float]] = []
+    upto = 0
+    total_us = 0.0
+    for bound, count in zip(HISTOGRAM_BOUNDS_US, counts, strict=True):
+        upto += count
+        total_us += count * bound
+        if bound in LATENESS_US:
+            buckets.append((str(bound / 1e6), upto))
+    return [*buckets, ("+Inf", upto)], total_us / 1e6

@@ -39,9 +39,15 @@ class LagMonitor:
     """Looks at the event loop ten times a second and judges once a second. `run` is a task of its owner."""
 
     def __init__(
-        self, lateness: Callable[[], Lateness], *, max_loop_lag_ms: float = 100, max_media_lateness_ms: float = 60
+        self,
+        lateness: Callable[[], Lateness],
+        *,
+        max_loop_lag_ms: float = 100,
+        max_media_lateness_ms: float = 60,
+        on_look: Callable[[float], None] = lambda seconds: None,
     ) -> None:
-        """`lateness` is the media engine's, since it was made."""
+        """`lateness` is the media engine's, since it was made; `on_look` is told how late each look was, s."""
+        self._on_look = on_look
         self._lateness = lateness
         self._looks: deque[float] = deque(maxlen=round(WINDOW_S / STEP_S))
         self._media: deque[Lateness] = deque(maxlen=WINDOW_S + 1)
@@ -60,6 +66,7 @@ class LagMonitor:
     def looked(self, late_ms: float) -> None:
         """The event loop came so late to a look."""
         self._looks.append(late_ms)
+        self._on_look(late_ms / 1000)
 
     def judge(self) -> None:
         """Once a second: what the last 5 s were like."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.metrics_core import (
@@ -19,7 +19,8 @@ from prometheus_client.metrics_core import (
 )
 
 PREFIX: Final = "voice_agent_"
-Values: TypeAlias = Mapping[str, float] | Mapping[tuple[str, ...], float]
+Values: TypeAlias = Mapping[Any, float]
+"""By the value of the one label, or by a tuple of the labels' values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+from prometheus_client.metrics_core import Metric
 
+from agent.ops.metric_families import FAMILIES
 from agent.ops.settings import Settings
 from agent.tools.outbox import Outbox, Pace, Target
 from agent.tools.outbox.entry import DAY_S, NOTICES, Kind
@@ -53,44 +53,16 @@ def outbox_health(outbox: Outbox) -> dict[str, Any]:
     return {**outbox.counts(), "oldest_s": round(outbox.oldest_s(), 1), "notices": outbox.notices()}
 
 
-class OutboxCollector(Collector):
+def of_outbox(outbox: Outbox) -> Iterator[Metric]:
     """The outbox's part of `/metrics`."""
-
-    def __init__(self, outbox: Outbox) -> None:
-        self._outbox = outbox
-
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        """Say how it stands now."""
-        bookings = GaugeMetricFamily(
-            "voice_agent_outbox_bookings",
-            "Bookings in the outbox; refused and uncertain wait for a person",
-            labels=["state"],
-        )
-        for state, number in self._outbox.counts().items():
-            bookings.add_metric([state], number)
-        yield bookings
-        yield GaugeMetricFamily(
-            "voice_agent_outbox_oldest_seconds",
-            "How long the oldest booking has waited that is not accepted yet; 0: none waits",
-            self._outbox.oldest_s(),
-        )
-        events = CounterMetricFamily("voice_agent_outbox_events", "What became of bookings", labels=["what"])
-        for what in COUNTED:
-            events.add_metric([what], self._outbox.counters[what])
-        yield events
-        notices = GaugeMetricFamily(
-            "voice_agent_notices",
-            "Webhooks and mails in the outbox; refused are given up",
-            labels=["kind", "state"],
-        )
-        for kind, states in self._outbox.notices().items():
-            for state, number in states.items():
-                notices.add_metric([kind, state], number)
-        yield notices
-        results = CounterMetricFamily(
-            "voice_agent_notice_results", "What became of attempts at webhooks and mails", labels=["kind", "result"]
-        )
-        for kind in NOTICES:
-            for result in RESULTS:
-                results.add_metric([kind, result], self._outbox.told_of[kind, result])
-        yield results
+    yield FAMILIES["outbox_bookings"].counted(outbox.counts())
+    yield FAMILIES["outbox_oldest_seconds"].counted(outbox.oldest_s())
+    yield FAMILIES["outbox_events"].counted({what: outbox.counters[what] for what in COUNTED})
+    notices = outbox.notices()
+    yield FAMILIES["notices"].counted(
+        {(kind, state): number for kind, states in notices.items() for state, number in states.items()}
+    )
+    yield FAMILIES["notices_oldest_seconds"].counted({kind: outbox.oldest_s(kind) for kind in NOTICES})
+    yield FAMILIES["notice_results"].counted(
+        {(kind, result): outbox.told_of[kind, result] for kind in NOTICES for result in RESULTS}
+    )

@@ -8,6 +8,7 @@ import contextlib
 import logging
 import sys
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ from agent.ops.recording_file import create, read_stereo
 log = logging.getLogger(__name__)
 
 EVERY_S = 0.5
+COUNTED: Counter[str] = Counter()
+"""Of this process's recordings: `whole`, `cut` (a slow disk lost some of it), `failed`, `bytes` and `lost_ms`."""
 
 
 def interleave(left: bytes, right: bytes) -> bytes:
@@ -87,6 +90,7 @@ class _Recording:
             if not over:
                 return True
             self._file.close()
+            COUNTED["bytes"] += self._path.stat().st_size
         except OSError as error:
             self._failed = _told(self._path, error)
             with contextlib.suppress(OSError):
@@ -147,13 +151,19 @@ async def record(call: fastaudio.Call, path: Path) -> Recorded:
     try:
         recording = _Recording(call, path)
     except OSError as error:
-        return Recorded(failed=_told(path, error))
+        return _counted(Recorded(failed=_told(path, error)))
     _writing.begin(recording)
     try:
         await call.wait_ended()
     finally:
         _writing.finish(recording)
-    return await recording.closed()
+    return _counted(await recording.closed())
+
+
+def _counted(recorded: Recorded) -> Recorded:
+    COUNTED["failed" if recorded.failed else "cut" if recorded.lost_ms else "whole"] += 1
+    COUNTED["lost_ms"] += recorded.lost_ms
+    return recorded
 
 
 def _told(path: Path, error: OSError) -> str:

@@ -22,6 +22,23 @@ TRIAL_S = 10.0
 """A trial that says nothing for so long counts no more: the next call may try."""
 
 
+KINDS = ("limit", "refused", "server", "closed", "no_answer")
+"""Of failures, for metrics."""
+
+
+def kind_of(error: ProviderError) -> str:
+    """One of `KINDS`: a limit that will pass, a refusal that will not, a fault of the vendor's, a WebSocket that was
+    closed, or nothing that could be called an answer.
+    """
+    if error.status == 429 or error.retry_after_s > 0:
+        return "limit"
+    if error.hopeless:
+        return "refused"
+    if 500 <= error.status < 600:
+        return "server"
+    return "closed" if error.status >= 1000 else "no_answer"
+
+
 class BreakerState(enum.Enum):
     """What a call may do with the endpoint."""
 
@@ -38,6 +55,8 @@ class Breaker:
         """For logs and metrics: "stt nova-3"."""
         self.counters: Counter[str] = Counter()
         """`succeeded`, `failed`, `opened`, `turned_away`."""
+        self.errors: Counter[str] = Counter()
+        """Failures by `KINDS`."""
         self._clock = clock
         self.told = False
         """Whether the endpoint itself asks to be left alone, by a limit or a refusal: trying anyway is in vain."""
@@ -87,6 +106,7 @@ class Breaker:
     def failed(self, error: ProviderError) -> None:
         """The endpoint failed. A limit with a time, or a refusal that will not be otherwise, opens it at once."""
         self.counters["failed"] += 1
+        self.errors[kind_of(error)] += 1
         self._in_a_row += 1
         tried = self._open_until is not None
         self._trial_until = 0.0

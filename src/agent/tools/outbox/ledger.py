@@ -127,6 +127,16 @@ class OutboxLedger(OutboxTable):
             found[kind]["waiting" if state == "sending" else state] += number
         return found
 
+    def oldest_notices(self) -> dict[str, float]:
+        """Return when the oldest notice that waits was made, by kind; kinds of which none waits are left out."""
+        return dict(
+            (str(kind), float(made_at))
+            for kind, made_at in self._select(
+                "SELECT kind, min(made_at) FROM rows WHERE kind IN ('webhook', 'mail') "
+                "AND state IN ('waiting', 'sending') GROUP BY kind"
+            )
+        )
+
     def _in_hand(self, key: str, what: str) -> Entry:
         """The row of a key, if a person may do something about it."""
         entry = self.get(key)

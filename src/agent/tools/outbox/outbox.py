@@ -87,7 +87,7 @@ class Outbox:
         self._settled = asyncio.Event()
         """Replaced each time a row changes: who waits for one looks again."""
         self._counts: dict[str, int] = {}
-        self._oldest: float | None = None
+        self._oldest: dict[str, float] = {}  # by kind
         self._notices: dict[str, dict[str, int]] = {}
         self._version = (0, -1)
         self._disk_failed = False
@@ -192,9 +192,9 @@ class Outbox:
         """Notices by kind and state; see `OutboxStore.notices`."""
         return {kind: dict(states) for kind, states in self._notices.items()}
 
-    def oldest_s(self) -> float:
-        """How long the oldest booking has waited that nobody has accepted yet, s; 0 when none waits."""
-        return max(0.0, time.time() - self._oldest) if self._oldest is not None else 0.0
+    def oldest_s(self, kind: Kind = "booking") -> float:
+        """How long the oldest one has waited that nobody has accepted yet, s; 0 when none waits."""
+        return max(0.0, time.time() - self._oldest[kind]) if kind in self._oldest else 0.0
 
     # -- sending -------------------------------------------------------------------------------------------------------
 
@@ -274,7 +274,8 @@ class Outbox:
     def _take_stock(self) -> None:
         version = self._store.version()
         if version != self._version:
-            self._counts, self._oldest = self._store.counts()
+            self._counts, oldest = self._store.counts()
+            self._oldest = self._store.oldest_notices() | ({"booking": oldest} if oldest is not None else {})
             self._notices = self._store.notices()
             self._version = version
 
