@@ -204,7 +204,7 @@ def _environment(folder: Path, tools: Path, venv: Path, python: Interpreter, arc
         cross = {
             "_PYTHON_HOST_PLATFORM": f"linux-{arch}",
             "SETUPTOOLS_EXT_SUFFIX": f".{soabi}.so",
-            "CMAKE_ARGS": f"-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR={arch} -DPython_SOABI={soabi}",
+            "CMAKE_ARGS": f"-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR={arch}",
         }
     return (
         kept
