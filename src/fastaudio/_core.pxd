@@ -234,6 +234,7 @@ cdef extern from "engine.h" nogil:
     ctypedef struct fa_engine_config_t:
         uint32_t pending_max, uuid_timeout_ms, events, commands
         int32_t priority
+        bint shared
         uint32_t networks_count
         fa_network_t networks[64]
     ctypedef struct fa_engine_counters_t:
@@ -258,6 +259,8 @@ cdef extern from "engine.h" nogil:
     fa_result_t fa_engine_set_bargein(fa_engine_t *engine, fa_call_t *call, const fa_bargein_config_t *config)
     bint fa_engine_obeyed(fa_engine_t *engine)
     fa_result_t fa_engine_accepting(fa_engine_t *engine, bint on)
+    fa_result_t fa_engine_ping(fa_engine_t *engine, uint32_t number)
+    uint32_t fa_engine_answered(fa_engine_t *engine)
 
 
 cdef extern from * nogil:

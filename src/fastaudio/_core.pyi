@@ -327,14 +327,15 @@ class Engine:
         events: int = 8192,
         commands: int = 4096,
         priority: int = 0,
+        shared: bool = False,
         networks: Iterable[tuple[_Buffer, int]] = (),
     ) -> Self:
         """Allocates what the thread will need.
 
         `pending_max`: connections without a UUID, 1..65536. `uuid_timeout_ms`: until a connection must have told it.
         `events`, `commands`: capacities, powers of two, 2..65536. `priority`: SCHED_FIFO priority asked for, 0 for
-        none. `networks`: peers that are allowed, at most 64, as 16 bytes (IPv6, or IPv4 mapped into it) and a prefix
-        of 0..128; none means any.
+        none. `shared`: other processes accept from the same listener (engine.h). `networks`: peers that are allowed, at
+        most 64, as 16 bytes (IPv6, or IPv4 mapped into it) and a prefix of 0..128; none means any.
 
         Raises ValueError when a value is out of range, MemoryError, OSError.
         """
@@ -369,7 +370,12 @@ class Engine:
     def set_bargein(self, call: Call, **options: Any) -> None:
         """Changes the rules of barge-in; options and errors of `BargeIn`."""
     def accepting(self, on: bool) -> None:
-        """Accepts connections, or leaves them to others: a full or draining process."""
+        """Accepts connections, or leaves them in the backlog: to others, or for later. Also before `start`."""
+    def ping(self, number: int) -> None:
+        """Asks the media thread for a sign of life: `answered` is `number` once it has run, and an event tells so."""
+    @property
+    def answered(self) -> int:
+        """The number of the last ping that the media thread has answered; 0 before the first."""
     def lateness(self) -> tuple[tuple[int, ...], int]:
         """How late the ticks of all calls were since the engine was made; what `Histogram.read` returns. Any thread."""
     def counters(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ cdef class Engine:
     cdef unsigned long thread
 
     def __cinit__(self, *, uint32_t pending_max=256, uint32_t uuid_timeout_ms=10000, uint32_t events=8192,
-                  uint32_t commands=4096, int32_t priority=0, networks=()):
+                  uint32_t commands=4096, int32_t priority=0, bint shared=False, networks=()):
         cdef fa_engine_config_t config
         memset(&config, 0, sizeof(config))
         config.pending_max = pending_max
@@ -19,6 +19,7 @@ cdef class Engine:
         config.events = events
         config.commands = commands
         config.priority = priority
+        config.shared = shared
         if len(networks) > FA_NETWORKS_MAX:
             raise ValueError(f"at most {FA_NETWORKS_MAX} networks, not {len(networks)}")
         for i, (address, prefix) in enumerate(networks):
@@ -140,6 +141,15 @@ cdef class Engine:
     def accepting(self, bint on):
         self.usable()
         self.commanded(fa_engine_accepting(self.engine, on))
+
+    def ping(self, uint32_t number):
+        """Ask for a sign of life; `answered` is `number` once the thread has run, and an event tells so."""
+        self.usable()
+        self.commanded(fa_engine_ping(self.engine, number))
+
+    @property
+    def answered(self):
+        return fa_engine_answered(self.engine)
 
     def lateness(self):
         return histogram(&fa_engine_counters(self.engine).lateness)

@@ -47,6 +47,7 @@ class EventKind(enum.IntEnum):
     SPACE = 13
     REFUSED = 14
     FORMAT = 15
+    PONG = 16
 
 
 @dataclass(frozen=True, slots=True)

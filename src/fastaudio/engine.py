@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastaudio import _core
 from fastaudio.call import Call, EventKind
-from fastaudio.errors import EngineClosed
+from fastaudio.errors import EngineBusy, EngineClosed
 from fastaudio.lateness import Lateness
 from fastaudio.options import CallOptions
 
@@ -32,9 +32,10 @@ class Engine:
     `async with Engine(port=9099) as engine: async for call in engine: ...`
 
     `host` and `port` (0: any free one) or an already listening `sock`; `max_calls` at once, further ones are told to
-    hang up; `spare_calls` are kept ready: so many can come between two turns of the event loop. `allowed_peers` are
-    networks (empty: any). `priority`: SCHED_FIFO priority that is asked for; whether it was granted is in
-    `counters()["fifo_priority"]`.
+    hang up; `spare_calls` are kept ready: so many can come between two turns of the event loop. `shared`: other
+    processes have engines on the same `sock`; calls go round among those that have room, and a call is told to hang up
+    only when nobody has had any for a second. `allowed_peers` are networks (empty: any). `priority`: SCHED_FIFO
+    priority that is asked for; whether it was granted is in `counters()["fifo_priority"]`.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Engine:
         port: int = 9099,
         *,
         sock: socket.socket | None = None,
+        shared: bool = False,
         options: CallOptions | None = None,
         max_calls: int = 1000,
         spare_calls: int = 256,
@@ -52,11 +54,14 @@ class Engine:
     ) -> None:
         if max_calls < 1:
             raise ValueError(f"max_calls is {max_calls}; it must be at least 1")
+        if shared and sock is None:
+            raise ValueError("a shared engine needs the listening sock that it shares with others")
         self.options = options or CallOptions()
         self.max_calls = max_calls
         self.core = _core.Engine(
             uuid_timeout_ms=uuid_timeout_ms,
             priority=priority,
+            shared=shared,
             networks=[_network(text) for text in allowed_peers],
         )
         self.calls: dict[int, Call] = {}
@@ -68,6 +73,9 @@ class Engine:
         self._waiting: asyncio.Queue[Call | None] = asyncio.Queue(max_calls + 1)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked: Lateness | None = None
+        self._accepting = True
+        self._pings: dict[int, asyncio.Future[None]] = {}
+        self._pinged = 0
         self._confirmer = self._make_confirmer()
         self.on_refused: Callable[[str, str], None] | None = None
         """Called with the reason and the peer's address of a connection that was turned away. It is not
@@ -112,6 +120,7 @@ class Engine:
             self._sock.close()
         if not self._waiting.full():
             self._waiting.put_nowait(None)
+        self._answer_pings()
 
     @property
     def port(self) -> int:
@@ -135,9 +144,39 @@ class Engine:
             except EngineClosed:
                 return
 
+    @property
+    def accepting(self) -> bool:
+        """Whether new connections are taken. Else they wait in the listening socket: another process takes them.
+
+        Can be set at any time, before `start` too; raises `EngineClosed` and `EngineBusy`.
+        """
+        return self._accepting
+
+    @accepting.setter
     def accepting(self, on: bool) -> None:
-        """Take new connections, or leave them in the listening socket for another process."""
         self.core.accepting(on)
+        self._accepting = on
+
+    async def responsive(self, timeout_s: float = 1.0) -> bool:
+        """Whether the media thread answers within `timeout_s`: it is asked through the ring that its commands take.
+
+        False when that ring is full, before `start`, and once the engine stops.
+        """
+        if self._loop is None:
+            return False
+        self._pinged += 1
+        number = self._pinged
+        try:
+            self.core.ping(number)
+        except EngineBusy:
+            return False
+        self._pings[number] = self._loop.create_future()
+        try:
+            await asyncio.wait([self._pings[number]], timeout=timeout_s)
+        finally:
+            del self._pings[number]
+        # The counter, not the event: an event loop that stood still may be told of its answer and of its time at once.
+        return self._loop is not None and self.core.answered >= number
 
     def counters(self) -> dict[str, Any]:
         """Counters of the engine since it was made; `lateness_us` is a coarse `lateness` by powers of two.
@@ -185,6 +224,7 @@ class Engine:
         if self._loop is None:
             return
         self._dispatch(self.core.drain(DRAIN_BATCH))
+        self._answer_pings()
         if self.core.pending:
             self._loop.call_soon(self._drain_some)
 
@@ -219,6 +259,11 @@ class Engine:
                     self._replenish()
             else:
                 call_or_none._dispatch(kind, generation, value, position, time_ns)
+
+    def _answer_pings(self) -> None:
+        for number, waiting in self._pings.items():
+            if not waiting.done() and (self._loop is None or self.core.answered >= number):
+                waiting.set_result(None)
 
     def _refused(self, reason: int, address: bytes) -> None:
         told = ipaddress.IPv6Address(address)

@@ -17,6 +17,7 @@ typedef enum {
   FA_COMMAND_CLOSE,
   FA_COMMAND_BARGEIN,
   FA_COMMAND_ACCEPTING,
+  FA_COMMAND_PING,
   FA_COMMAND_STOP
 } fa_command_kind_t;
 

@@ -53,6 +53,13 @@ fa_result_t fa_engine_accepting(fa_engine_t *engine, bool on) {
   return push(engine, (fa_command_t){.kind = FA_COMMAND_ACCEPTING, .value = on});
 }
 
+fa_result_t fa_engine_ping(fa_engine_t *engine, uint32_t number) {
+  return push(engine, (fa_command_t){.kind = FA_COMMAND_PING, .value = number});
+}
+uint32_t fa_engine_answered(fa_engine_t *engine) {
+  return atomic_load_explicit(&engine->counters.answered, memory_order_acquire); /* pairs with answer */
+}
+
 bool fa_engine_obeyed(fa_engine_t *engine) { return fa_commands_done(&engine->commands); }
 fa_events_t *fa_engine_events(fa_engine_t *engine) { return &engine->events; }
 fa_engine_counters_t *fa_engine_counters(fa_engine_t *engine) { return &engine->counters; }
@@ -75,16 +82,21 @@ static void obey_for_call(fa_call_t *call, const fa_command_t *command) {
   }
 }
 
+static void answer(fa_engine_t *engine, uint32_t number) {
+  atomic_store_explicit(&engine->counters.answered, number, memory_order_release); /* pairs with fa_engine_answered */
+  fa_event_t event = {.kind = FA_EVENT_PONG, .value = number, .time_ns = fa_now_ns()};
+  (void)fa_events_push(&engine->events, &event); /* a full ring: the event loop comes anyway, and asks the counter */
+}
+
 static void obey(fa_engine_t *engine, const fa_command_t *command) {
   switch (command->kind) {
     case FA_COMMAND_SPARE:
       command->call->next = engine->spare;
       engine->spare = command->call;
+      engine->spare_count++;
       break;
-    case FA_COMMAND_ACCEPTING:
-      engine->accept_wanted = command->value != 0;
-      if (engine->accept_again_ns == 0 || !engine->accept_wanted) fa_pending_listen(engine, engine->accept_wanted);
-      break;
+    case FA_COMMAND_ACCEPTING: engine->accept_wanted = command->value != 0; break;
+    case FA_COMMAND_PING: answer(engine, command->value); break;
     case FA_COMMAND_STOP: engine->stopping = true; break;
     default: obey_for_call(command->call, command);
   }
@@ -130,7 +142,10 @@ static void *run(void *argument) {
   fa_engine_t *engine = argument;
   ask_for_time(engine);
   struct epoll_event events[EPOLL_EVENTS];
+  take_commands(engine);
+  fa_events_tell(&engine->events);
   while (!engine->stopping) {
+    fa_pending_settle(engine);
     arm_next(engine);
     int count = epoll_wait(engine->epoll, events, EPOLL_EVENTS, -1);
     fa_count(&engine->counters.wakeups, 1);
@@ -188,6 +203,7 @@ fa_result_t fa_engine_create(fa_engine_t **out, const fa_engine_config_t *config
   memset(engine, 0, sizeof *engine);
   engine->config = *config;
   engine->listener = engine->epoll = engine->timer = -1;
+  engine->accept_wanted = true;
   fa_result_t result = set_up(engine);
   if (result != FA_OK) {
     fa_engine_free(engine);
@@ -202,17 +218,13 @@ fa_result_t fa_engine_start(fa_engine_t *engine, int listener) {
   engine->listener = listener;
   engine->base_ns = fa_now_ns();
   engine->stopping = false;
-  engine->accept_wanted = true;
-  fa_pending_listen(engine, true);
   /* The thread inherits a full mask: signals are the main thread's. */
   sigset_t all, before;
   sigfillset(&all);
   pthread_sigmask(SIG_SETMASK, &all, &before);
   engine->running = pthread_create(&engine->thread, NULL, run, engine) == 0;
   pthread_sigmask(SIG_SETMASK, &before, NULL);
-  if (engine->running) return FA_OK;
-  fa_pending_listen(engine, false);
-  return FA_ERR_OS;
+  return engine->running ? FA_OK : FA_ERR_OS;
 }
 
 void fa_engine_stop(fa_engine_t *engine) {
@@ -221,8 +233,9 @@ void fa_engine_stop(fa_engine_t *engine) {
   pthread_join(engine->thread, NULL);
   engine->running = false;
   fa_pending_listen(engine, false);
-  engine->accept_again_ns = 0;
+  engine->accept_again_ns = engine->look_ns = 0;
   engine->spare = NULL; /* the caller's again */
+  engine->spare_count = 0;
 }
 
 void fa_engine_free(fa_engine_t *engine) {

@@ -19,6 +19,7 @@ typedef struct {
   int fd;
   bool refused;
   int64_t deadline_ns;
+  int64_t place_until_ns; /* until then a place is kept for it, see engine.h */
   fa_frame_parser_t parser;
   struct sockaddr_storage peer;
 } fa_pending_t;
@@ -41,10 +42,13 @@ struct fa_engine {
   bool accept_wanted;      /* what the event loop asked for last */
   bool accepting;          /* the listener is in the epoll */
   int64_t accept_again_ns; /* out of descriptors: when to look again, 0 for never */
+  int64_t look_ns;         /* without room at a shared listener: when to look at its backlog, 0 for never */
+  uint32_t looks;          /* how many in a row have found somebody there */
   int64_t base_ns;         /* where the slots' grid begins */
   int64_t armed_ns;        /* what the timer is set to, 0 for off */
   fa_slot_t slots[FA_SLOTS];
   fa_call_t *spare;
+  uint32_t spare_count;
   fa_pending_t *pending;
   uint32_t pending_count;
   uint8_t receive[FA_RECEIVE_BYTES];
@@ -63,11 +67,13 @@ void fa_engine_count_end(fa_engine_t *engine, fa_end_t reason);
 
 /* Puts the listener into the epoll or takes it out. */
 void fa_pending_listen(fa_engine_t *engine, bool on);
+/* Before each sleep: the listener is in the epoll while connections are wanted and there is room. */
+void fa_pending_settle(fa_engine_t *engine);
 void fa_pending_accept(fa_engine_t *engine);
 /* The entry at `index` may have something to read. Entries move when one is dropped, so it may be another one, which
  * then has nothing to read; level-triggered epoll names the right one again. */
 void fa_pending_read(fa_engine_t *engine, uint32_t index);
-/* Deadlines, and accepting again after descriptors ran out. */
+/* Deadlines, accepting again after descriptors ran out, and looks at a backlog that nobody takes. */
 void fa_pending_expire(fa_engine_t *engine, int64_t now_ns);
 /* The earliest deadline, 0 for none. */
 int64_t fa_pending_next_ns(const fa_engine_t *engine);

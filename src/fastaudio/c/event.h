@@ -30,7 +30,8 @@ typedef enum {
   FA_EVENT_SPACE,       /* the playback ring has room again */
   FA_EVENT_REFUSED,     /* a connection was turned away; generation: fa_end_t; position, call, value: the
                            16 bytes of its IPv6 address, or of its IPv4 address mapped into one, as they lie in memory */
-  FA_EVENT_FORMAT       /* the caller's audio is of another rate than the call's; value: the rate */
+  FA_EVENT_FORMAT,      /* the caller's audio is of another rate than the call's; value: the rate */
+  FA_EVENT_PONG         /* the answer to a ping; `answered` of the counters has its number */
 } fa_event_kind_t;
 
 typedef struct {

@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -121,26 +122,6 @@ void fa_pending_read(fa_engine_t *engine, uint32_t index) {
   }
 }
 
-void fa_pending_expire(fa_engine_t *engine, int64_t now_ns) {
-  for (uint32_t i = engine->pending_count; i-- > 0;) {
-    fa_pending_t *entry = &engine->pending[i];
-    if (entry->deadline_ns > now_ns) continue;
-    if (!entry->refused) tell_refused(engine, &entry->peer, FA_END_NO_UUID);
-    drop(engine, i);
-  }
-  if (engine->accept_again_ns != 0 && engine->accept_again_ns <= now_ns) {
-    engine->accept_again_ns = 0;
-    if (engine->accept_wanted) fa_pending_listen(engine, true);
-  }
-}
-
-int64_t fa_pending_next_ns(const fa_engine_t *engine) {
-  int64_t next = engine->accept_again_ns;
-  for (uint32_t i = 0; i < engine->pending_count; i++)
-    if (next == 0 || engine->pending[i].deadline_ns < next) next = engine->pending[i].deadline_ns;
-  return next;
-}
-
 void fa_pending_listen(fa_engine_t *engine, bool on) {
   if (engine->listener < 0 || engine->accepting == on) return;
   struct epoll_event event = {.events = EPOLLIN | EPOLLEXCLUSIVE, .data = {.u64 = fa_tag(FA_ON_LISTENER, 0)}};
@@ -168,7 +149,9 @@ static bool enter(fa_engine_t *engine, int fd, const struct sockaddr_storage *pe
   if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, fd, &event) != 0) return false;
   fa_pending_t *entry = &engine->pending[index];
   *entry = (fa_pending_t){.fd = fd, .peer = *peer};
-  entry->deadline_ns = fa_now_ns() + (int64_t)engine->config.uuid_timeout_ms * 1000000;
+  int64_t now = fa_now_ns();
+  entry->deadline_ns = now + (int64_t)engine->config.uuid_timeout_ms * 1000000;
+  entry->place_until_ns = now + FA_PLACE_MS * 1000000LL;
   fa_frame_parser_init(&entry->parser);
   engine->pending_count++;
   publish_count(engine);
@@ -200,21 +183,76 @@ static void take_connection(fa_engine_t *engine, int fd, const struct sockaddr_s
   close(fd);
 }
 
-void fa_pending_accept(fa_engine_t *engine) {
-  for (uint32_t n = 0; n < ACCEPTS_A_WAKE; n++) {
+/* Accepts one connection. False when there is none: it was the last, or another process was sooner, or descriptors or
+ * memory ran out, and the listener, level-triggered, would wake the thread for ever. */
+static bool accept_one(fa_engine_t *engine) {
+  for (;;) {
     struct sockaddr_storage peer = {0};
     socklen_t length = sizeof peer;
     int fd = accept4(engine->listener, (struct sockaddr *)&peer, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
       take_connection(engine, fd, &peer);
-      continue;
+      return true;
     }
     if (errno == EINTR || errno == ECONNABORTED) continue;
-    if (errno != EAGAIN && errno != EWOULDBLOCK) {
-      /* Out of descriptors or memory: level-triggered, the listener would wake the thread for ever. */
-      fa_pending_listen(engine, false);
-      engine->accept_again_ns = fa_now_ns() + ACCEPT_AGAIN_NS;
-    }
-    return;
+    if (errno != EAGAIN && errno != EWOULDBLOCK) engine->accept_again_ns = fa_now_ns() + ACCEPT_AGAIN_NS;
+    return false;
   }
+}
+
+static void accept_some(fa_engine_t *engine, uint32_t most) {
+  while (most > 0 && accept_one(engine)) most--;
+}
+
+void fa_pending_accept(fa_engine_t *engine) {
+  accept_some(engine, engine->config.shared ? 1 : ACCEPTS_A_WAKE);
+  if (engine->config.shared) fa_pending_listen(engine, false); /* and in again, behind the others: fa_pending_settle */
+}
+
+/* ---- when there is room, and when nobody has any ---- */
+
+static bool has_room(const fa_engine_t *engine, int64_t now_ns) {
+  uint32_t kept = 0;
+  for (uint32_t i = 0; i < engine->pending_count; i++)
+    if (!engine->pending[i].refused && engine->pending[i].place_until_ns > now_ns) kept++;
+  return engine->spare_count > kept;
+}
+
+void fa_pending_settle(fa_engine_t *engine) {
+  bool wanted = engine->accept_wanted && engine->accept_again_ns == 0;
+  int64_t now = engine->config.shared ? fa_now_ns() : 0;
+  bool room = !engine->config.shared || has_room(engine, now);
+  fa_pending_listen(engine, wanted && room);
+  if (room || !wanted) {
+    engine->look_ns = 0;
+  } else if (engine->look_ns == 0) {
+    engine->look_ns = now + FA_LOOK_MS * 1000000LL;
+    engine->looks = 0;
+  }
+}
+
+static void look_at_backlog(fa_engine_t *engine, int64_t now_ns) {
+  struct pollfd backlog = {.fd = engine->listener, .events = POLLIN};
+  engine->look_ns = now_ns + FA_LOOK_MS * 1000000LL;
+  engine->looks = poll(&backlog, 1, 0) == 1 ? engine->looks + 1 : 0;
+  if (engine->looks >= FA_LOOKS_UNTIL_FULL) accept_some(engine, ACCEPTS_A_WAKE);
+}
+
+void fa_pending_expire(fa_engine_t *engine, int64_t now_ns) {
+  for (uint32_t i = engine->pending_count; i-- > 0;) {
+    fa_pending_t *entry = &engine->pending[i];
+    if (entry->deadline_ns > now_ns) continue;
+    if (!entry->refused) tell_refused(engine, &entry->peer, FA_END_NO_UUID);
+    drop(engine, i);
+  }
+  if (engine->accept_again_ns <= now_ns) engine->accept_again_ns = 0;
+  if (engine->look_ns != 0 && engine->look_ns <= now_ns) look_at_backlog(engine, now_ns);
+}
+
+int64_t fa_pending_next_ns(const fa_engine_t *engine) {
+  int64_t next = engine->accept_again_ns;
+  if (next == 0 || (engine->look_ns != 0 && engine->look_ns < next)) next = engine->look_ns;
+  for (uint32_t i = 0; i < engine->pending_count; i++)
+    if (next == 0 || engine->pending[i].deadline_ns < next) next = engine->pending[i].deadline_ns;
+  return next;
 }

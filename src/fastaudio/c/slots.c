@@ -58,6 +58,7 @@ bool fa_slots_admit(fa_engine_t *engine, int fd, const struct sockaddr_storage *
   fa_call_t *call = engine->spare;
   if (call == NULL) return false;
   engine->spare = call->next;
+  engine->spare_count--;
   int64_t now = fa_now_ns();
   call->fd = fd;
   call->peer = *peer;
