@@ -91,8 +91,10 @@ def _local_link(settings: Settings, breakers: Breakers, ears: LocalEars) -> Link
     return Link("local", make, breaker)
 
 
-def _deepgram_link(settings: Settings, model: str, language: str, terms: Sequence[str], breakers: Breakers) -> Link:
-    breaker = breakers.of(f"stt {model}")
+def deepgram_options(
+    settings: Settings, model: str, language: str, terms: Sequence[str] = ()
+) -> NovaOptions | FluxOptions:
+    """How a call is heard by this model of Deepgram's, which is to prefer these terms and those of the settings."""
     common: dict[str, Any] = {
         "url": settings.deepgram_url,
         "api_key": settings.deepgram_api_key.get_secret_value(),
@@ -103,34 +105,39 @@ def _deepgram_link(settings: Settings, model: str, language: str, terms: Sequenc
         "websocket": settings.websocket_client,
         "replay_speed": settings.deepgram_replay_speed,
     }
+    if model.startswith("flux"):
+        return FluxOptions(
+            **common,
+            eot_threshold=settings.flux_eot_threshold,
+            eager_eot_threshold=settings.flux_eager_eot_threshold or None,
+            eot_timeout_ms=settings.flux_eot_timeout_ms,
+        )
+    return NovaOptions(
+        **common,
+        endpointing_ms=settings.deepgram_endpointing_ms,
+        utterance_end_ms=settings.deepgram_utterance_end_ms,
+    )
+
+
+def _deepgram_link(settings: Settings, model: str, language: str, terms: Sequence[str], breakers: Breakers) -> Link:
+    breaker = breakers.of(f"stt {model}")
+    options = deepgram_options(settings, model, language, terms)
 
     def make(counters: Counter[str]) -> SttLink:
-        if model.startswith("flux"):
-            return FluxStt(
-                FluxOptions(
-                    **common,
-                    eot_threshold=settings.flux_eot_threshold,
-                    eager_eot_threshold=settings.flux_eager_eot_threshold or None,
-                    eot_timeout_ms=settings.flux_eot_timeout_ms,
-                ),
-                breaker,
-                counters,
-            )
-        return NovaStt(
-            NovaOptions(
-                **common,
-                endpointing_ms=settings.deepgram_endpointing_ms,
-                utterance_end_ms=settings.deepgram_utterance_end_ms,
-            ),
-            breaker,
-            counters,
-        )
+        if isinstance(options, FluxOptions):
+            return FluxStt(options, breaker, counters)
+        return NovaStt(options, breaker, counters)
 
     return Link(model, make, breaker)
 
 
 def language_model(settings: Settings, http: aiohttp.ClientSession, breakers: Breakers) -> LlmChain:
     """The LLMs of all calls, in the order in which they are asked; the session stays its owner's."""
+    return LlmChain([ChatModel(options, http) for options in chat_options(settings)], breakers)
+
+
+def chat_options(settings: Settings) -> list[ChatOptions]:
+    """How each of the LLMs is asked, in their order."""
     first = ChatOptions(
         settings.groq_url,
         settings.groq_api_key.get_secret_value(),
@@ -153,7 +160,7 @@ def language_model(settings: Settings, http: aiohttp.ClientSession, breakers: Br
                 price_name=f"{host_of(settings.llm_fallback_url)} {settings.llm_fallback_model}",
             )
         )
-    return LlmChain([ChatModel(options, http) for options in chain], breakers)
+    return chain
 
 
 def text_to_speech(settings: Settings, language: str, breakers: Breakers) -> CartesiaTts:

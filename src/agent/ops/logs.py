@@ -39,6 +39,10 @@ class CarefulFormatter(logging.Formatter):
         known = {secret for secret in (*self._secrets, *secrets) if len(secret) >= LEAST_SECRET}
         self._secrets = tuple(sorted(known, key=len, reverse=True))
 
+    def hidden(self, text: str) -> str:
+        """`text` as it would stand in the log: one line, without keys and numbers."""
+        return self._without_secrets(self._without_numbers(one_line(text)))
+
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
         return self._without_secrets(super().format(record))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import os
 import stat
 from collections.abc import Mapping
@@ -393,6 +394,13 @@ class Settings(BaseSettings):
         keys = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         password = urlsplit(self.database_url).password or ""
         return tuple(secret for secret in (*keys, password) if secret)
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether two processes have the same settings. Keys and the database's URL are no part of it."""
+        secret = {name for name in type(self).model_fields if isinstance(getattr(self, name), SecretStr)}
+        text = self.model_dump_json(exclude={*secret, "database_url"})
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def require_keys(self) -> None:
         """Raise `SettingsError` unless each vendor's key is there."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from agent import __version__
 from agent.ops.live_page import LivePage, process_of, vendors_of
 from agent.ops.metrics import CONTENT_TYPE, Metrics
 from agent.ops.outbox import outbox_health
@@ -47,6 +48,8 @@ def health_of(agent: Agent) -> dict[str, Any]:
         strangers.setdefault(port, {})[reason] = count
     return {
         "status": "stopping" if admission.stopping else "ok",
+        "version": __version__,
+        "settings": admission.settings.fingerprint,
         "calls": agent.calls,
         "max_calls": admission.settings.max_calls,
         "announced": agent.registry.announced,
