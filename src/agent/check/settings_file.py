@@ -52,6 +52,8 @@ async def env_file(subject: Subject) -> Findings:
         upper = name.upper()
         if upper in known or upper in secrets or upper.startswith(OF_THE_PROCESS):
             continue
+        if any(mistake.startswith(f"{name} in ") for mistake in subject.mistakes):
+            continue
         near = difflib.get_close_matches(upper, known, 1, ALIKE)
         advice = f"is {near[0]} meant?" if near else "see docs/settings.md for the names"
         yield warning("unknown-setting", f"{name} in {file} is no setting, and nothing heeds it", advice)
@@ -60,7 +62,10 @@ async def env_file(subject: Subject) -> Findings:
 async def settings(subject: Subject) -> Findings:
     """All valid, keys there, and the files that they name can be read."""
     for mistake in subject.mistakes:
-        if "may be read by others" not in mistake and "cannot read the env file" not in mistake:
+        if " is no setting; " in mistake:
+            text, _, advice = mistake.partition("; ")
+            yield error("unknown-setting", text, advice)
+        elif "may be read by others" not in mistake and "cannot read the env file" not in mistake:
             yield error("settings", mistake, "mend it in the env file: docs/settings.md has each setting")
     if subject.settings_ is None:
         return
