@@ -50,7 +50,7 @@ class Top(App[int]):
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("q", "quit", "quit"),
-        Binding("enter", "details", "details", priority=False),
+        Binding("d", "details", "details", key_display="enter"),
         Binding("s", "sort", "sort"),
         Binding("r", "reverse", "reverse"),
         Binding("slash", "filter", "filter"),
@@ -73,6 +73,7 @@ class Top(App[int]):
         self._backwards = False
         self._paused = False
         self._columns: tuple[Column, ...] = ()
+        self._widths: list[int] = []
         self._order: list[str] = []
         self._cells: dict[str, list[Text]] = {}
         self._answers: dict[str, deque[float]] = {}
@@ -171,13 +172,17 @@ class Top(App[int]):
         table = self._table
         table.clear(columns=True)
         self._order, self._cells = [], {}
-        for column, width in zip(columns, widths(columns, self.size.width - SCROLLBAR), strict=True):
+        self._widths = widths(columns, self.size.width - SCROLLBAR)
+        for column, width in zip(columns, self._widths, strict=True):
             arrow = ("▾" if column.falling != self._backwards else "▴") if column is self._by else ""
-            table.add_column(Text(f"{column.name}{arrow}"), width=width + 1, key=column.name)
+            table.add_column(column.fit(Text(column.name + arrow), width), width=width + 1, key=column.name)
 
     def _draw_calls(self, calls: list[Call], now_ms: int) -> None:
         table = self._table
-        cells = {call["uuid"]: [_spaced(column.cell(call, now_ms)) for column in self._columns] for call in calls}
+        columns = list(zip(self._columns, self._widths, strict=True))
+        cells = {
+            call["uuid"]: [column.fit(column.cell(call, now_ms), width) for column, width in columns] for call in calls
+        }
         if list(cells) == self._order:
             for uuid, row in cells.items():
                 for column, new, old in zip(self._columns, row, self._cells[uuid], strict=True):
@@ -307,13 +312,6 @@ class Top(App[int]):
     def action_up(self) -> None:
         """To the one before."""
         self._table.action_cursor_up()
-
-
-def _spaced(cell: Text) -> Text:
-    """One line, however long, that does not reach the next column's."""
-    spaced = cell.copy()
-    spaced.no_wrap, spaced.overflow = True, "ellipsis"
-    return spaced
 
 
 async def watch(source: LiveSource, every_s: float, wanted: str = "") -> int:

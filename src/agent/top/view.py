@@ -45,6 +45,16 @@ class Column:
     """By what it is sorted; None: it is not."""
     falling: bool = False
     """Whether the largest comes first, unless one wants it the other way round."""
+    right: bool = False
+    """Whether it stands at the right edge."""
+
+    def fit(self, text: Text, width: int) -> Text:
+        """Just so wide."""
+        fitted = text.copy()
+        fitted.truncate(width, overflow="ellipsis")
+        if self.right:
+            fitted.pad_left(width - fitted.cell_len)
+        return fitted
 
 
 def seconds_of(call: Call, now_ms: int) -> int:
@@ -86,9 +96,9 @@ def step_of(call: Call) -> str:
 def latency(value: float | None) -> Text:
     """How long the last answer took, in its colour."""
     if value is None:
-        return Text("–", "dim", justify="right")
+        return Text("–", "dim")
     colour = "green" if value <= QUICK_MS else "yellow" if value <= SLOW_MS else "red"
-    return Text(f"{value:.0f} ms" if value < 9999 else f"{value / 1000:.0f} s", colour, justify="right")
+    return Text(f"{value:.0f} ms" if value < 9999 else f"{value / 1000:.0f} s", colour)
 
 
 def doing(call: Call) -> Text:
@@ -112,17 +122,16 @@ COLUMNS: Final = (
     Column(
         "Time",
         7,
-        lambda call, now_ms: Text(duration(seconds_of(call, now_ms)), justify="right"),
+        lambda call, now_ms: Text(duration(seconds_of(call, now_ms))),
         lambda call: -call["started"],
         falling=True,
+        right=True,
     ),
-    Column(
-        "Answer", 7, lambda call, _: latency(call["latency_ms"]), lambda call: call["latency_ms"] or 0, falling=True
-    ),
-    Column("Turns", 5, lambda call, _: Text(str(call["turns"]), justify="right"), lambda call: call["turns"], True),
+    Column("Answer", 7, lambda call, _: latency(call["latency_ms"]), lambda call: call["latency_ms"] or 0, True, True),
+    Column("Turns", 5, lambda call, _: Text(str(call["turns"])), lambda call: call["turns"], True, True),
     Column("Levels", 2 * LEVEL_CELLS + 1, lambda call, _: levels(call), lambda call: max(call["levels"] or [0]), True),
 )
-WORKER: Final = Column("W", 2, lambda call, _: Text(str(call["worker"]), justify="right"), lambda call: call["worker"])
+WORKER: Final = Column("W", 2, lambda call, _: Text(str(call["worker"])), lambda call: call["worker"], right=True)
 """Beside the others where there are several."""
 SORTS: Final = tuple(column for column in (*COLUMNS, WORKER) if column.rank is not None)
 BY_TIME: Final = next(column for column in SORTS if column.name == "Time")
