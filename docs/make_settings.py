@@ -32,11 +32,12 @@ SECTIONS = {
     "ami_host": "Transfers by AMI",
     "max_calls": "Limits",
     "data_dir": "Data",
+    "recordings_s3_bucket": "Recordings in S3",
     "conversation": "Conversation",
     "barge_in_detector": "Barge-in and playback",
     "log_level": "Logging",
 }
-"""The first setting of each section, and the section's title."""
+"""The first setting of each section, and the section's title, in the order of the page."""
 COMPUTED = {"data_dir": "`/var/lib/voice-agent` as root, else `~/.local/share/voice-agent`"}
 REQUIRED = frozenset({"deepgram_api_key", "groq_api_key", "cartesia_api_key"})
 
@@ -74,13 +75,14 @@ def page() -> str:
     unknown = SECTIONS.keys() - Settings.model_fields.keys()
     if unknown:
         raise ValueError(f"docs/make_settings.py: no such settings: {', '.join(sorted(unknown))}")
-    lines = [INTRODUCTION]
+    sections: dict[str, list[str]] = {title: [] for title in SECTIONS.values()}
+    title = ""
     for name, field in Settings.model_fields.items():
-        if name in SECTIONS:
-            lines.append(f"\n## {SECTIONS[name]}\n\n| setting | default | values | what it is |\n|---|---|---|---|\n")
+        title = SECTIONS.get(name, title)
         cells = (f"`{name.upper()}`", default_of(name, field), values_of(field), field.description or "")
-        lines.append("| " + " | ".join(cells) + " |\n")
-    return "".join(lines)
+        sections[title].append("| " + " | ".join(cells) + " |\n")
+    head = "| setting | default | values | what it is |\n|---|---|---|---|\n"
+    return INTRODUCTION + "".join(f"\n## {title}\n\n{head}{''.join(rows)}" for title, rows in sections.items())
 
 
 def main() -> int:

@@ -329,13 +329,16 @@ def report(
 ) -> None:
     """Write the report of a call: one HTML page with its sound, picture, transcript and latencies."""
     from agent.call.record import RecordError, read_record
+    from agent.office.recordings import Recordings
     from agent.ops.report import ReportError, write_report
     from agent.ops.settings import SettingsError, load_settings
 
     try:
         path = Path(call)
         if not path.is_file():
-            path = load_settings(env_file).records / f"{call}.json"
+            settings = load_settings(env_file)
+            path = settings.records / f"{call}.json"
+            sound = sound or asyncio.run(Recordings(settings).path_of(read_record(path).recording))
         typer.echo(str(write_report(read_record(path), out or path.with_suffix(".html"), sound=sound)))
     except ImportError as error:
         fail_for_want_of(error, "a report needs")

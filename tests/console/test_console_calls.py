@@ -34,9 +34,11 @@ from agent.office.console.waveform import MOST_STEPS, Waveforms, read_waveform
 from agent.office.csv_text import csv_lines
 from agent.office.database import reading
 from agent.office.scope import Scope
+from agent.ops.bucket import Bucket
+from tests.office.s3_storage import make_bucket, s3_settings, storage
 
 if TYPE_CHECKING:
-    from tests.console.conftest import Browser, Office
+    from tests.console.conftest import Browser, Office, OfficeMaker
 
 ACME_DID, BRIGHT_DID = "+442079460123", "+441614960456"
 EARLY = TurnTimes(5000, 5200, 5400, 5100, 5250, 5260, 5350, 5500)
@@ -420,6 +422,45 @@ def test_a_long_call_has_longer_steps(tmp_path: Path) -> None:
     found = read_waveform(path)
     assert (found.step_ms, len(found.caller)) == (40, 9000)
     assert len(found.caller) <= MOST_STEPS
+
+
+async def test_a_recording_in_the_bucket_is_heard_drawn_and_erased_there(an_office: OfficeMaker) -> None:
+    with storage() as url:
+        make_bucket(url)
+        office = await an_office(**s3_settings(url))
+        record = a_call()
+        path = office.parts.settings.recordings / f"{record.uuid}.wav"
+        record.recording = str(path)
+        sound = write_sound(path)
+        await office.store.archive.keep(record)
+        bucket = Bucket(office.parts.settings)
+        bucket.put(path)
+        path.unlink()
+        browser = await office.browser("admin")
+        async with await browser.get(f"/calls/{record.uuid}") as page:
+            assert f"/calls/{record.uuid}/sound" in await page.text()
+        async with await browser.get(f"/calls/{record.uuid}/sound") as answer:
+            assert (answer.status, await answer.read()) == (200, sound)
+        async with await browser.get(f"/calls/{record.uuid}/waveform") as answer:
+            assert (await answer.json())["caller"]
+        async with await browser.post(f"/calls/{record.uuid}/erase") as answer:
+            assert answer.status == 303
+        assert [each for some in bucket.names() for each in some] == []
+        async with await browser.get(f"/calls/{record.uuid}/sound") as answer:
+            assert answer.status == 404
+
+
+async def test_a_storage_that_is_away_is_named(an_office: OfficeMaker) -> None:
+    office = await an_office(**s3_settings("http://127.0.0.1:9"))
+    record = a_call()
+    record.recording = f"{record.uuid}.wav"
+    await office.store.archive.keep(record)
+    browser = await office.browser("viewer")
+    async with await browser.get(f"/calls/{record.uuid}/sound") as answer:
+        assert answer.status == 502
+        assert "EndpointConnectionError" in await answer.text()
+    async with await browser.get(f"/calls/{record.uuid}/waveform") as answer:
+        assert (await answer.json())["problem"] == "the recording cannot be fetched just now"
 
 
 @pytest.mark.parametrize("suffix", [".flac", ".opus"])

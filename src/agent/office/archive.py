@@ -192,15 +192,15 @@ class CallArchive:
                 broken.append(path.name)
         return Imported(kept, tuple(broken), max(0, len(missing) - at_most))
 
-    async def expire(self, before: datetime, recordings_dir: Path, records_dir: Path) -> int:
+    async def expire(self, before: datetime, *directories: Path) -> int:
         """Erase words, numbers, names, recordings and documents of calls begun before; return how many calls.
 
-        Callers not heard of since, and what bookings of before tell of people, go as well; figures stay. Recordings and
-        documents of calls that were erased in any way go too, and so do older ones that the database knows nothing of.
+        Callers not heard of since, and what bookings of before tell of people, go as well; figures stay. Files in these
+        directories of calls that were erased in any way go too, and older ones that the database knows nothing of.
         Raises `OSError` when files cannot be taken away; the database has forgotten then all the same.
         """
         erased = await erasing.expire(self._engine, before)
-        await erasing.remove_files(self._reading, (recordings_dir, records_dir), before)
+        await erasing.remove_files(self._reading, directories, before)
         return erased
 
     async def forget(self, number: str, *, dry_run: bool = False, also: Iterable[str] = ()) -> Forgotten:
@@ -233,6 +233,10 @@ class CallArchive:
         self.on_erased()
         await erasing.remove_files_of(uuid, directories)
         return True
+
+    async def erased_among(self, uuids: Iterable[str]) -> set[str]:
+        """Return those of the calls that were erased."""
+        return await erasing.erased_among(self._reading, uuids)
 
     async def overwrite(self) -> None:
         """Have the database's files overwritten where something was erased, as far as it can be told to."""

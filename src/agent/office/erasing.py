@@ -129,17 +129,29 @@ async def known_calls(engine: AsyncEngine, uuids: Sequence[str]) -> dict[str, bo
         return {uuid: erased for uuid, erased in await connection.execute(query)}
 
 
+async def erased_among(engine: AsyncEngine, uuids: Iterable[str]) -> set[str]:
+    """Return those of the calls that were erased."""
+    erased = set()
+    for some in _batches(sorted(uuids)):
+        erased |= {uuid for uuid, is_erased in (await known_calls(engine, some)).items() if is_erased}
+    return erased
+
+
 async def remove_files(engine: AsyncEngine, directories: Sequence[Path], before: datetime | None) -> int:
     """Take away files of calls that are erased, and those last written before; return how many. Raises `OSError`.
 
     A crash between database and disk is mended so, and so are the disks of other hosts with the same database.
     """
     found = await asyncio.to_thread(files_of_calls, directories)
-    erased = set()
-    for some in _batches(sorted(found)):
-        erased |= {uuid for uuid, is_erased in (await known_calls(engine, some)).items() if is_erased}
+    erased = await erased_among(engine, found)
     limit = before.timestamp() if before is not None else float("-inf")
     return await asyncio.to_thread(_unlink, found, erased, limit)
+
+
+def uuid_of(name: str) -> str:
+    """The UUID of the call that a file of this name belongs to; empty for none."""
+    match = _OF_A_CALL.fullmatch(name)
+    return match[1] if match is not None else ""
 
 
 def files_of_calls(directories: Iterable[Path]) -> dict[str, list[Path]]:
@@ -148,9 +160,9 @@ def files_of_calls(directories: Iterable[Path]) -> dict[str, list[Path]]:
     for directory in dict.fromkeys(directories):
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
             for entry in entries:
-                match = _OF_A_CALL.fullmatch(entry.name)
-                if match is not None and not entry.is_dir(follow_symlinks=False):
-                    found.setdefault(match[1], []).append(directory / entry.name)
+                uuid = uuid_of(entry.name)
+                if uuid and not entry.is_dir(follow_symlinks=False):
+                    found.setdefault(uuid, []).append(directory / entry.name)
     return found
 
 
@@ -162,7 +174,7 @@ async def remove_files_of(uuid: str, directories: Iterable[Path]) -> None:
             for path in directory.glob(f"{uuid}.*"):
                 path.unlink(missing_ok=True)
 
-    if _OF_A_CALL.fullmatch(f"{uuid}.wav"):
+    if uuid_of(f"{uuid}.wav"):
         await asyncio.to_thread(remove)
 
 

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent.office.erasing import files_of_calls
 from agent.office.housekeeping import name_of
+from agent.office.recordings import Recordings
 from agent.office.store import OfficeStore
 from agent.office.words import number_words
 from agent.ops.begun import BEGUN, is_running
@@ -85,7 +86,10 @@ async def forget_caller(
             settings.database, region=region, timezone=settings.default_timezone
         ) as store:
             found = await store.archive.forget(wanted, dry_run=dry_run, also=documents)
-            files = await _remove_files(settings, found.call_uuids, dry_run=dry_run)
+            recordings = Recordings(settings)
+            files = await _remove_files(recordings.folders, found.call_uuids, dry_run=dry_run)
+            # After the documents: what is on its way to the bucket goes by their absence.
+            files += await recordings.remove(found.call_uuids, dry_run=dry_run)
             say(f"calls: {found.calls} {would}erased, with {files} files; callers: {found.callers} {would}deleted")
             say(f"bookings: {len(found.booking_ids)} {would}left without a name, an address and a number")
             sent, waiting = _of_outbox(settings, is_theirs, found.call_uuids, also_waiting, dry_run)
@@ -131,10 +135,10 @@ def _documents_with(trace: Trace, directory: Path) -> set[str]:
     }
 
 
-async def _remove_files(settings: Settings, uuids: Collection[str], *, dry_run: bool) -> int:
+async def _remove_files(folders: Iterable[Path], uuids: Collection[str], *, dry_run: bool) -> int:
     def work() -> int:
         removed = 0
-        for uuid, paths in files_of_calls((settings.recordings, settings.records)).items():
+        for uuid, paths in files_of_calls(folders).items():
             if uuid in wanted:
                 removed += len(paths)
                 for path in () if dry_run else paths:

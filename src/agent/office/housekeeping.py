@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent.office.archive import CallArchive
 from agent.office.models import utc_now
+from agent.office.recordings import Recordings
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,8 @@ LOOK_S = 3600.0
 LOOK_AGAIN_S = 60.0
 """After something could not be done, or not all of it."""
 OVERWRITE_S = 86_400.0
+SWEEP_S = 86_400.0
+"""How often the bucket is gone through for what is to go; each thousand recordings are a request."""
 OVERWRITE_SOON_S = 60.0
 """After a call was erased by hand: what else is erased until then is overwritten with it."""
 
@@ -31,16 +34,27 @@ OVERWRITE_SOON_S = 60.0
 class Housekeeping:
     """`run` until cancelled.
 
-    `counters`: `imported` calls, `broken` documents, `expired` calls (erased after the retention period), `troubles`.
+    `counters`: `imported` calls, `broken` documents, `expired` calls (erased after the retention period), `swept`
+    recordings (out of the bucket), `troubles`.
     """
 
-    def __init__(self, archive: CallArchive, *, records: Path, recordings: Path, retention_days: int) -> None:
-        """`retention_days` of 0 keeps for ever."""
+    def __init__(
+        self,
+        archive: CallArchive,
+        *,
+        records: Path,
+        recordings: Path,
+        retention_days: int,
+        stored: Recordings | None = None,
+    ) -> None:
+        """`retention_days` of 0 keeps for ever; `stored` are the recordings where some are in a bucket."""
         self.counters: Counter[str] = Counter()
         self.retention_days = retention_days
         self._archive = archive
         self._records = records
-        self._recordings = recordings
+        self._folders = (recordings, records) if stored is None else stored.folders
+        self._stored = stored
+        self._swept = float("-inf")
         self._named: set[str] = set()
         self._overwritten = time.monotonic()
         self._to_overwrite = False
@@ -95,12 +109,15 @@ class Housekeeping:
     async def _expire(self) -> bool:
         before = utc_now() - timedelta(days=self.retention_days)
         try:
-            expired = await self._archive.expire(before, self._recordings, self._records)
+            expired = await self._archive.expire(before, *self._folders)
             self.counters["expired"] += expired
             self._to_overwrite = self._to_overwrite or bool(expired)
             if self._to_overwrite and time.monotonic() - self._overwritten > OVERWRITE_S:
                 await self._archive.overwrite()
                 self._overwritten, self._to_overwrite = time.monotonic(), False
+            if self._stored is not None and time.monotonic() - self._swept > SWEEP_S:
+                self.counters["swept"] += await self._stored.expire(self._archive, before)
+                self._swept = time.monotonic()
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             self._trouble("erase what is older than RETENTION_DAYS", error)
             return False

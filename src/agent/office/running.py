@@ -11,7 +11,9 @@ from types import TracebackType
 from agent.call.record import CallRecord
 from agent.office.housekeeping import Housekeeping
 from agent.office.keeper import CallKeeper
+from agent.office.recordings import Recordings
 from agent.office.store import OfficeStore
+from agent.office.uploads import Uploads
 from agent.ops.settings import Settings
 
 
@@ -19,7 +21,7 @@ class BackOffice:
     """`async with BackOffice(settings) as office:` opens the database, brings its schema up to date and keeps house.
 
     Entering raises `DatabaseError` when the database cannot be used. `erases`: whether what is older than the retention
-    period is erased; who only looks at an agent's data leaves that to the agent.
+    period is erased, and recordings move to the bucket; who only looks at an agent's data leaves that to the agent.
     """
 
     def __init__(self, settings: Settings, *, erases: bool = True) -> None:
@@ -28,6 +30,9 @@ class BackOffice:
         self.store: OfficeStore
         self.keeper: CallKeeper
         self.housekeeping: Housekeeping
+        self.recordings = Recordings(settings)
+        self.uploads: Uploads | None = None
+        """What moves recordings to the bucket; None without one, and for who only looks."""
         self._settings = settings
         self._erases = erases
         self._stack = AsyncExitStack()
@@ -47,9 +52,14 @@ class BackOffice:
                 records=settings.records,
                 recordings=settings.recordings,
                 retention_days=settings.retention_days if self._erases else 0,
+                stored=self.recordings,
             )
-            house = asyncio.create_task(self.housekeeping.run(), name="housekeeping")
-            stack.push_async_callback(_cancel, house)
+            works = [asyncio.create_task(self.housekeeping.run(), name="housekeeping")]
+            if self.recordings.bucket is not None and self._erases:
+                self.uploads = Uploads(self.recordings.bucket, settings.recordings, settings.records)
+                works.append(asyncio.create_task(self.uploads.run(), name="uploads"))
+            for work in works:
+                stack.push_async_callback(_cancel, work)
             self._stack = stack.pop_all()
         return self
 
@@ -66,6 +76,8 @@ class BackOffice:
     def call_over(self, record: CallRecord) -> None:
         """A call has ended, and its document is written."""
         self.keeper.put(record)
+        if self.uploads is not None:
+            self.uploads.wake()
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -14,15 +14,17 @@ from agent.office.console import call_words
 from agent.office.console.access import audit, needs, user_of
 from agent.office.console.call_view import time_line, view_of
 from agent.office.console.forms import say_later
-from agent.office.console.parts import parts_of
+from agent.office.console.parts import PARTS, parts_of
 from agent.office.console.render import render, render_long
 from agent.office.console.streams import Download
 from agent.office.console.waveform import Waveform, Waveforms
-from agent.ops.settings import Settings
+from agent.office.recordings import Recordings
+from agent.ops.bucket import BucketError
 
 log = logging.getLogger(__name__)
 
 WAVEFORMS: Final = web.AppKey("waveforms", Waveforms)
+RECORDINGS: Final = web.AppKey("recordings", Recordings)
 KINDS: Final = {
     ".wav": "audio/wav", ".flac": "audio/flac", ".opus": "audio/ogg", ".ogg": "audio/ogg",
 }  # fmt: skip
@@ -33,6 +35,7 @@ _CALL: Final = "/calls/{uuid:[0-9a-f-]{36}}"
 def add_pages(app: web.Application) -> None:
     """Add the page, the sound, what is drawn of it, the document, and the way to erase all that."""
     app[WAVEFORMS] = Waveforms()
+    app[RECORDINGS] = Recordings(app[PARTS].settings)
     app.router.add_get(_CALL, page)
     app.router.add_get(f"{_CALL}/sound", sound)
     app.router.add_get(f"{_CALL}/waveform", waveform)
@@ -59,7 +62,7 @@ async def page(request: web.Request) -> web.StreamResponse:
         record=stored.record,
         view=await view_of(stored.record),
         words=call_words,
-        recording=_recording(stored, parts.settings) is not None,
+        recording=_is_sound(stored) and request.app[RECORDINGS].may_have(stored.record.recording),
     )
 
 
@@ -67,7 +70,11 @@ async def page(request: web.Request) -> web.StreamResponse:
 async def sound(request: web.Request) -> web.StreamResponse:
     """The recording, in pieces if a player asks for them; with `?download` under a name of its own."""
     stored = await _call_of(request)
-    path = _recording(stored, parts_of(request).settings)
+    try:
+        path = await _recording(request, stored)
+    except BucketError as error:
+        log.warning("console: a recording cannot be fetched: %s", error.strerror)
+        raise web.HTTPBadGateway(text=f"The recording cannot be fetched just now: {error.strerror}.") from None
     if path is None:
         raise web.HTTPNotFound(text="There is no recording of this call.")
     name = f"call-{stored.started:%Y-%m-%d-%H%M}-{stored.record.uuid[:8]}{path.suffix}"
@@ -78,14 +85,17 @@ async def sound(request: web.Request) -> web.StreamResponse:
 async def waveform(request: web.Request) -> web.StreamResponse:
     """What the time line draws: how loud both sides were, and what happened. Without a recording, the latter."""
     stored = await _call_of(request)
-    path = _recording(stored, parts_of(request).settings)
     levels, why = Waveform(20, b"", b""), ""
-    if path is not None:
-        try:
+    try:
+        path = await _recording(request, stored)
+        if path is not None:
             levels = await request.app[WAVEFORMS].of(path)
-        except (ValueError, OSError) as error:
-            log.warning("console: the recording of %s cannot be drawn: %s", stored.record.uuid, type(error).__name__)
-            why = "the recording cannot be read"
+    except BucketError as error:
+        log.warning("console: a recording cannot be fetched: %s", error.strerror)
+        why = "the recording cannot be fetched just now"
+    except (ValueError, OSError) as error:
+        log.warning("console: the recording of %s cannot be drawn: %s", stored.record.uuid, type(error).__name__)
+        why = "the recording cannot be read"
     answer = await time_line(stored.record) | levels.as_dict() | {"problem": why}
     response = web.Response(body=orjson.dumps(answer), content_type="application/json")
     response.enable_compression()
@@ -107,9 +117,11 @@ async def document(request: web.Request) -> web.StreamResponse:
 async def erase(request: web.Request) -> web.StreamResponse:
     """Take away what tells of people: words, numbers and the recording. Figures stay."""
     parts, uuid = parts_of(request), request.match_info["uuid"]
-    folders = (parts.settings.recordings, parts.settings.records)
+    recordings = request.app[RECORDINGS]
     try:
-        erased = await parts.store.archive.erase(uuid, user_of(request).scope, folders)
+        erased = await parts.store.archive.erase(uuid, user_of(request).scope, recordings.folders)
+        if erased:
+            await recordings.remove([uuid])
     except OSError as error:
         log.error("console: files of an erased call cannot be taken away: %s", error.strerror)
         say_later(request, f"The words are gone, and files of the call are not: {error.strerror}.", "bad")
@@ -128,11 +140,10 @@ async def _call_of(request: web.Request) -> StoredCall:
     return stored
 
 
-def _recording(stored: StoredCall, settings: Settings) -> Path | None:
-    """The file of a call's recording, if it is there; never one from elsewhere, whatever the record says."""
-    name = stored.record.recording
-    if Path(name).suffix not in KINDS:
-        return None
-    folder = settings.recordings.resolve()
-    path = (folder / name).resolve()
-    return path if path.parent == folder and path.is_file() else None
+def _is_sound(stored: StoredCall) -> bool:
+    return Path(stored.record.recording).suffix in KINDS
+
+
+async def _recording(request: web.Request, stored: StoredCall) -> Path | None:
+    """The file of a call's recording, if there is one. Raises `BucketError`, OSError."""
+    return await request.app[RECORDINGS].path_of(stored.record.recording) if _is_sound(stored) else None
