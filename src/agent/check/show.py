@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.padding import Padding
 from rich.spinner import Spinner
+from rich.table import Table
 from rich.text import Text
 
 from agent import __version__
@@ -25,6 +25,8 @@ SIGNS: Mapping[Level, tuple[str, str]] = {
     "error": ("✗", "bold red"),
     "skipped": ("–", "dim"),
 }
+
+MANY: Mapping[Level, str] = {"warning": "to look at", "error": "to mend", "skipped": "not tried"}
 
 
 def document(outcome: Outcome) -> dict[str, Any]:
@@ -60,39 +62,43 @@ def _counts(outcome: Outcome) -> dict[str, int]:
 
 def print_outcome(console: Console, outcome: Outcome) -> None:
     """Group by group, then the sum of it; plain lines where the output is no terminal."""
-    plain = not console.is_terminal
-    group = ""
+    groups: dict[str, list[Finding]] = {}
     for one in outcome.looked:
-        if not one.findings:
+        groups.setdefault(one.probe.group, []).extend(one.findings)
+    width = max((len(finding.name) for finding in outcome.findings), default=0)
+    for group, findings in groups.items():
+        if not findings:
             continue
-        if one.probe.group != group:
-            group = one.probe.group
-            console.print()
-            console.print(Text(GROUPS[group], style="bold"))
-        for finding in one.findings:
-            _print(console, finding, plain=plain)
+        console.print()
+        console.print(Text(GROUPS[group], style="bold"))
+        if console.is_terminal:
+            console.print(_table(findings, width))
+        else:
+            for line in (line for finding in findings for line in _plain(finding)):
+                console.print(Text(line), soft_wrap=True)
     counts = _counts(outcome)
-    told = [
-        f"{counts['ok']} ok",
-        *([f"{counts['warning']} warnings"] if counts["warning"] else []),
-        *([f"{counts['error']} errors"] if counts["error"] else []),
-        *([f"{counts['skipped']} not tried"] if counts["skipped"] else []),
-    ]
+    told = [f"{counts['ok']} ok", *(f"{counts[level]} {many}" for level, many in MANY.items() if counts[level])]
     console.print()
     console.print(Text(f"{', '.join(told)}, in {outcome.seconds:.1f} s", style=SIGNS[outcome.status][1]))
 
 
-def _print(console: Console, finding: Finding, *, plain: bool) -> None:
-    sign, style = SIGNS[finding.level]
-    if plain:
-        console.print(Text(f"{finding.level:<8} {finding.name}: {finding.text}"), soft_wrap=True)
+def _table(findings: Sequence[Finding], width: int) -> Table:
+    table = Table.grid(padding=(0, 1))
+    table.add_column(width=2, justify="right")
+    table.add_column(style="dim", width=width, no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        sign, style = SIGNS[finding.level]
+        text = Text(finding.text)
         if finding.mend:
-            console.print(Text(f"         mend: {finding.mend}"), soft_wrap=True)
-        return
-    line = Text.assemble((f"{sign} ", style), (f"{finding.name}  ", "dim"), finding.text)
-    console.print(Padding(line, (0, 0, 0, 2)))
-    if finding.mend:
-        console.print(Padding(Text.assemble(("→ ", style), finding.mend), (0, 0, 0, 6)))
+            text.append(f"\n→ {finding.mend}", style=style)
+        table.add_row(Text(sign, style=style), finding.name, text)
+    return table
+
+
+def _plain(finding: Finding) -> list[str]:
+    line = f"{finding.level:<8} {finding.name}: {finding.text}"
+    return [line, f"{'':8} mend: {finding.mend}"] if finding.mend else [line]
 
 
 class Progress:
