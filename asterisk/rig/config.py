@@ -98,9 +98,17 @@ secret = {secret}
 deny = 0.0.0.0/0.0.0.0
 permit = 127.0.0.1/255.255.255.255
 write = call
+
+[{checker}]
+secret = {secret}
+deny = 0.0.0.0/0.0.0.0
+permit = 127.0.0.1/255.255.255.255
+write = call,command
 """
 
 MANAGER_USER, MANAGER_SECRET = "voice-agent", "the secret = of the rig"
+CHECKER = "checker"
+"""Another user with the same secret, who may also give commands."""
 
 PHONE = """
 [{name}](phone)
@@ -236,7 +244,9 @@ def _files(directories: str, config: RigConfig) -> dict[str, str]:
         "asterisk": directories + OPTIONS,
         "rtp": f"[general]\nrtpstart={config.rtp_port}\nrtpend={config.rtp_port + RTP_PORTS - 2}\n",
         "queues": QUEUES.format(human=HUMAN),
-        "manager": MANAGER.format(manager_port=config.manager_port, user=MANAGER_USER, secret=MANAGER_SECRET),
+        "manager": MANAGER.format(
+            manager_port=config.manager_port, user=MANAGER_USER, checker=CHECKER, secret=MANAGER_SECRET
+        ),
         "pjsip": PJSIP.format(sip_port=config.sip_port, phones=phones),
         "extensions": EXTENSIONS.format(
             globals="\n".join(f"{name} = {value}" for name, value in config.globals.items())

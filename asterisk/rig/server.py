@@ -84,6 +84,11 @@ class AsteriskRig:
         return self._config.manager_port
 
     @property
+    def cli_program(self) -> tuple[str, ...]:
+        """What asks its command line; the command comes behind it."""
+        return "chroot", str(self._root), "asterisk", "-C", f"{self._directory}/etc/asterisk.conf", "-rx"
+
+    @property
     def human_port(self) -> int:
         """Where the phone `HUMAN` of `rig.config` is rung."""
         assert self._config is not None
@@ -162,7 +167,8 @@ class AsteriskRig:
     async def cli(self, command: str) -> str:
         """What Asterisk's command line answers to `command`."""
         process = await asyncio.create_subprocess_exec(
-            *("chroot", str(self._root), "asterisk", "-C", f"{self._directory}/etc/asterisk.conf", "-rx", command),
+            *self.cli_program,
+            command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
