@@ -165,6 +165,9 @@ def of_office(office: BackOffice) -> Iterator[Metric]:
     yield from QUERY_TIMES.tell()
     records = office.keeper.counters + office.housekeeping.counters
     yield FAMILIES["records"].counted({what: records[what] for what in RECORDS})
+    if (uploads := office.uploads) is not None:
+        yield FAMILIES["recording_uploads"].counted({what: uploads.counters[what] for what in ("uploaded", "failed")})
+        yield FAMILIES["recordings_waiting"].counted(uploads.waiting)
 
 
 def of_calls(mishaps: Mapping[str, int], listened_lost_ms: int) -> Iterator[Metric]:

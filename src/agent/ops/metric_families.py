@@ -318,6 +318,13 @@ SECTIONS: Final[dict[str, tuple[Family, ...]]] = {
             "recordings", "Recordings of calls, by what became of them", "result", values="`whole`, `cut`, `failed`"
         ),
         _counter("recording_bytes", "Size of the recordings that were written"),
+        _counter(
+            "recording_uploads",
+            "Recordings that were to move to the bucket",
+            "result",
+            values="`uploaded`, `failed` (tried again); only where `RECORDINGS_S3_BUCKET` is set",
+        ),
+        _gauge("recordings_waiting", "Recordings that have not moved to the bucket yet"),
     ),
     "The dialplan and strangers": (
         _counter(
