@@ -33,6 +33,7 @@ from agent.office.notices import Notices
 from agent.ops import gauges, metrics, status
 from agent.ops.admission import Admission
 from agent.ops.begun import adopt_begun
+from agent.ops.journal import CALL_OVER
 from agent.ops.lag import LagMonitor
 from agent.ops.office import open_office
 from agent.ops.outbox import of_outbox
@@ -204,6 +205,7 @@ class Agent:
                 options=self._call_options(),
                 max_calls=settings.max_calls,
                 allowed_peers=settings.allowed_peers,
+                priority=settings.media_priority,
             )
         )
         self.engine.on_refused = lambda reason, peer: self.strangers.turned_away("AudioSocket", reason, peer)
@@ -305,6 +307,10 @@ class Agent:
         self.rehearsal = Rehearsal(tts, settings.sample_rate)
         return services
 
+    async def responsive(self) -> bool:
+        """Whether the media thread answers; the watchdog is fed for as long as it does."""
+        return await self.engine.responsive()
+
     # -- new settings ------------------------------------------------------------------------------------------------
 
     async def reload(self, settings: Settings) -> list[str]:
@@ -356,7 +362,7 @@ class Agent:
 
     def _report(self, record: CallRecord, services: Services) -> None:
         self._metrics.call(record)
-        log.info("%s", record.metrics_line())
+        log.info("%s", record.metrics_line(), extra={"CALL_UUID": record.uuid, "MESSAGE_ID": CALL_OVER})
         try:
             write_record(record, services.settings.records)
         except OSError as error:

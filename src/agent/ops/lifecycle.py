@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.conversations import ConversationError
-from agent.ops import collector, files, notify
+from agent.ops import collector, files, notify, watchdog
 from agent.ops.logs import CarefulFormatter
 from agent.ops.settings import Settings, SettingsError, load_settings
 from agent.reception import GOODBYE_S
@@ -58,16 +58,17 @@ async def serve(
             )
             for line in agent.console.lines() if agent.console is not None else ():
                 report(line)
-            notify.ready()
-            while await _first(stop, again) is again:
-                again.clear()
-                notify.reloading()
-                await _reload(agent, env_file, formatter)
+            async with watchdog.fed(agent.responsive):
                 notify.ready()
-            notify.stopping(agent.settings.stop_grace_seconds + GOODBYE_S + CLOSING_S)
-            drain = asyncio.create_task(agent.drain(), name="drain")
-            await _first(now, drain)
-            drain.cancel()
+                while await _first(stop, again) is again:
+                    again.clear()
+                    notify.reloading()
+                    await _reload(agent, env_file, formatter)
+                    notify.ready()
+                notify.stopping(agent.settings.stop_grace_seconds + GOODBYE_S + CLOSING_S)
+                drain = asyncio.create_task(agent.drain(), name="drain")
+                await _first(now, drain)
+                drain.cancel()
 
 
 async def _reload(agent: Agent, env_file: Path | None, formatter: CarefulFormatter | None) -> None:

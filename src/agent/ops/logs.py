@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from agent.ops import journal
 from agent.ops.settings import Settings
 
 HIDDEN = "***"
@@ -16,6 +18,7 @@ LONGEST = 2000
 """Characters of a message; a traceback comes behind it."""
 _NUMBER = re.compile(r"(?<![\w.:/-])(?:\+|00)?\d(?:[ ()-]?\d){8,14}(?![\w.:-])")
 """A telephone number as people and trunks write it; times, dates, UUIDs, addresses and versions are none."""
+_LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _NOISY = {
     **dict.fromkeys(("websockets", "aiohttp", "alembic", "aiosqlite", "sqlalchemy"), logging.WARNING),
     "picows": logging.ERROR,  # it warns of a peer that answers a close frame twice, which harms nobody
@@ -77,13 +80,23 @@ def one_line(text: str) -> str:
 
 
 def set_up_logging(settings: Settings, file: Path | None = None) -> CarefulFormatter:
-    """Log to standard error in lines that journald takes as they are; the formatter can be told of new secrets."""
-    handler = logging.FileHandler(file, encoding="utf-8") if file is not None else logging.StreamHandler()
-    formatter = CarefulFormatter(
-        "%(asctime)s %(levelname)-7s %(name)s: %(message)s", settings.secrets, show_numbers=settings.log_transcripts
-    )
+    """Log to `file`, to journald or to standard error, by LOG_FORMAT; the formatter can be told of new secrets."""
+    handler, line = _handler(settings, file)
+    formatter = CarefulFormatter(line, settings.secrets, show_numbers=settings.log_transcripts)
     handler.setFormatter(formatter)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
     for name, level in _NOISY.items():
         logging.getLogger(name).setLevel(level)
     return formatter
+
+
+def _handler(settings: Settings, file: Path | None) -> tuple[logging.Handler, str]:
+    """Where records go, and what a line of theirs begins with: the journal has time, level and name as fields."""
+    if file is not None:
+        return logging.FileHandler(file, encoding="utf-8"), _LINE
+    if settings.log_format == "journal" or (settings.log_format == "auto" and journal.is_stderr_the_journal()):
+        try:
+            return journal.JournalHandler(), "%(message)s"
+        except OSError as error:
+            print(f"cannot log to journald ({error.strerror}): lines instead, as with LOG_FORMAT=text", file=sys.stderr)
+    return logging.StreamHandler(), _LINE

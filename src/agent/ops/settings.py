@@ -306,7 +306,19 @@ class Settings(S3Settings, BaseSettings):
     barge_in_ms: int = Field(300, ge=100, le=1000, description="speech that interrupts, ms")
     playback_lead_frames: int = Field(2, ge=0, le=3, description="frames sent ahead while speaking")
 
+    media_priority: int = Field(
+        0,
+        ge=0,
+        le=99,
+        description="SCHED_FIFO priority of the media thread, up to the unit's LimitRTPRIO= (20); 0: none",
+    )
+
     log_level: LogLevel = Field("info", description="how much is logged")
+    log_format: Literal["auto", "text", "journal"] = Field(
+        "auto",
+        description="`journal`: entries with fields, straight to journald; `text`: lines; `auto`: the first where "
+        "systemd runs the agent",
+    )
     log_transcripts: bool = Field(False, description="whether what was said may reach the log")
 
     @field_validator("flux_eager_eot_threshold", mode="before")

@@ -1,4 +1,4 @@
-"""Setting a host up: the files that Asterisk and systemd get, and `voice-agent init`, which puts them in their place."""
+"""Setting a host up: the files that Asterisk and systemd get, and `voice-agent init`, which hands them out."""
 
 from __future__ import annotations
 

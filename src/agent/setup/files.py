@@ -1,7 +1,7 @@
 """Where the dialplan, the AGI script, the samples and the systemd units lie: in the wheel, or in a clone.
 
-Their one place in the repository is `asterisk/` and `deploy/systemd/` at its top; CMakeLists.txt installs both into this
-package.
+Their one place in the repository is `asterisk/` and `deploy/systemd/` at its top; CMakeLists.txt installs both into
+this package.
 """
 
 from __future__ import annotations
