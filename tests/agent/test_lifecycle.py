@@ -19,6 +19,7 @@ import pytest
 from agent.ops import notify
 from agent.sandbox.caller.agi import AgiFailed, Dialplan
 from agent.sandbox.caller.wire import AudioSocketCaller
+from tests.frozen_thread import frozen, thread_named
 
 if TYPE_CHECKING:
     from agent.ops.settings import Settings
@@ -44,6 +45,7 @@ class Process:
         self._manager.bind(str(folder / "notify"))
         self._manager.setblocking(False)
         self.told: list[str] = []
+        self.watchdog: dict[str, str] = {}
         self.audio_port = self.fastagi_port = 0
 
     def write(self, **settings: str) -> None:
@@ -55,6 +57,10 @@ class Process:
     def log(self) -> str:
         return (self._folder / "log").read_text()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def signal(self, number: signal.Signals) -> None:
         self._process.send_signal(number)
 
@@ -64,7 +70,7 @@ class Process:
         with (self._folder / "log").open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "agent", "serve", "--seed", "--env-file", str(self.env_file)),
-                stdout=log, stderr=log, env=keep | {"NOTIFY_SOCKET": str(self._folder / "notify")},
+                stdout=log, stderr=log, env=keep | self.watchdog | {"NOTIFY_SOCKET": str(self._folder / "notify")},
             )  # fmt: skip
         await self.until("READY=1")
         found = re.search(r"AudioSocket on \S+:(\d+), FastAGI on \S+:(\d+)", self.log)
@@ -89,6 +95,14 @@ class Process:
                         return
         except TimeoutError:
             raise AssertionError(f"{word} was not told; the log: {self.log}") from None
+
+    def hear(self) -> list[str]:
+        """What the service manager was told since."""
+        heard: list[str] = []
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                heard += self._manager.recv(4096).decode().split("\n")
+        return heard
 
     async def ended(self, seconds: float = 20.0) -> int:
         async with asyncio.timeout(seconds):
@@ -144,6 +158,24 @@ async def test_the_first_signal_ends_calls_with_a_goodbye(a_process: Processes) 
         assert await agent.ended() == 0
         assert "1 calls are still running: they hear a goodbye" in agent.log
         assert "Traceback" not in agent.log
+
+
+async def test_a_media_thread_that_hangs_starves_the_watchdog(a_process: Processes) -> None:
+    process = a_process()
+    process.watchdog = {"WATCHDOG_USEC": "3000000"}
+    async with process as agent:
+        await agent.until("WATCHDOG=1", 5.0)
+        with frozen(thread_named(agent.pid, "fa-media")):
+            await asyncio.sleep(1.0)  # an answer of before may be under way
+            agent.hear()
+            await asyncio.sleep(3.5)
+            assert "WATCHDOG=1" not in agent.hear(), "longer than systemd waits"
+            assert "the media thread does not answer" in agent.log
+            assert await agent.start(uuid4()) == "OK", "the event loop goes on, and would have fed it"
+        await agent.until("WATCHDOG=1", 5.0)
+        agent.signal(signal.SIGTERM)
+        await agent.until("STOPPING=1")
+        assert await agent.ended() == 0
 
 
 async def test_the_second_signal_ends_at_once(a_process: Processes) -> None:
