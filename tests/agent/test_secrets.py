@@ -113,7 +113,7 @@ async def test_nothing_of_a_caller_and_no_key_is_told(a_rig: RigMaker, log: io.S
                 assert record.caller_id == NUMBER
             async with http.post(f"{base}/create_booking", headers={"X-API-Key": "wrong-MARKED"}) as answer:
                 pages = await answer.text()
-            for path in ("/health", "/ready", "/metrics", "/nowhere"):
+            for path in ("/health", "/ready", "/metrics", "/live", "/nowhere"):
                 async with http.get(base + path) as answer:
                     pages += await answer.text()
             services = rig.agent.services

@@ -24,12 +24,14 @@ ANSWERS: Final = 30
 SCROLLBAR: Final = 2
 HELP: Final = """\
 [b]Keys[/b]
- up, down, j, k   choose a call              [b]Answer[/b]  from the end of the caller's speech to the
- Enter            its details, or not                first sound of the agent's last answer
- s, r             sort by another column,    [b]Levels[/b]  the caller, then the agent: the last 200 ms
-                  the other way round        [b]vendors[/b] ● in use  ◐ tried again  ○ left alone
- /                show those that match: company, step, what it does, last digits, w2 for worker 2
- p                stop the picture, and go on      Esc  close what is open      q  leave"""
+ up, down, j, k  choose a call         Enter  its details     Esc  close what is open
+ s  sort by another column             r  the other way round
+ /  only those that match: company, step, what it does, last digits, w2 (worker)
+ p  stop the picture, go on            q  leave
+[b]Shown[/b]
+ Answer   from the end of the caller's speech to the agent's first sound
+ Levels   the caller, then the agent: the newest 200 ms
+ vendors  ● in use   ◐ tried again   ○ left alone after failures"""
 
 
 class Top(App[int]):

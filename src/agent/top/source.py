@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from types import TracebackType
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -50,8 +51,8 @@ class LiveSource:
         except TimeoutError as error:
             raise NoAgent(f"{self.url} does not answer within {PATIENCE_S:g} s") from error
         except aiohttp.ClientConnectorError as error:
-            why = error.os_error.strerror or str(error.os_error)
-            raise NoAgent(f"nobody answers at {self.url}: {why.lower()}; is voice-agent serve running?") from error
+            why = os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
+            raise NoAgent(f"nobody answers at {self.url}: {why}") from error
         except (aiohttp.ClientError, asyncio.IncompleteReadError) as error:
             raise NoAgent(f"{self.url} hung up: {type(error).__name__}") from error
 

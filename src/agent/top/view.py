@@ -156,7 +156,6 @@ def matches(call: Call, wanted: str) -> bool:
         (
             call["company"],
             call["caller"],
-            call["line"],
             call["doing"],
             step_of(call),
             call["uuid"],

@@ -1,7 +1,7 @@
 """A worker's answers about its running calls: what goes on in them, a word in, their sound. `remote_live` asks.
 
 `live` (`since`, `metered`: UUIDs) is answered with `look`, `whole`, `calls` (those that changed since look `since`, or
-all), `gone`, `levels` and `process`; `live_order` (`uuid`, `order`: `end` or `transfer`, `target`, `by`) with `taken` or
+all), `gone`, `levels`, `process`; `live_order` (`uuid`, `order`: `end` or `transfer`, `target`, `by`) with `taken` or
 `unknown` (a target); `listen` (`listener`, `uuid`, `batch_ms`) with `listens` or `refused`, and then `audio` is told
 (`listener`, and `pcm` or at the end `over`) until `unlisten` (`listener`) is. Of a call that is over: `gone`.
 """
