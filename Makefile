@@ -22,10 +22,10 @@ test: $(VENV)/.tools ## The tests of both packages, on the installed wheel: ten 
 
 # Most tests wait for a call most of the time, so there are more workers than cores; each runs its tests one by one.
 # Tests that PYTEST_ARGS names may all be of the other part: then this one has none, which is no failure.
-WORKERS ?= 4
+TEST_WORKERS ?= 4
 NONE_IS_FINE = $(if $(PYTEST_ARGS),|| [ $$? -eq 5 ])
 test-together: $(VENV)/.tools
-	@$(BIN)/python -m pytest -m "not asterisk and not browser and not alone" -n $(WORKERS) --dist worksteal $(PYTEST_ARGS) $(NONE_IS_FINE)
+	@$(BIN)/python -m pytest -m "not asterisk and not browser and not alone" -n $(TEST_WORKERS) --dist worksteal $(PYTEST_ARGS) $(NONE_IS_FINE)
 
 # Those that measure time, or ring so often that they fill the machine.
 test-alone: $(VENV)/.tools
