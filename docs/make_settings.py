@@ -36,6 +36,7 @@ SECTIONS = {
     "conversation": "Conversation",
     "barge_in_detector": "Barge-in and playback",
     "log_level": "Logging",
+    "otel_exporter_otlp_endpoint": "Traces",
 }
 """The first setting of each section, and the section's title, in the order of the page."""
 COMPUTED = {"data_dir": "`/var/lib/voice-agent` as root, else `~/.local/share/voice-agent`"}

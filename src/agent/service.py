@@ -42,6 +42,7 @@ from agent.ops.process import of_process
 from agent.ops.reload import changed_for_a_start
 from agent.ops.settings import Settings, SettingsError
 from agent.ops.strangers import Strangers
+from agent.ops.tracing import of_traces, open_tracing
 from agent.ops.usage import Usage
 from agent.providers.base import SpeechToText
 from agent.providers.breaker import Breakers
@@ -149,6 +150,9 @@ class Agent:
         settings = self.settings
         settings.require_keys()
         files = _read_files(settings)
+        self.tracing = open_tracing(settings)
+        if self.tracing is not None:
+            self._stack.push_async_callback(self.tracing.close)
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         connector = aiohttp.TCPConnector(limit=2 * settings.max_calls, keepalive_timeout=KEEP_ALIVE_S)
         # All calls share it: a cookie that one call's tool was given is no business of another's.
@@ -238,6 +242,7 @@ class Agent:
         include(lambda: gauges.of_use(self.used, self.spent))
         include(lambda: gauges.of_calls(self.counters, self.live.counters["listened_lost_ms"]))
         include(of_process)
+        include(lambda: of_traces(self.tracing))
 
     def _call_options(self) -> fastaudio.CallOptions:
         settings = self.settings
@@ -351,6 +356,8 @@ class Agent:
 
     def _turn_is_over(self, record: CallRecord, turn: TurnRecord) -> None:
         self._metrics.turn(record, turn)
+        if self.tracing is not None:
+            self.tracing.turn(record, turn)
         if self._on_turn is not None:
             self._on_turn(record, turn)
 
@@ -362,6 +369,8 @@ class Agent:
 
     def _report(self, record: CallRecord, services: Services) -> None:
         self._metrics.call(record)
+        if self.tracing is not None:
+            self.tracing.call(record)
         log.info("%s", record.metrics_line(), extra={"CALL_UUID": record.uuid, "MESSAGE_ID": CALL_OVER})
         try:
             write_record(record, services.settings.records)

@@ -39,6 +39,11 @@ def test_docs_settings_page_is_what_the_settings_are() -> None:
     assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python docs/make_settings.py"
 
 
+def test_docs_monitoring_page_is_what_metrics_and_alerts_are() -> None:
+    module = docs_scripts.load("make_monitoring")
+    assert module.PAGE.read_text(encoding="utf-8") == module.page(), "run python docs/make_monitoring.py"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_docs_links_lead_somewhere(page: Path) -> None:
     broken = []

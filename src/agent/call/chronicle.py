@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import fastaudio
 from agent.call.company import CompanyContext
@@ -39,6 +40,9 @@ class Chronicle:
             linked_id=info.linked_id,
             source=info.source,
         )
+        # Metadata files may have been waited for since the line was there.
+        began = datetime.now(UTC) - timedelta(milliseconds=self.now_ms())
+        self.record.started = began.isoformat(timespec="milliseconds")
 
     def now_ms(self) -> int:
         """The time of the call."""

@@ -72,6 +72,10 @@ class TurnTimes:
         The final transcript and the end of the turn may precede what the local detector takes for the end of the
         speech: such a stage is negative, and kept so.
         """
+        return {name: end - begin for name, (begin, end) in self.spans().items()}
+
+    def spans(self) -> dict[str, tuple[int, int]]:
+        """From when to when each of `STAGES` lasted, ms of the call; what cannot be told is left out."""
         certain = self.turn_end if self.turn_end is not None else self.first_audio
         gate = ready = None
         if self.first_audio is not None and certain is not None:
@@ -87,7 +91,7 @@ class TurnTimes:
             "wire": (ready, self.first_frame),
             "whole": (self.speech_end, self.first_frame),
         }
-        return {name: end - begin for name, (begin, end) in spans.items() if begin is not None and end is not None}
+        return {name: (begin, end) for name, (begin, end) in spans.items() if begin is not None and end is not None}
 
     def summary(self) -> str:
         """The wait and its parts for people, such as "310 ms, thought of early (stt 170, llm 35)"; empty without."""
