@@ -39,6 +39,7 @@ from agent.ops.office import open_office
 from agent.ops.outbox import of_outbox
 from agent.ops.prices import PriceTable, Pricing, load_prices
 from agent.ops.process import of_process
+from agent.ops.pulse import Pulse
 from agent.ops.reload import changed_for_a_start
 from agent.ops.settings import Settings, SettingsError
 from agent.ops.strangers import Strangers
@@ -97,6 +98,7 @@ class Agent:
         self.spent: defaultdict[tuple[str, str], float] = defaultdict(float)
         """What that costs, by vendor and model."""
         self.vendor_counts = gauges.VendorCounts()
+        self.pulse = Pulse(lambda: self.responsive())
         self._voices: dict[int, CartesiaTts] = {}  # by the services that have them
         self._ears: LocalEars | None = None
         self._retiring: set[asyncio.Task[None]] = set()
@@ -217,6 +219,7 @@ class Agent:
         for task in (
             asyncio.create_task(self.reception.accept(self.engine), name="accept"),
             asyncio.create_task(self.lag.run(self._each_second), name="lag"),
+            asyncio.create_task(self.pulse.run(), name="pulse"),
         ):
             self._stack.push_async_callback(_cancel, task)
 
@@ -238,6 +241,7 @@ class Agent:
         include(lambda: gauges.of_office(self.office))
         include(lambda: gauges.of_media(self.engine))
         include(lambda: gauges.of_lag(self.lag))
+        include(self.pulse.tell)
         include(lambda: gauges.of_vendors(self.breakers, self.vendor_counts))
         include(lambda: gauges.of_use(self.used, self.spent))
         include(lambda: gauges.of_calls(self.counters, self.live.counters["listened_lost_ms"]))

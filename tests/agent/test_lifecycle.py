@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
+import aiohttp
 import pytest
 
 from agent.ops import notify
@@ -76,6 +77,9 @@ class Process:
         found = re.search(r"AudioSocket on \S+:(\d+), FastAGI on \S+:(\d+)", self.log)
         assert found is not None
         self.audio_port, self.fastagi_port = int(found[1]), int(found[2])
+        found = re.search(r"HTTP on \S+:(\d+)", self.log)
+        assert found is not None
+        self.url = f"http://127.0.0.1:{found[1]}"
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -176,6 +180,31 @@ async def test_a_media_thread_that_hangs_starves_the_watchdog(a_process: Process
         agent.signal(signal.SIGTERM)
         await agent.until("STOPPING=1")
         assert await agent.ended() == 0
+
+
+async def test_a_media_thread_that_hangs_is_told_to_probes(a_process: Processes, http: aiohttp.ClientSession) -> None:
+    """Liveness and readiness fail, by an event loop that goes on; both are well again with the thread."""
+
+    async def asked(page: str) -> tuple[int, str]:
+        async with http.get(f"{agent.url}{page}", timeout=aiohttp.ClientTimeout(2)) as answer:
+            return answer.status, await answer.text()
+
+    async def until(page: str, status: int) -> str:
+        async with asyncio.timeout(15):
+            while (told := await asked(page))[0] != status:  # noqa: ASYNC110 - another process
+                await asyncio.sleep(0.1)
+        return told[1]
+
+    async with a_process() as agent:
+        assert '"status": "ok"' in await until("/health", 200)
+        await until("/ready", 200)
+        with frozen(thread_named(agent.pid, "fa-media")):
+            assert '"status": "hung"' in await until("/health", 503)
+            assert await asked("/ready") == (503, '{"ready": false, "why": "media"}')
+            assert "\nvoice_agent_media_responsive 0.0\n" in (await asked("/metrics"))[1]
+        await until("/health", 200)
+        await until("/ready", 200)
+        assert "\nvoice_agent_media_responsive 1.0\n" in (await asked("/metrics"))[1]
 
 
 async def test_the_second_signal_ends_at_once(a_process: Processes) -> None:

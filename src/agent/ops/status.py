@@ -24,12 +24,15 @@ def add_pages(app: web.Application, agent: Agent, metrics: Metrics) -> None:
     started = time.monotonic()
 
     async def health(_request: web.Request) -> web.Response:
-        return web.json_response(health_of(agent) | {"uptime_s": round(time.monotonic() - started)})
+        told = health_of(agent) | {"uptime_s": round(time.monotonic() - started)}
+        # A restart ends every call: it is asked for where nothing else helps, and not for what a vendor or load does.
+        return web.json_response(told, status=503 if agent.pulse.hung else 200)
 
     async def ready(_request: web.Request) -> web.Response:
         no = agent.admission.no_room(more=1)
-        told = {"ready": no is None} | ({"why": no.reason} if no is not None else {})
-        return web.json_response(told, status=200 if no is None else 503)
+        why = "media" if agent.pulse.hung else no.reason if no is not None else None
+        return web.json_response({"ready": True} if why is None else {"ready": False, "why": why},
+                                 status=200 if why is None else 503)  # fmt: skip
 
     async def page_of_metrics(_request: web.Request) -> web.Response:
         return web.Response(body=metrics.page(), headers={"Content-Type": CONTENT_TYPE})
@@ -47,7 +50,7 @@ def health_of(agent: Agent) -> dict[str, Any]:
     for (port, reason), count in agent.strangers.counters.items():
         strangers.setdefault(port, {})[reason] = count
     return {
-        "status": "stopping" if admission.stopping else "ok",
+        "status": "hung" if agent.pulse.hung else "stopping" if admission.stopping else "ok",
         "version": __version__,
         "settings": admission.settings.fingerprint,
         "calls": agent.calls,
