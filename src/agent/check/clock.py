@@ -51,11 +51,11 @@ async def synchronised(_subject: Subject, status: Callable[[], int] = kernel_sta
         )
 
 
-async def offset(subject: Subject) -> Findings:
+async def offset(subject: Subject, now: Callable[[], float] = time.time) -> Findings:
     """How far it is from the clocks of the vendors, by the Date of an answer."""
     settings = subject.settings
     urls = dict.fromkeys((settings.deepgram_url, settings.groq_url, settings.cartesia_url))
-    offsets = [each for each in await at_once(*(_offset(subject.http, url) for url in urls)) if each is not None]
+    offsets = [each for each in await at_once(*(_offset(subject.http, url, now) for url in urls)) if each is not None]
     if not offsets:
         yield skipped("clock-offset", "no vendor told the time")
         return
@@ -72,14 +72,14 @@ async def offset(subject: Subject) -> Findings:
         yield ok("clock-offset", f"within {OFF_S:g} s of the vendors' clocks")
 
 
-async def _offset(http: aiohttp.ClientSession, url: str) -> float | None:
+async def _offset(http: aiohttp.ClientSession, url: str, now: Callable[[], float]) -> float | None:
     """Seconds that this host is ahead; None where that cannot be told. A Date has whole seconds, cut off."""
     parts = urlsplit(url)
     scheme = {"wss": "https", "ws": "http"}.get(parts.scheme, parts.scheme)
     try:
-        begun = time.time()
+        begun = now()
         async with asyncio.timeout(ANSWER_S), http.head(f"{scheme}://{parts.netloc}/", allow_redirects=False) as answer:
-            ended = time.time()
+            ended = now()
             theirs = parsedate_to_datetime(answer.headers["Date"]).timestamp()
     except (aiohttp.ClientError, TimeoutError, OSError, KeyError, ValueError):
         return None
