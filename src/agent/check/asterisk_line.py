@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,34 +62,32 @@ async def ask_asterisk(subject: Subject, commands: Sequence[str]) -> Answers:
             "run voice-agent check on Asterisk's machine as root; or look there by hand: docs/install-asterisk.md",
         )
     try:
-        return Answers(await at_once(*(_run([*program, command]) for command in commands)), "asterisk -rx", trouble)
+        return Answers(
+            await at_once(*(asyncio.to_thread(_run, [*program, command]) for command in commands)),
+            "asterisk -rx",
+            trouble,
+        )
     except NoAsterisk as problem:
         raise NoAsterisk(f"{trouble}; {problem}" if trouble else str(problem), problem.mend) from None
 
 
-async def _run(command: Sequence[str]) -> str:
+def _run(command: Sequence[str]) -> str:
     try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=COMMAND_S,
+            check=False,
         )
     except OSError as problem:
         raise NoAsterisk(f"{command[0]} cannot be run: {problem.strerror}", "run voice-agent check as root") from None
-    try:
-        async with asyncio.timeout(COMMAND_S):
-            output, _ = await process.communicate()
-    except TimeoutError:
+    except subprocess.TimeoutExpired:
         raise NoAsterisk(
             f"asterisk -rx said nothing for {COMMAND_S:g} s", "see that Asterisk is well: systemctl status asterisk"
         ) from None
-    finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-    text = output.decode(errors="replace")
+    text = done.stdout.decode(errors="replace")
     if any(sign in text for sign in _UNREACHABLE):
         raise NoAsterisk(
             "asterisk -rx does not reach Asterisk",
