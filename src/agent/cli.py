@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from agent import cli_check, cli_top, cli_users
+from agent import cli_check, cli_init, cli_top, cli_users
 from agent.cli_shared import DataDir, EnvFile, fail, fail_for_want_of, run
 
 app = typer.Typer(
@@ -75,6 +75,7 @@ def console(
 app.add_typer(cli_users.app, name="user")
 app.command()(cli_top.top)
 app.command()(cli_check.check)
+app.command()(cli_init.init)
 
 
 @app.command()
