@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,6 +14,7 @@ from zoneinfo import ZoneInfo
 import orjson
 import pytest
 
+from agent.floor import Growth
 from agent.ops.admission import CALLERS_KEPT, Admission, Callers, Refusal
 from agent.ops.lag import ENOUGH_LOOKS, Gate, LagMonitor
 from agent.ops.settings import Settings, load_settings
@@ -32,16 +32,14 @@ class Bench:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.now = 1000.0
         self.calls = 1  # the one that asks
-        self.llm: Counter[str] = Counter()
         self.lag = LagMonitor(lambda: Lateness((0,) * len(BOUNDS_US), 0.0))
         self.settings: Settings = load_settings(**settings)
         self.usage = Usage(folder / "usage.json", ZoneInfo("UTC"))
         self.admission = Admission(
             self.settings,
             occupied=lambda: self.calls,
-            lag=self.lag,
+            too_late=lambda: self.lag.too_late,
             usage=self.usage,
-            llm_counters=lambda: self.llm,
             clock=lambda: self.now,
         )
 
@@ -82,15 +80,15 @@ def test_so_many_at_once_and_no_more(bench: Benches, settings: dict[str, int], t
 def test_requests_to_the_llm_are_kept_for_the_calls_that_run(bench: Benches) -> None:
     a = bench(groq_max_rpm=100)
     for _ in range(30):
-        a.llm["requests"] += 3
+        a.admission.asked_llm(1)
+        a.admission.asked_llm(2)
         a.admission.second(1)
     assert a.why() == "llm_requests", "90 of 100 were used within the minute"
     for _ in range(31):
         a.admission.second(1)
     assert (a.admission.requests_a_minute, a.why()) == (87, ""), "the first of them are a minute old"
-    a.llm.clear()  # another client, whose counters begin anew
-    a.admission.second(1)
-    assert a.admission.requests_a_minute == 84
+    growth = Growth()
+    assert [growth.since(count) for count in (3, 3, 7, 2, 4)] == [3, 0, 4, 0, 2], "another client begins anew"
 
 
 def test_nobody_is_taken_while_the_agent_stops(bench: Benches) -> None:

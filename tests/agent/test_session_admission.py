@@ -11,7 +11,7 @@ from uuid import UUID, uuid4
 import aiohttp
 import pytest
 
-from agent import reception
+from agent import front
 from agent.call.prompts import Prompt
 from agent.call.record import CallRecord
 from agent.conversations import ConversationError
@@ -130,7 +130,7 @@ async def test_a_call_that_was_announced_is_still_taken_when_the_agent_stops(rig
 
 
 async def test_a_call_that_does_not_come_is_not_waited_for_for_long(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reception, "COMING_S", 0.2)
+    monkeypatch.setattr(front, "COMING_S", 0.2)
     assert (await start(rig, uuid4()))["VOICE_AGENT_STATUS"] == "OK"
     async with asyncio.timeout(5):
         await rig.agent.drain(30.0)
@@ -149,7 +149,7 @@ async def test_new_settings_are_for_new_calls(a_rig: RigMaker, agent_settings: C
             assert rig.agent.services is not old
             _, record = await beside
             assert "£65" in record.turns[1].agent, "the home service's price: it keeps what it began with"
-        await rig.until(lambda: list(rig.agent._voices) == [id(rig.agent.services)], 6)
+        await rig.until(lambda: list(rig.agent.floor._voices) == [id(rig.agent.services)], 6)
         assert rig.agent.services.conversations.default.name == "dentist"
         assert rig.agent.services.settings.llm_max_tokens == 99
         result, record = await rig.call("hangup", rig.plan(did="+442079460999"))

@@ -99,7 +99,7 @@ async def test_a_call_has_used_what_its_vendors_counted(a_rig: RigMaker, early_a
 
 
 async def metrics(rig: Rig) -> str:
-    async with rig.agent.http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as response:
+    async with rig.agent.floor.http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as response:
         return await response.text()
 
 

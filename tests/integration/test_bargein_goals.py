@@ -6,7 +6,7 @@ from statistics import median
 
 import pytest
 
-from agent.service import LISTENING_STOP_MS
+from agent.floor import LISTENING_STOP_MS
 from benchmarks.bargein.__main__ import CLASSIC, detectors, verdicts, worse
 from benchmarks.bargein.quiet import listen
 from benchmarks.bargein.sounds import Sounds, made

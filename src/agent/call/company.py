@@ -105,15 +105,18 @@ class ContextClient:
         region: str = "GB",
         timezone: str = "Europe/London",
         budget_s: float = BUDGET_SECONDS,
+        counters: Counter[str] | None = None,
     ) -> None:
-        """Ask `url` (the whole endpoint) with `api_key` as `X-API-Key`; `session` stays the caller's."""
+        """Ask `url` (the whole endpoint) with `api_key` as `X-API-Key`; `session` stays the caller's. `counters` of
+        clients before it are gone on with.
+        """
         self._url = url
         self._headers = {"X-API-Key": api_key} if api_key else {}
         self._session = session
         self._region = region
         self._timezone = timezone
         self._budget_s = budget_s
-        self.counters: Counter[str] = Counter()
+        self.counters: Counter[str] = Counter() if counters is None else counters
 
     async def fetch(self, did: str, caller_id: str) -> CompanyContext:
         """Return the context for a call to `did` from `caller_id`: within the budget, and never an exception.

@@ -29,7 +29,7 @@ async def say_farewell(call: fastaudio.Call, info: CallInfo, services: Services,
         await utterance.end()
         await utterance.finished()
     verdict = Verdict("hangup", reason=reason)
-    await services.registry.decide(call.uuid, verdict)
+    await services.door.decide(call.uuid, verdict)
     call.hangup(TRAIL_MS)
     record = await chronicle.close()
     record.verdict = verdict.action

@@ -29,7 +29,7 @@ class Parting:
 
         The verdict comes first: the dialplan asks within milliseconds of the hangup, and it asks too when AMI failed.
         """
-        await self._services.registry.decide(self._call.uuid, verdict)
+        await self._services.door.decide(self._call.uuid, verdict)
         if self._redirecting is not None:
             return
         if verdict.action == "transfer" and self._services.manager is not None and self._info.channel:

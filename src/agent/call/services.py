@@ -14,7 +14,8 @@ from uuid import UUID
 import aiohttp
 
 from agent.call.caller_turn import TurnTaking
-from agent.call.company import CompanyContext, ContextClient, default_context
+from agent.call.company import CompanyContext, default_context
+from agent.call.door import Door
 from agent.call.greeting import Greetings
 from agent.call.live import LiveCalls
 from agent.call.prompts import Prompts
@@ -25,7 +26,7 @@ from agent.ops.settings import Settings
 from agent.providers.base import LanguageModel, ProviderError, SpeechToText, TextToSpeech
 from agent.providers.breaker import Breakers
 from agent.providers.metering import METER, Meter, Unit, Vendor
-from agent.telephony import CallInfo, Manager, Registry
+from agent.telephony import CallInfo, Manager
 from agent.tools.outbox import Outbox
 from agent.tools.registry import Endpoints
 
@@ -39,8 +40,8 @@ class Services:
     """The parts of the agent that all calls use."""
 
     settings: Settings
-    registry: Registry
-    contexts: ContextClient
+    door: Door
+    """To what there is one of on a host."""
     new_stt: Callable[[CompanyContext], SpeechToText]
     llm: LanguageModel
     tts: TextToSpeech
@@ -82,7 +83,7 @@ class Preparation:
         """What the call uses of its vendors; the session goes on with it."""
         self._info = info
         of_the_caller = METER.set(self.meter)
-        self._context = asyncio.create_task(services.contexts.fetch(info.did, info.caller_id), name="context")
+        self._context = asyncio.create_task(services.door.context(info), name="context")
         self._warm = asyncio.create_task(self._warm_tts(), name="warm tts")
         self._stt = asyncio.create_task(self._connect_stt(), name="connect stt")
         self._greeting = asyncio.create_task(self._prepare_greeting(), name="prepare greeting")

@@ -215,7 +215,7 @@ class Session:
         self._call.hangup(0)
         record = await self._log.close()
         if self._ending.verdict is None and not self._ending.failed and record.ended_by == "caller":
-            await self._services.registry.decide(self._call.uuid, Verdict("hangup", reason="caller"))
+            await self._services.door.decide(self._call.uuid, Verdict("hangup", reason="caller"))
         self._ending.note(record)
         record.vendors = {"stt": self._ear.counters}
         self._log.charge(self._preparation.meter, self._services.prices)

@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from agent.ops.lag import LagMonitor
 from agent.ops.settings import Settings
 from agent.ops.usage import Usage
 from agent.telephony import CallInfo
 from agent.telephony.numbers import normalise_number
 
 Reason = Literal[
-    "stopping", "calls", "lag", "stt_streams", "tts_contexts", "llm_requests", "abuse_caller", "minutes", "spending"
-]
+    "stopping", "no_worker", "calls", "lag", "stt_streams", "tts_contexts", "llm_requests", "abuse_caller", "minutes",
+    "spending",
+]  # fmt: skip
 REASONS: Final[tuple[Reason, ...]] = (
-    "stopping", "calls", "lag", "stt_streams", "tts_contexts", "llm_requests", "abuse_caller", "minutes", "spending",
+    "stopping", "no_worker", "calls", "lag", "stt_streams", "tts_contexts", "llm_requests", "abuse_caller", "minutes",
+    "spending",
 )  # fmt: skip
 CALLS_A_CONTEXT = 4
 """Conversations that one context of Cartesia's serves: it is in use only while something is being said."""
@@ -49,25 +50,24 @@ class Admission:
         settings: Settings,
         *,
         occupied: Callable[[], int],
-        lag: LagMonitor,
+        too_late: Callable[[], bool],
         usage: Usage,
-        llm_counters: Callable[[], Mapping[str, int]] = dict,
+        places: Callable[[], int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`occupied`: calls that run or are announced, the one that asks among them.
-
-        `llm_counters`: of the LLM, of which `requests` is heeded.
+        """`occupied`: calls that run or are announced, the one that asks among them; `places`: calls that can run on
+        what is there just now, `MAX_CALLS` unless given; `too_late`: whether one more would make it worse for all.
         """
         self.settings = settings
         self.stopping = False
         """Whether no call is taken any more."""
         self.counters: Counter[Reason] = Counter()
         """Calls that were not taken, by reason."""
-        self.lag = lag
         self.usage = usage
         self._occupied = occupied
-        self._llm_counters = llm_counters
-        self._llm_requests = 0
+        self._places = places or (lambda: self.settings.max_calls)
+        self._too_late = too_late
+        self._llm_requests = 0  # in this second
         self._requests: deque[int] = deque(maxlen=60)  # in each of the last seconds
         self._callers = Callers(clock)
 
@@ -81,9 +81,12 @@ class Admission:
         calls = self._occupied() + more
         if self.stopping:
             return Refusal("stopping")
-        if calls > settings.max_calls:
+        places = self._places()
+        if places <= 0:
+            return Refusal("no_worker")
+        if calls > min(settings.max_calls, places):
             return Refusal("calls")
-        if self.lag.too_late:
+        if self._too_late():
             return Refusal("lag")
         if 0 < settings.deepgram_max_streams < calls:
             return Refusal("stt_streams")
@@ -116,14 +119,15 @@ class Admission:
     def heed(self, settings: Settings) -> None:
         """Go by these settings from now on."""
         self.settings = settings
-        self.lag.loop_gate.limit = settings.max_loop_lag_ms
-        self.lag.media_gate.limit = settings.max_media_lateness_ms
+
+    def asked_llm(self, requests: int) -> None:
+        """Calls have asked the LLM so often."""
+        self._llm_requests += requests
 
     def second(self, calls: int) -> None:
         """A second has passed, with so many calls running: count what they took."""
-        requests = self._llm_counters().get("requests", 0)
-        self._requests.append(max(0, requests - self._llm_requests))  # they begin anew when the LLM is another one
-        self._llm_requests = requests
+        self._requests.append(self._llm_requests)
+        self._llm_requests = 0
         self.usage.add(minutes=calls / 60)
 
     def _number(self, info: CallInfo) -> str:

@@ -81,14 +81,13 @@ class VendorCounts:
     """What the vendors' clients count, over all reloads of the settings."""
 
     def __init__(self) -> None:
-        self.llm, self.tts, self.context, self.ami = Summed(), Summed(), Summed(), Summed()
+        self.llm, self.tts, self.ami = Summed(), Summed(), Summed()
 
     def add(self, services: Services) -> None:
         """Clients that were just made."""
-        llm, tts, contexts, manager = services.llm, services.tts, services.contexts, services.manager
+        llm, tts, manager = services.llm, services.tts, services.manager
         self.llm.add(lambda: getattr(llm, "counters", {}))
         self.tts.add(lambda: getattr(tts, "counters", {}))
-        self.context.add(lambda: contexts.counters)
         if manager is not None:
             self.ami.add(lambda: manager.counters)
 
@@ -144,14 +143,15 @@ def of_vendors(breakers: Breakers, counts: VendorCounts) -> Iterator[Metric]:
     whats = ("succeeded", "failed", "opened", "turned_away")
     yield FAMILIES["vendor_requests"].counted({(one.name, what): one.counters[what] for one in known for what in whats})
     yield FAMILIES["vendor_errors"].counted({(one.name, kind): one.errors[kind] for one in known for kind in KINDS})
-    for name, summed, shown in (
-        ("llm", counts.llm, LLM),
-        ("tts", counts.tts, TTS),
-        ("context_requests", counts.context, CONTEXT),
-    ):
+    for name, summed, shown in (("llm", counts.llm, LLM), ("tts", counts.tts, TTS)):
         total = summed.total()
         yield FAMILIES[name].counted({what: total[what] for what in shown})
     yield FAMILIES["ami_transfers"].counted(counts.ami.total())
+
+
+def of_contexts(requests: Mapping[str, int]) -> Iterator[Metric]:
+    """Questions to the context API."""
+    yield FAMILIES["context_requests"].counted({what: requests.get(what, 0) for what in CONTEXT})
 
 
 def of_use(used: Mapping[tuple[str, str, str], float], spent: Mapping[tuple[str, str], float]) -> Iterator[Metric]:

@@ -63,6 +63,11 @@ class LagMonitor:
         """Whether one more call would make it worse for all."""
         return self.loop_gate.shut or self.media_gate.shut
 
+    def heed(self, max_loop_lag_ms: float, max_media_lateness_ms: float) -> None:
+        """Go by these limits from now on."""
+        self.loop_gate.limit = max_loop_lag_ms
+        self.media_gate.limit = max_media_lateness_ms
+
     def looked(self, late_ms: float) -> None:
         """The event loop came so late to a look."""
         self._looks.append(late_ms)

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from agent.conversations import ConversationError
+from agent.front import GOODBYE_S
 from agent.ops import collector, files, notify, watchdog
 from agent.ops.logs import CarefulFormatter
 from agent.ops.settings import Settings, SettingsError, load_settings
-from agent.reception import GOODBYE_S
 from agent.service import Agent
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,6 @@ may read it.
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from agent.ops.outbox import outbox_health
 from agent.providers.breaker import Breaker, BreakerState
 
 if TYPE_CHECKING:
-    from agent.service import Agent
+    from agent.front import Front
 
 FRESH_S: Final = 0.2
 """A page so old is given to the next who asks: many who look cost no more than one."""
@@ -55,19 +54,6 @@ class Process:
             "loop_lag_ms": round(self.loop_lag_ms, 1),
             "media_lateness_ms": round(self.media_lateness_ms, 1),
         }
-
-
-def process_of(agent: Agent, number: int = 0) -> Process:
-    """What the process says that `agent` and its calls run in."""
-    return Process(
-        number,
-        os.getpid(),
-        "draining" if agent.stopping else "serving",
-        agent.calls,
-        agent.lag.loop_lag_ms,
-        agent.lag.media_lateness_ms,
-        vendors_of(agent.breakers.all()),
-    )
 
 
 def vendors_of(breakers: Iterable[Breaker]) -> dict[str, dict[str, Any]]:
@@ -104,9 +90,9 @@ def last_digits(number: str) -> str:
 class LivePage:
     """Makes the page, five times a second at most."""
 
-    def __init__(self, agent: Agent, live: RunningCalls, processes: Callable[[], Sequence[Process]]) -> None:
-        """`agent` is the part that has admission, registry and outbox; calls may run elsewhere, in `processes`."""
-        self._agent = agent
+    def __init__(self, front: Front, live: RunningCalls, processes: Callable[[], Sequence[Process]]) -> None:
+        """The calls run in `processes`."""
+        self._front = front
         self._live = live
         self._processes = processes
         self._began = time.monotonic()
@@ -124,24 +110,24 @@ class LivePage:
 
     async def document(self) -> dict[str, Any]:
         """What the page says, as it stands."""
-        agent, live = self._agent, self._live
+        front, live = self._front, self._live
         loud = frozenset(call.uuid for call, _ in zip(live, range(LEVELS), strict=False))
         await live.look(loud)
         processes = self._processes()
-        admission = agent.admission
+        admission = front.admission
         turned_away: dict[str, int] = {}
-        for (_, reason), count in agent.strangers.counters.items():
+        for (_, reason), count in front.strangers.counters.items():
             turned_away[reason] = turned_away.get(reason, 0) + count
         return {
             "now": round(time.time() * 1000),
             "uptime_s": round(time.monotonic() - self._began),
             "status": "stopping" if admission.stopping else "ok",
             "max_calls": admission.settings.max_calls,
-            "announced": agent.registry.announced,
+            "announced": front.registry.announced,
             "today": {"minutes": round(admission.usage.minutes, 1), "spending": round(admission.usage.cost, 2)},
             "refused": dict(admission.counters),
             "turned_away": turned_away,
-            "outbox": outbox_health(agent.outbox),
+            "outbox": outbox_health(front.outbox),
             "vendors": vendors_together(process.vendors or {} for process in processes),
             "workers": [process.as_dict() for process in processes],
             "calls": [_call(call, call.uuid in loud) for call in live],

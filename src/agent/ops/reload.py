@@ -19,3 +19,14 @@ FOR_A_START = frozenset({
 def changed_for_a_start(old: Settings, new: Settings) -> list[str]:
     """The settings that differ and that only a start can change."""
     return [name for name in Settings.model_fields if name in FOR_A_START and getattr(old, name) != getattr(new, name)]
+
+
+def for_a_running_agent(old: Settings, new: Settings) -> tuple[Settings, list[str]]:
+    """The new settings as far as they can be taken now, and the names of those that stay as they were until a start.
+
+    Raises `SettingsError` where a key is missing.
+    """
+    fixed = changed_for_a_start(old, new)
+    taken = new.model_copy(update={name: getattr(old, name) for name in fixed})
+    taken.require_keys()
+    return taken, fixed
