@@ -13,7 +13,6 @@ import pytest
 
 from agent.call.running import LISTENERS_A_CALL, CallGone, RunningCall, TooManyListeners, UnknownTarget
 from agent.call.watching import EVERY_S, Watching
-from agent.ops.live_page import process_of
 from agent.workers import remote_live
 from agent.workers.bus import Bus
 from agent.workers.live_desk import LiveDesk
@@ -59,7 +58,7 @@ class Far:
 async def far(rig: Rig) -> AsyncIterator[Far]:
     here, there = socket.socketpair()
     bus, theirs = await Bus.open(here, "worker 1"), await Bus.open(there, "the supervisor")
-    desk = LiveDesk(rig.agent.live, lambda: process_of(rig.agent, 1), theirs)
+    desk = LiveDesk(rig.agent.live, lambda: rig.agent.floor.process(1), theirs)
     worker = Worker(bus)
     workers = [worker]
     calls = RemoteLiveCalls(lambda: workers)
