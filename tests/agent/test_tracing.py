@@ -168,11 +168,11 @@ async def test_a_trace_has_no_words_and_no_numbers(collector: Collector) -> None
 async def test_a_real_call_is_traced(collector: Collector, a_rig: RigMaker) -> None:
     async with a_rig(otel_exporter_otlp_endpoint=collector.url) as rig:
         _, record = await rig.call("say: Hello, my kitchen tap is leaking.\nhangup")
-        tracing = rig.agent.tracing
+        tracing = rig.agent.floor.tracing
         assert tracing is not None
         await rig.until(lambda: any(span.name == "call" for span in collector.spans))
         assert tracing.counters["exported"] == len(collector.spans)
-        page = rig.agent._metrics.page().decode()
+        page = rig.agent.floor.metrics.page().decode()
     assert f'voice_agent_trace_spans_total{{what="exported"}} {len(collector.spans):.1f}' in page
     (turn,) = (turn for turn in record.turns if turn.caller)
     stages = collector.within(collector.named("turn"))
