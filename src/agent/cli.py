@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -277,6 +278,9 @@ def call(
         typer.Option(help="what understands the agent; empty: what suits the voice", show_choices=True),
     ] = "",
     rate: Rate = 8000,
+    type_: Annotated[
+        bool, typer.Option("--type", help="type what the caller says; so it is in a terminal, if nothing else is given")
+    ] = False,
     save: Annotated[Path | None, typer.Option(help="directory for a stereo WAV, a JSON document and a picture")] = None,
 ) -> None:
     """Call a running agent as Asterisk would, with a simulated caller; exit 1 when no conversation comes about."""
@@ -284,10 +288,15 @@ def call(
         from agent.sandbox.caller.call import CallPlan
         from agent.sandbox.caller.command import Engines, call_command, choose_script
         from agent.sandbox.caller.script import ScriptError
+        from agent.sandbox.caller.typed_command import typed_command
     except ImportError as error:
         fail_for_want_of(error, "the simulated caller needs")
 
     _check_rate(rate)
+    scripted = bool(script or say or wav or dtmf or interrupt_after is not None)
+    if type_ and scripted:
+        fail("--type stands alone: what the caller says is typed")
+    typed = type_ or (not scripted and sys.stdin.isatty() and sys.stdout.isatty())
     try:
         lines = choose_script(script, say or (), wav or (), interrupt_after, dtmf)
     except ScriptError as error:
@@ -299,6 +308,9 @@ def call(
         fail(f"cannot make the directory {save}: {error.strerror}")
     agi = fastagi_port or None
     plan = CallPlan(host=host, port=port, fastagi_port=agi, did=did, caller_id=caller_id, rate=rate)
+    if typed:
+        plan = dataclasses.replace(plan, quiet_s=0.5, longest_s=3600.0)
+        raise typer.Exit(run(typed_command(plan, Engines(engine, ears), save)))
     raise typer.Exit(run(call_command(plan, lines, Engines(engine, ears), save)))
 
 

@@ -75,11 +75,13 @@ class SimulatedCaller:
         self,
         plan: CallPlan,
         script: Script,
-        voice: Voice,
+        voice: Voice | None,
         recogniser: Recogniser | None = None,
         on_heard: OnHeard = lambda heard: None,
     ) -> None:
-        """Speak with `voice`; understand the agent with `recogniser`, or take the script in order without one."""
+        """Speak with `voice` (None: only play and press); understand the agent with `recogniser`, or take the script in
+        order without one.
+        """
         self._plan = plan
         self._script = script
         self._progress = Progress(script)

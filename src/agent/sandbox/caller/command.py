@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from statistics import median
 from typing import Literal
+
+from rich.console import Console
 
 from agent.ops.picture import CallPicture, PictureError, PictureMark, PictureTurn, draw_call
 from agent.sandbox.caller.call import CallPlan, Heard, SimulatedCaller
@@ -63,18 +66,34 @@ def choose_script(
     return script_of(says, interrupt_after_s=after_s, dtmf=dtmf, wavs=wavs)
 
 
-def load_engines(engines: Engines) -> tuple[Voice, Recogniser | None]:
-    """Load voice and recogniser. Raises `EngineMissing`; without a recogniser named it goes on without one."""
-    voice = load_voice(engines.voice)
-    if engines.ears == "none":
-        return voice, None
-    if engines.ears:
-        return voice, load_recogniser(engines.ears)
+def load_engines(engines: Engines, speaks: bool = True) -> tuple[Voice | None, Recogniser | None]:
+    """Load voice (None unless somebody `speaks`) and recogniser, and show that it takes a while.
+
+    Raises `EngineMissing`; without a recogniser named it goes on without one.
+    """
+    with loading("the caller's voice"):
+        voice = load_voice(engines.voice) if speaks else None
     try:
-        return voice, load_recogniser("tones" if engines.voice == "tones" else "moonshine")
+        return voice, load_ears(engines)
     except EngineMissing as error:
+        if engines.ears:
+            raise
         print(f"{error}\nNobody understands the agent: the script is taken in order.", file=sys.stderr)
         return voice, None
+
+
+def load_ears(engines: Engines) -> Recogniser | None:
+    """Load what understands the agent; None where nothing is to. Raises `EngineMissing`."""
+    if engines.ears == "none":
+        return None
+    with loading("what understands the agent (the first time on this machine: some 20 s)"):
+        return load_recogniser(engines.ears or ("tones" if engines.voice == "tones" else "moonshine"))
+
+
+def loading(what: str) -> AbstractContextManager[object]:
+    """Say on the terminal's standard error that `what` is being loaded, while entered; nothing where there is none."""
+    console = Console(stderr=True)
+    return console.status(f"loading {what} …") if console.is_terminal else nullcontext()
 
 
 def line_of(heard: Heard) -> str:
@@ -88,12 +107,17 @@ def line_of(heard: Heard) -> str:
 async def call_command(plan: CallPlan, script: Script, engines: Engines, save: Path | None) -> int:
     """Make a call and print it as it goes; return the exit status: 1 without a conversation, 2 without a call."""
     try:
-        voice, recogniser = load_engines(engines)
+        voice, recogniser = load_engines(engines, speaks=bool(script.texts()))
         caller = SimulatedCaller(plan, script, voice, recogniser, lambda heard: print(line_of(heard), flush=True))
         result = await caller.run()
     except (EngineMissing, ScriptError) as error:
         print(error, file=sys.stderr)
         return 2
+    return tell(result, save)
+
+
+def tell(result: CallResult, save: Path | None) -> int:
+    """Print how a call went, save it if it is to be; return the exit status: 1 without a conversation."""
     for line in summary(result):
         print(line)
     if save is not None and result.agent_track:

@@ -216,6 +216,24 @@ def script_of(
     return Script(tuple(lines))
 
 
+def typed_line(text: str) -> Line | None:
+    """Return what somebody who types wants the caller to do: say it, or what stands behind a `/`; None for nothing.
+
+    `/dtmf 1#`, `/play FILE` or `/play <cough>`, `/wait 2s`, `/hangup`. Raises `ScriptError`.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    if not text.startswith("/"):
+        return Line("say", _speakable(text))
+    word, _, rest = text[1:].partition(" ")
+    if word in ("hangup", "quit") and not rest:
+        return Line("hangup")
+    if word in ("dtmf", "play", "wait") and rest.strip():
+        return _action(f"{word}: {rest.strip()}", (), 0, None)
+    raise ScriptError(f"{text!r} is none of /dtmf 1, /play FILE, /wait 2s, /hangup; what has no / is said")
+
+
 def _action(text: str, when: tuple[str, ...], number: int, folder: Path | None) -> Line:
     if text.lower() == "hangup":
         return Line("hangup", when=when, number=number)

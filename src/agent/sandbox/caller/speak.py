@@ -62,18 +62,26 @@ class Mouth:
         return sent
 
 
-def prepare(script: Script, voice: Voice, rate: int = 8000) -> dict[str, Samples]:
+def prepare(script: Script, voice: Voice | None, rate: int = 8000) -> dict[str, Samples]:
     """Speak and read everything that the script may need, at `rate` Hz; by text, and by path for files. Blocks.
 
     Raises `ScriptError` for a file that cannot be used, and for a text that the voice makes no sound of.
     """
-    sounds = {}
-    for text in script.texts():
-        sounds[text] = np.concatenate([_spoken(piece, voice, rate) for piece in with_pauses(text)])
-    for text in script.recordings():
-        made = made_sound(text)
-        sounds[text] = make_sound(*made, rate) if made else read_wav(Path(text), rate)
-    return sounds
+    sounds = {text: spoken(text, voice, rate) for text in script.texts()}
+    return sounds | {text: played(text, rate) for text in script.recordings()}
+
+
+def spoken(text: str, voice: Voice | None, rate: int) -> Samples:
+    """A text as it sounds, with its pauses, at `rate` Hz. Blocks. Raises `ScriptError`."""
+    if voice is None:
+        raise ScriptError("there is no voice to speak with")
+    return np.concatenate([_spoken(piece, voice, rate) for piece in with_pauses(text)])
+
+
+def played(text: str, rate: int) -> Samples:
+    """A WAV file, or a sound in angle brackets, at `rate` Hz. Blocks. Raises `ScriptError`."""
+    made = made_sound(text)
+    return make_sound(*made, rate) if made else read_wav(Path(text), rate)
 
 
 def _spoken(piece: str | float, voice: Voice, rate: int) -> Samples:
