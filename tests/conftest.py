@@ -9,9 +9,17 @@ import os
 import pytest
 from hypothesis import settings
 
+from tests.postgres_fixtures import bare_postgres_url, postgres_server, postgres_template, postgres_url
 from tests.stalls import pytest_runtest_protocol, pytest_terminal_summary
 
-__all__ = ["pytest_runtest_protocol", "pytest_terminal_summary"]
+__all__ = [
+    "bare_postgres_url",
+    "postgres_server",
+    "postgres_template",
+    "postgres_url",
+    "pytest_runtest_protocol",
+    "pytest_terminal_summary",
+]
 
 settings.register_profile("ci", derandomize=True, deadline=None)
 settings.register_profile("dev", deadline=None)

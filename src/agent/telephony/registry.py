@@ -230,6 +230,23 @@ class CallRegistry:
             self.counters["withdrawn"] += 1
             self._dropped(waiting.info)
 
+    def forget(self, uuid: UUID) -> bool:
+        """An announced call has come elsewhere; False when it is not announced here."""
+        waiting = self._announced.pop(uuid, None)
+        if waiting is not None:
+            self._dropped(waiting.info)
+        return waiting is not None
+
+    def expects(self, uuid: UUID) -> bool:
+        """Whether the call is announced, and has not come yet."""
+        self.sweep()
+        return uuid in self._announced
+
+    def expected(self) -> list[CallInfo]:
+        """The calls that are announced, and have not come yet."""
+        self.sweep()
+        return [waiting.info for waiting in self._announced.values()]
+
     async def claim(self, uuid: UUID, wait_s: float = 1.0) -> CallInfo | None:
         """The announcement of the call that has just connected, handed out once.
 
@@ -294,6 +311,16 @@ class CallRegistry:
         if decided is not None:
             decided.expires_ns = self._clock_ns() + self._expiry_ns
             self._decided[uuid] = decided
+
+    def knows(self, uuid: UUID) -> bool:
+        """Whether the call runs here, or has a verdict here."""
+        self.sweep()
+        return uuid in self._running or uuid in self._decided
+
+    def kept_elsewhere(self, uuid: UUID) -> None:
+        """Somebody else keeps the verdict too: nobody has to wait here until it is asked for."""
+        if uuid in self._decided:
+            self._decided[uuid].asked = True
 
     @property
     def unasked(self) -> int:

@@ -1,0 +1,104 @@
+"""Redis and HAProxy of the tests' own, on free ports of 127.0.0.1: started, killed and started again."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+START_S = 10.0
+
+
+class MissingProgramError(RuntimeError):
+    """A program is not installed; the text says which package has it."""
+
+
+def program(name: str, package: str) -> str:
+    """Where a program lies. Raises `MissingProgramError`."""
+    found = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
+    if found is None:
+        raise MissingProgramError(f"{name} is not installed: apt-get install {package}")
+    return found
+
+
+def free_port() -> int:
+    """A TCP port that nobody has, just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    """Wait until the process listens there. Raises `RuntimeError` where it ends instead, or takes too long."""
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            break
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.02)
+    raise RuntimeError(f"nobody listens on port {port}; the process says {process.poll()}")
+
+
+class RedisServer:
+    """A Redis that keeps nothing on the disk, with a password."""
+
+    password = "redis-secret-password"
+
+    def __init__(self, home: Path) -> None:
+        """Start it. Raises `MissingProgramError`."""
+        self._program = program("redis-server", "redis-server")
+        self._home = home
+        self.port = free_port()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        """As in `REDIS_URL`."""
+        return f"redis://:{self.password}@127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        """Start it, empty, on its port."""
+        options = ("--save", "", "--appendonly", "no", "--bind", "127.0.0.1", "--requirepass", self.password)
+        with (self._home / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._program, "--port", str(self.port), *options], cwd=self._home, stdout=log, stderr=log
+            )
+        await_port(self.port, self._process)
+
+    def stand_still(self, still: bool) -> None:
+        """Answer nobody, with every connection open; and go on."""
+        self._process.send_signal(signal.SIGSTOP if still else signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End at once; whatever was there is lost."""
+        self._process.kill()
+        self._process.wait()
+
+
+class HaProxy:
+    """An HAProxy with a configuration file of the test's."""
+
+    def __init__(self, configuration: Path, port: int) -> None:
+        """Start it; `port` is one that it listens on. Raises `MissingProgramError`."""
+        self._program = program("haproxy", "haproxy")
+        self._configuration = configuration
+        with (configuration.parent / "haproxy.log").open("ab") as log:
+            self._process = subprocess.Popen([self._program, "-db", "-f", str(configuration)], stdout=log, stderr=log)
+        await_port(port, self._process)
+
+    @classmethod
+    def check(cls, configuration: Path) -> str:
+        """What `haproxy -c` says against a configuration; empty where nothing."""
+        command = [program("haproxy", "haproxy"), "-c", "-q", "-f", str(configuration)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return (done.stdout + done.stderr).strip() or ("" if done.returncode == 0 else f"exit status {done.returncode}")
+
+    def stop(self) -> None:
+        """End at once, with every connection."""
+        self._process.kill()
+        self._process.wait()
