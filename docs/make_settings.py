@@ -32,6 +32,7 @@ SECTIONS = {
     "ami_host": "Transfers by AMI",
     "max_calls": "Limits",
     "data_dir": "Data",
+    "redis_url": "Several hosts",
     "recordings_s3_bucket": "Recordings in S3",
     "conversation": "Conversation",
     "barge_in_detector": "Barge-in and playback",

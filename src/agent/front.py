@@ -34,7 +34,9 @@ from agent.ops.outbox import of_outbox
 from agent.ops.settings import Settings
 from agent.ops.strangers import Strangers
 from agent.ops.usage import Usage
-from agent.telephony import CallInfo, CallRegistry, Desk, DialplanHttp, FastAgiServer, MetadataDirectory, Verdict
+from agent.telephony import CallInfo, Desk, DialplanHttp, FastAgiServer, MetadataDirectory, Verdict
+from agent.telephony.hosts import HostState
+from agent.telephony.shared import make_registry
 from agent.tools.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -113,13 +115,19 @@ class Front:
         self._ahead: dict[UUID, asyncio.Task[CompanyContext]] = {}
         self._stack = AsyncExitStack()
         self._metadata = MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None
-        self.registry = CallRegistry(metadata=self._metadata, on_dropped=self._dropped)
+        self.registry, self.hosts, self._sharing = make_registry(
+            settings.redis_url.get_secret_value(),
+            settings.redis_prefix,
+            metadata=self._metadata,
+            on_dropped=self._dropped,
+        )
         self.admission = Admission(
             settings,
-            occupied=lambda: self.calls + self.registry.announced,
+            occupied=self._occupied,
             places=lambda: floors.places,
             too_late=lambda: floors.too_late,
             usage=Usage(settings.data_dir / "usage.json", settings.zone),
+            hosts=self.hosts,
         )
         self.dialplan_http = DialplanHttp(
             Desk(self.registry, self.admit, on_missed=self._missed),
@@ -135,6 +143,7 @@ class Front:
             self._http = await stack.enter_async_context(aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()))
             self.office = await stack.enter_async_context(open_office(settings, self.strangers, self._add_pages))
             self._contexts = self._context_client()
+            await stack.enter_async_context(self._sharing)
             for task in (
                 asyncio.create_task(self._sweep(), name="sweep"),
                 asyncio.create_task(self._count_seconds(), name="seconds"),
@@ -170,6 +179,9 @@ class Front:
                     on_missed=self._missed,
                 )
             )
+            if self.hosts is not None:
+                self.hosts.own = lambda: self.admission.state
+                stack.callback(setattr, self.hosts, "own", HostState)
             yield
 
     @property
@@ -181,6 +193,11 @@ class Front:
     def calls(self) -> int:
         """Calls whose audio is connected, in all processes."""
         return sum(len(door.calls) for door in self._doors)
+
+    def _occupied(self) -> int:
+        """Calls that run, and those that are announced where they can come to no other host."""
+        shared = self.hosts is not None and self.hosts.there
+        return self.calls + (0 if shared else self.registry.announced)
 
     def door(self) -> FrontDoor:
         """A way in for the calls of one more process; whoever has it closes it."""
@@ -200,10 +217,10 @@ class Front:
     async def admit(self, info: CallInfo) -> bool:
         """The dialplan's `start`: is there room? Then the call is made ready while it still rings."""
         refusal = self.admission.may_begin(info)
-        if refusal is None:
+        if refusal is None and not (self.hosts is not None and self.hosts.others):  # else it may come to any of them
             self._ahead[info.uuid] = asyncio.create_task(self._fetch(info), name="context ahead")
             self._floors.coming(info)
-        elif not refusal.spoken:
+        if refusal is not None and not refusal.spoken:
             self._refused(f"call {info.uuid} is turned away before its answer", refusal)
             return False
         return True
@@ -308,6 +325,7 @@ class Front:
         """Show what is counted here."""
         include = page.include
         include(lambda: gauges.of_admission(self.admission, self.registry))
+        include(lambda: gauges.of_hosts(self.hosts))
         include(lambda: gauges.of_ports(self.strangers, self.fastagi.counters, self.dialplan_http.counters))
         include(lambda: gauges.of_office(self.office.back))
         include(lambda: gauges.of_contexts(self.context_counters))

@@ -25,7 +25,7 @@ from agent.ops.reload import for_a_running_agent
 from agent.ops.settings import Settings
 from agent.ops.strangers import Strangers
 from agent.providers.breaker import Breakers
-from agent.telephony import CallInfo, CallRegistry
+from agent.telephony import CallInfo, Registry
 from agent.tools.outbox import Outbox
 
 
@@ -213,7 +213,7 @@ class Agent:
         return self.front.office.notices
 
     @property
-    def registry(self) -> CallRegistry:
+    def registry(self) -> Registry:
         """Announced calls and verdicts."""
         return self.front.registry
 

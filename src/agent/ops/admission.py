@@ -15,6 +15,7 @@ from typing import Final, Literal
 from agent.ops.settings import Settings
 from agent.ops.usage import Usage
 from agent.telephony import CallInfo
+from agent.telephony.hosts import Hosts, HostState
 from agent.telephony.numbers import normalise_number
 
 Reason = Literal[
@@ -53,10 +54,12 @@ class Admission:
         too_late: Callable[[], bool],
         usage: Usage,
         places: Callable[[], int] | None = None,
+        hosts: Hosts | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`occupied`: calls that run or are announced, the one that asks among them; `places`: calls that can run on
-        what is there just now, `MAX_CALLS` unless given; `too_late`: whether one more would make it worse for all.
+        """`occupied`: calls that run or are announced, the one that asks among them, and only those that run where
+        other hosts share what is announced; `places`: calls that can run on what is there just now, `MAX_CALLS` unless
+        given; `too_late`: whether one more would make it worse for all; `hosts`: the others, where there may be some.
         """
         self.settings = settings
         self.stopping = False
@@ -67,43 +70,77 @@ class Admission:
         self._occupied = occupied
         self._places = places or (lambda: self.settings.max_calls)
         self._too_late = too_late
+        self._hosts = hosts
         self._llm_requests = 0  # in this second
         self._requests: deque[int] = deque(maxlen=60)  # in each of the last seconds
         self._callers = Callers(clock)
 
     def may_begin(self, info: CallInfo) -> Refusal | None:
-        """Whether there is room for this call, and nobody abuses the agent with it. None: it may begin."""
-        return self.no_room() or self.over_a_limit(info)
+        """Whether there is room for this call, and nobody abuses the agent with it. None: it may begin.
+
+        The call is announced by now. Where other hosts share what is announced, it may come to any of them.
+        """
+        return self._no_room_anywhere() or self.over_a_limit(info)
 
     def no_room(self, more: int = 0) -> Refusal | None:
-        """Whether the agent, or a vendor, has no room. `more`: calls that would come on top."""
-        settings = self.settings
+        """Whether this host, or a vendor, has no room. `more`: calls that would come on top."""
         calls = self._occupied() + more
         if self.stopping:
             return Refusal("stopping")
         places = self._places()
         if places <= 0:
             return Refusal("no_worker")
-        if calls > min(settings.max_calls, places):
+        if calls > min(self.settings.max_calls, places):
             return Refusal("calls")
         if self._too_late():
             return Refusal("lag")
+        return self._vendor_is_full(calls)
+
+    def _no_room_anywhere(self) -> Refusal | None:
+        hosts = self._hosts
+        if hosts is None or not hosts.there:
+            return self.no_room()
+        if not hosts.room:
+            return self.no_room() or Refusal("calls")
+        return self._vendor_is_full(self._occupied() + hosts.coming)
+
+    def _vendor_is_full(self, calls: int) -> Refusal | None:
+        """What the vendors' plans allow is for the calls of all hosts; `calls` are those of this one."""
+        settings, elsewhere = self.settings, self._elsewhere
+        calls += elsewhere.calls
         if 0 < settings.deepgram_max_streams < calls:
             return Refusal("stt_streams")
         if 0 < CALLS_A_CONTEXT * settings.cartesia_max_contexts < calls:
             return Refusal("tts_contexts")
-        if 0 < REQUESTS_SHARE * settings.groq_max_rpm <= self.requests_a_minute:
+        if 0 < REQUESTS_SHARE * settings.groq_max_rpm <= self.requests_a_minute + elsewhere.llm_requests:
             return Refusal("llm_requests")
         return None
+
+    @property
+    def _elsewhere(self) -> HostState:
+        return HostState() if self._hosts is None else self._hosts.elsewhere
+
+    @property
+    def state(self) -> HostState:
+        """What other hosts are told of this one."""
+        calls = self._occupied()
+        shut = self.stopping or self._too_late()
+        return HostState(
+            calls,
+            0 if shut else max(0, min(self.settings.max_calls, self._places()) - calls),
+            self.requests_a_minute,
+            self.usage.minutes,
+            self.usage.cost,
+        )
 
     def over_a_limit(self, info: CallInfo) -> Refusal | None:
         """Whether this caller, or the day, has had enough."""
         settings = self.settings
         if 0 < settings.calls_per_caller_hour <= self._callers.calls(self._number(info)):
             return Refusal("abuse_caller", spoken=True)
-        if 0 < settings.max_minutes_per_day <= self.usage.minutes:
+        if 0 < settings.max_minutes_per_day <= self.usage.minutes + self._elsewhere.minutes:
             return Refusal("minutes", spoken=True)
-        if 0 < settings.max_spending_per_day <= self.usage.cost:
+        if 0 < settings.max_spending_per_day <= self.usage.cost + self._elsewhere.cost:
             return Refusal("spending", spoken=True)
         return None
 

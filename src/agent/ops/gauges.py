@@ -19,6 +19,7 @@ from agent.ops.admission import REASONS, Admission
 from agent.ops.lag import LagMonitor
 from agent.ops.metric_families import FAMILIES
 from agent.providers.breaker import KINDS, BreakerState
+from agent.telephony.hosts import Hosts, HostState
 from fastaudio._core import HISTOGRAM_BOUNDS_US
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from agent.office.running import BackOffice
     from agent.ops.strangers import Strangers
     from agent.providers.breaker import Breakers
-    from agent.telephony import CallRegistry
+    from agent.telephony import Registry
 
 STATES: Final = {BreakerState.CLOSED: 0, BreakerState.TRYING: 1, BreakerState.OPEN: 2}
 MEDIA: Final = (
@@ -46,8 +47,10 @@ TTS: Final = ("connected", "contexts", "limited", "silent", "late", "garbage", "
 CONTEXT: Final = ("fetched", "retried", "defaulted")
 REGISTRY: Final = (
     "announced", "claimed", "claimed_file", "unannounced", "expired", "withdrawn", "full", "duplicate",
-    "verdicts_expired", "verdicts_unknown", "verdicts_late",
+    "verdicts_expired", "verdicts_unknown", "verdicts_late", "claimed_here_announced_elsewhere", "claimed_elsewhere",
+    "verdicts_elsewhere", "verdicts_kept_here", "unreadable",
 )  # fmt: skip
+REDIS: Final = ("asked", "failed", "passed_over", "came_back")
 RECORDS: Final = ("kept", "known", "failed", "left", "imported", "expired", "broken")
 RECORDINGS: Final = ("whole", "cut", "failed")
 KEPT: Final = 8
@@ -92,7 +95,7 @@ class VendorCounts:
             self.ami.add(lambda: manager.counters)
 
 
-def of_admission(admission: Admission, registry: CallRegistry) -> Iterator[Metric]:
+def of_admission(admission: Admission, registry: Registry) -> Iterator[Metric]:
     """Which calls are taken, and the limits."""
     settings, usage = admission.settings, admission.usage
     yield FAMILIES["calls_refused"].counted({reason: admission.counters[reason] for reason in REASONS})
@@ -112,6 +115,16 @@ def of_admission(admission: Admission, registry: CallRegistry) -> Iterator[Metri
     )
     yield FAMILIES["today_seconds"].counted(usage.minutes * 60)
     yield FAMILIES["today_cost"].counted(usage.cost)
+
+
+def of_hosts(hosts: Hosts | None) -> Iterator[Metric]:
+    """The Redis that several hosts share, and the others; nothing but zeros where there is none."""
+    elsewhere = HostState() if hosts is None else hosts.elsewhere
+    yield FAMILIES["redis_there"].counted(int(hosts is not None and hosts.there))
+    yield FAMILIES["redis_requests"].counted(dict.fromkeys(REDIS, 0) | ({} if hosts is None else dict(hosts.counters)))
+    yield FAMILIES["hosts_elsewhere"].counted(0 if hosts is None or not hosts.there else len(hosts.others))
+    yield FAMILIES["calls_elsewhere"].counted(elsewhere.calls)
+    yield FAMILIES["places_elsewhere"].counted(elsewhere.places)
 
 
 def of_ports(strangers: Strangers, fastagi: Mapping[str, int], http: Mapping[str, int]) -> Iterator[Metric]:

@@ -332,8 +332,20 @@ SECTIONS: Final[dict[str, tuple[Family, ...]]] = {
             "Announced calls and verdicts",
             "what",
             values="`announced`, `claimed`, `claimed_file`, `unannounced`, `expired`, `withdrawn`, `full`, "
-            "`duplicate`, `verdicts_expired`, `verdicts_unknown`, `verdicts_late`",
+            "`duplicate`, `verdicts_expired`, `verdicts_unknown`, `verdicts_late`; with [several hosts](scaling.md) "
+            "`claimed_here_announced_elsewhere`, `claimed_elsewhere`, `verdicts_elsewhere` (found in Redis), "
+            "`verdicts_kept_here` (Redis did not get them), `unreadable`",
         ),
+        _gauge("redis_there", "1: the Redis that several hosts share answers; 0: it is away, or there is none"),
+        _counter(
+            "redis_requests",
+            "Exchanges with the Redis that several hosts share",
+            "what",
+            values="`asked`, `failed`, `passed_over` (not asked, being away), `came_back`",
+        ),
+        _gauge("hosts_elsewhere", "Other hosts that take calls with this one"),
+        _gauge("calls_elsewhere", "Their calls"),
+        _gauge("places_elsewhere", "Calls that they would take on top"),
         _counter(
             "fastagi_requests", "The dialplan's requests over fastagi", "what", values="what it asked and was told"
         ),

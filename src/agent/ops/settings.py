@@ -37,6 +37,7 @@ from agent.ops.setting_types import (
     WebSocketUrl,
     Words,
 )
+from agent.ops.settings_hosts import HostsSettings
 from agent.ops.settings_s3 import S3Settings
 from agent.ops.settings_tracing import TracingSettings
 
@@ -56,7 +57,7 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "voice-agent"
 
 
-class Settings(S3Settings, TracingSettings, BaseSettings):
+class Settings(HostsSettings, S3Settings, TracingSettings, BaseSettings):
     """The agent's settings; a field's name in capitals is its name in the environment."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
@@ -407,7 +408,7 @@ class Settings(S3Settings, TracingSettings, BaseSettings):
         values = (getattr(self, name) for name in type(self).model_fields)
         keys = [value.get_secret_value() for value in values if isinstance(value, SecretStr)]
         password = urlsplit(self.database_url).password or ""
-        return tuple(secret for secret in (*keys, password) if secret)
+        return tuple(secret for secret in (*keys, password, self.redis_password) if secret)
 
     @property
     def fingerprint(self) -> str:

@@ -14,6 +14,7 @@ from agent import __version__
 from agent.ops.live_page import LivePage
 from agent.ops.metrics import CONTENT_TYPE
 from agent.ops.outbox import outbox_health
+from agent.telephony.hosts import Hosts
 
 if TYPE_CHECKING:
     from agent.front import Floors, Front
@@ -61,5 +62,19 @@ def health_of(front: Front, floors: Floors) -> dict[str, Any]:
         "refused": dict(admission.counters),
         "today": {"minutes": round(admission.usage.minutes, 1), "spending": round(admission.usage.cost, 2)},
         "turned_away": strangers,
+        "hosts": hosts_health(front.hosts),
         "outbox": outbox_health(front.outbox),
+    }
+
+
+def hosts_health(hosts: Hosts | None) -> dict[str, Any] | None:
+    """The others that take calls with this one, and the Redis between them; None where a host is by itself."""
+    if hosts is None:
+        return None
+    return {
+        "name": hosts.name,
+        "redis": {"there": hosts.there, **hosts.counters},
+        "others": len(hosts.others) if hosts.there else None,
+        "places_elsewhere": hosts.elsewhere.places,
+        "coming": hosts.coming,
     }

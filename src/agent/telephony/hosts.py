@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import secrets
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from agent.telephony.redis_link import RedisLink
-
 if TYPE_CHECKING:
     from redis.asyncio.client import Pipeline
+
+    from agent.telephony.redis_link import RedisLink
 
 ALIVE_S = 5
 """A host that has said nothing for so long counts no more."""
@@ -55,9 +56,9 @@ class Hosts:
     """
 
     def __init__(self, link: RedisLink, own: Callable[[], HostState], *, prefix: str) -> None:
-        """`own` says how this host is, now."""
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
         self.own = own
+        """Says how this host is, now."""
         self.others: dict[str, HostState] = {}
         """By name, as they were when Redis was last asked."""
         self.coming = 0
@@ -72,6 +73,11 @@ class Hosts:
     def there(self) -> bool:
         """Whether the others are known: Redis is there."""
         return self._link.there
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What became of exchanges with Redis (`RedisLink`)."""
+        return self._link.counters
 
     @property
     def elsewhere(self) -> HostState:

@@ -93,13 +93,16 @@ class RedisRegistry:
     def __init__(
         self,
         url: str,
-        own: Callable[[], HostState],
+        own: Callable[[], HostState] = HostState,
         *,
         prefix: str = "voice-agent",
         metadata: MetadataSource | None = None,
         on_dropped: Callable[[CallInfo], None] | None = None,
     ) -> None:
-        """`own` says how this host is, for the others. Raises `ValueError` where the URL is none of Redis."""
+        """`own` says how this host is, for the others: without a place, unless given.
+
+        Raises `ValueError` where the URL is none of Redis.
+        """
         self._prefix = f"{{{prefix}}}"
         self.link = RedisLink(url)
         self.hosts = Hosts(self.link, own, prefix=self._prefix)

@@ -104,6 +104,10 @@ class Registry(Protocol):
         """Calls that were announced and have not come yet: each may need a place within a second."""
 
     @property
+    def running(self) -> int:
+        """Calls whose audio is connected to this host."""
+
+    @property
     def unasked(self) -> int:
         """Verdicts of calls that ended less than `ASKED_NS` ago, and that would be lost with this process."""
 
