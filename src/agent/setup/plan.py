@@ -13,8 +13,6 @@ from typing import Literal
 
 import orjson
 
-from agent.ops.private import make_private_directory
-
 Action = Literal["create", "update", "same", "kept", "replace"]
 """`update`: nobody's words are lost. `kept`: somebody's would be. `replace`: they are, and a copy is kept."""
 
@@ -139,11 +137,9 @@ def _backed_up(path: Path, text: str, own: Callable[[Path], None] | None) -> Pat
 
 def _write(path: Path, text: str, mode: int, own: Callable[[Path], None] | None = None) -> None:
     """Put a whole file in its place: whoever reads meanwhile has the old one or the new one."""
-    if not path.parent.is_dir():
-        if mode & 0o077:
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-        else:
-            make_private_directory(path.parent)
+    for directory in reversed([parent for parent in path.parents if not parent.exists()]):
+        directory.mkdir()
+        directory.chmod(0o755)  # whatever the umask: the service's user goes through it
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     with contextlib.suppress(FileNotFoundError):
         beside.unlink()

@@ -1,0 +1,30 @@
+"""What MEDIA_PRIORITY brings, on a real engine: the words in the log are what the kernel says of the thread."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import pytest
+
+import fastaudio
+from agent.ops.scheduling import tell_priority
+from tests.frozen_thread import thread_named
+
+
+@pytest.mark.parametrize("asked", [0, 7])
+async def test_the_log_says_what_the_media_thread_got(asked: int, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    async with fastaudio.Engine(port=0, priority=asked) as engine:
+        await tell_priority(engine, asked)
+        thread = thread_named(os.getpid(), "fa-media")
+        has = os.sched_getparam(thread).sched_priority
+        is_fifo = os.sched_getscheduler(thread) & ~os.SCHED_RESET_ON_FORK == os.SCHED_FIFO
+    said = [record.getMessage() for record in caplog.records]
+    if asked == 0:
+        assert (said, has) == ([], 0)
+    elif is_fifo:  # as root, or with ulimit -r
+        assert (said, has) == ([f"the media thread runs with SCHED_FIFO priority {asked}"], asked)
+    else:
+        assert has == 0
+        assert "did not get SCHED_FIFO priority 7" in said[0]
