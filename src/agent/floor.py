@@ -37,6 +37,7 @@ from agent.ops.metrics import Metrics
 from agent.ops.prices import PriceTable, Pricing, load_prices
 from agent.ops.process import of_process
 from agent.ops.pulse import Pulse
+from agent.ops.scheduling import tell_priority
 from agent.ops.settings import Settings, SettingsError
 from agent.ops.strangers import Strangers
 from agent.ops.tracing import of_traces, open_tracing
@@ -165,6 +166,7 @@ class Floor:
                 )
             )
             self.engine.on_refused = lambda reason, peer: self._strangers.turned_away("AudioSocket", reason, peer)
+            await tell_priority(self.engine, settings.media_priority)
             stack.push_async_callback(self.reception.end, self.engine)
             for task in (
                 asyncio.create_task(self.reception.accept(self.engine), name="accept"),

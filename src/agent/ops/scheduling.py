@@ -32,7 +32,7 @@ async def tell_priority(engine: Engine, asked: int) -> None:
         return
     limit = resource.getrlimit(resource.RLIMIT_RTPRIO)[0]
     log.warning(
-        "the media thread did not get SCHED_FIFO priority %d: this process may have up to %d (LimitRTPRIO= in the unit, "
-        "ulimit -r); it runs like any other thread",
+        "the media thread runs like any other: SCHED_FIFO priority %d is more than the %d that this process may have "
+        "(LimitRTPRIO= in the unit, ulimit -r)",
         *(asked, limit),
     )
