@@ -89,7 +89,7 @@ class Caller:
         await asyncio.sleep(THINK_S)
         self._late_ms = 0.0
         before = len(self._loud)
-        self._mouth.say(turn.sound(self._voice))
+        self._mouth.say(turn.sound(self._voice).astype("<i2").tobytes())
         await self._until(lambda: not self._mouth.speaking, 60.0)
         assert self._mouth.began_s is not None
         ended_s = self._mouth.ended_s - FRAME_SECONDS  # the last frame is sent when its last sample has been spoken

@@ -165,7 +165,7 @@ async def test_the_tracks_are_one_time_line(tmp_path: Path) -> None:
         assert (file.getnchannels(), file.getframerate(), file.getsampwidth()) == (2, 8000, 2)
         stereo = file.readframes(file.getnframes())
     assert stereo[0::4] + stereo[1::4] == result.caller_track[0::2] + result.caller_track[1::2]
-    assert understood(read_wav(sound).tobytes()) == "tap"
+    assert understood(read_wav(sound)) == "tap"
     assert json.loads(document.read_text())["utterances"][0]["text"] == "hello"
 
 

@@ -26,7 +26,7 @@ def test_the_leaking_tap_is_booked_by_voice() -> None:
         pytest.skip(str(error))
 
     def heard(voice: Voice, text: str) -> str:
-        return _transcribe(ears, voice.speak(text, 8000).samples, 8000)
+        return _transcribe(ears, voice.speak(text, 8000).samples.tobytes(), 8000)
 
     tools = standard_tools().schemas()
     progress = Progress(packaged_script("leaking_tap"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import wave
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,7 +21,7 @@ from agent.sandbox.caller.script import Line, ScriptError, typed_line
 from agent.sandbox.caller.typed import TypedCaller
 from agent.sandbox.caller.typed_screen import LineInput, TypedScreen
 from agent.speech_engines import EngineMissing
-from tests.sandbox_caller.test_caller_call import EARS, VOICE, TonesAgent
+from tests.sandbox_caller.test_caller_call import EARS, VOICE, TonesAgent, understood
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
@@ -197,3 +198,39 @@ async def until(condition: Callable[[], object], seconds: float = 20) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
+
+
+BARE = """
+import sys
+import wave
+for name in ("numpy", "scipy", "matplotlib", "onnxruntime", "hibari_tts"):
+    sys.modules[name] = None  # as if it were not installed
+from agent.cli import app
+app()
+"""
+
+
+async def test_without_the_extra_it_does_what_it_can(tmp_path: Path) -> None:
+    """Keys, recordings at the line's rate, and who speaks: and it says what is missing."""
+    sound = tmp_path / "tap.wav"
+    with wave.open(str(sound), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(8000)
+        file.writeframes(VOICE.speak("tap", 8000).samples.astype("<i2").tobytes())
+    agent = TonesAgent("Hi", ["One"], hangs_up=False)
+    async with agent.listening() as plan:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", BARE, "call", "--type", "--fastagi-port", "0", "--port", str(plan.port)),
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        typed = f"/wait 2s\nHello\n/dtmf 12\n/play {sound}\n/play <cough>\n/wait 3s\n".encode()
+        out, error = await asyncio.wait_for(process.communicate(typed), 50)
+    text = out.decode()
+    assert process.returncode == 0, (text, error)
+    assert text.count("agent   (not understood)") == 2, "it greets, and answers the recording"
+    assert agent.keys == "12"
+    assert understood(agent.heard) == "tap"
+    for words in (b"nothing can be said", b"pip install '.[local]'", b"not what it says", b"nobody can speak here"):
+        assert words in error, error
+    assert "to play <cough> the package 'numpy' is needed" in text

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from agent.speech_engines.script import KeptVoice, ScriptRecogniser
 from agent.speech_engines.types import EngineMissing, Recogniser, Samples, Speech, Voice, Word
 
 VoiceName = Literal["hibari", "hibari-low", "pico", "tones", "script"]
@@ -20,7 +19,6 @@ __all__ = [
     "Recogniser",
     "RecogniserName",
     "Samples",
-    "ScriptRecogniser",
     "Speech",
     "Voice",
     "VoiceName",
@@ -32,6 +30,13 @@ __all__ = [
 
 def load_voice(name: VoiceName) -> Voice:
     """Load a voice; takes up to a second. Raises `EngineMissing` when its package is not installed."""
+    try:
+        return _voice(name)
+    except ModuleNotFoundError as error:
+        raise EngineMissing(name, error.name or "") from error
+
+
+def _voice(name: VoiceName) -> Voice:
     match name:
         case "hibari":
             from agent.speech_engines.hibari import HibariVoice
@@ -50,6 +55,8 @@ def load_voice(name: VoiceName) -> Voice:
 
             return ToneVoice()
         case "script":
+            from agent.speech_engines.script import KeptVoice
+
             return KeptVoice()
 
 
@@ -59,6 +66,13 @@ def load_recogniser(name: RecogniserName, lines: tuple[str, ...] = ()) -> Recogn
     `lines` is what the `script` hears, one for each stretch of speech.
     Raises `EngineMissing` when its package is not installed.
     """
+    try:
+        return _recogniser(name, lines)
+    except ModuleNotFoundError as error:
+        raise EngineMissing(name, error.name or "") from error
+
+
+def _recogniser(name: RecogniserName, lines: tuple[str, ...]) -> Recogniser:
     match name:
         case "moonshine":
             from agent.speech_engines.moonshine import MoonshineRecogniser
@@ -69,4 +83,6 @@ def load_recogniser(name: RecogniserName, lines: tuple[str, ...] = ()) -> Recogn
 
             return ToneRecogniser()
         case "script":
+            from agent.speech_engines.script import ScriptRecogniser
+
             return ScriptRecogniser(lines)

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Protocol
 
-from agent.speech_engines import Recogniser, Samples, ScriptRecogniser, Word, audio
+from agent.speech_engines import Recogniser, Samples, Word, audio
+from agent.speech_engines.script import ScriptRecogniser
 
 _WORD_S = 0.25
 """Pace at which the words of a script are heard while they are spoken."""

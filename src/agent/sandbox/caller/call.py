@@ -10,16 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from agent.sandbox.caller.agi import AgiFailed, Dialplan
-from agent.sandbox.caller.listen import Ear, Utterance, note_answers, stopped_after_ms
+from agent.sandbox.caller.listen import Ear, Utterance, at_rate, note_answers, stopped_after_ms
 from agent.sandbox.caller.result import CallResult, Interruption
 from agent.sandbox.caller.script import Line, Progress, Script, without_pauses
 from agent.sandbox.caller.speak import NOISE_RMS, Mouth, prepare
 from agent.sandbox.caller.wire import AudioSocketCaller, ConnectError
-from agent.speech_engines import Recogniser, Samples, Voice
-from agent.speech_engines.audio import resample, to_float, to_int16
+from agent.speech_engines import Recogniser, Voice
 
 POLL_SECONDS = 0.01
 """How often the caller looks up; nothing is measured by it."""
@@ -91,7 +88,7 @@ class SimulatedCaller:
         self._result = CallResult(plan.call, plan.rate)
         self._mouth = Mouth(plan.noise_rms, plan.rate)
         self._ear = Ear(plan.quiet_s, self._utterance_ended, plan.rate)
-        self._sounds: dict[str, Samples] = {}
+        self._sounds: dict[str, bytes] = {}
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="caller-speech")
         self._understanding: list[asyncio.Task[None]] = []
         self._since = -HANGOVER_SECONDS
@@ -309,7 +306,7 @@ class SimulatedCaller:
 
     async def _understand(self, utterance: Utterance) -> None:
         if self._recogniser is not None:
-            samples = np.frombuffer(self._ear.audio_of(utterance), "<i2")
+            samples = self._ear.audio_of(utterance)
             loop = asyncio.get_running_loop()
             utterance.text = await loop.run_in_executor(
                 self._worker, _transcribe, self._recogniser, samples, self._plan.rate
@@ -320,6 +317,8 @@ class SimulatedCaller:
         self._on_heard(Heard(at_s, who, text, utterance))
 
 
-def _transcribe(recogniser: Recogniser, samples: Samples, rate: int) -> str:
-    wanted = to_int16(resample(to_float(samples), rate, recogniser.sample_rate))
+def _transcribe(recogniser: Recogniser, samples: bytes, rate: int) -> str:
+    import numpy as np
+
+    wanted = np.frombuffer(at_rate(samples, rate, recogniser.sample_rate), np.int16)
     return " ".join(word.text for word in recogniser.transcribe(wanted))

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from agent.speech_engines.audio import resample, to_float, to_int16
+import fastaudio
 
 LOUD_RMS = 60.0
 """A frame above this level (of 32768) is sound: well above a telephone line's noise, well below quiet speech."""
@@ -17,12 +15,9 @@ STOP_SECONDS = 0.3
 """A pause this long after an interruption means that the agent has stopped."""
 
 
-def rms(samples: bytes) -> float:
+def rms(samples: bytes) -> int:
     """Level of 16-bit PCM, of 32768."""
-    if not samples:
-        return 0.0
-    values = np.frombuffer(samples, "<i2").astype(np.float32)
-    return float(np.sqrt(np.mean(np.square(values))))
+    return fastaudio.rms(samples)
 
 
 @dataclass(slots=True)
@@ -63,6 +58,15 @@ def stopped_after_ms(loud_times: Sequence[float], since: float) -> float | None:
     return (last - since) * 1000 if last > since else None
 
 
+def at_rate(samples: bytes, rate: int, wanted: int) -> bytes:
+    """The same 16-bit PCM at another rate. It needs the extra `local`."""
+    import numpy as np
+
+    from agent.speech_engines.audio import resample, to_float, to_int16
+
+    return to_int16(resample(to_float(np.frombuffer(samples, "<i2")), rate, wanted)).tobytes()
+
+
 class Ear:
     """Hears the agent. An utterance ends when it has been quiet for `quiet_s`."""
 
@@ -89,7 +93,7 @@ class Ear:
     def hear(self, at: float, samples: bytes, rate: int) -> None:
         """Take in one message of audio that came at second `at`."""
         if rate != self._rate:
-            samples = to_int16(resample(to_float(np.frombuffer(samples, "<i2")), rate, self._rate)).tobytes()
+            samples = at_rate(samples, rate, self._rate)
         place = self._length_s
         if at - place > (JITTER_SECONDS if self.track else 0.0):
             self.track += bytes(2 * round((at - place) * self._rate))

@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from agent.ops.private import make_private_directory, write_private
+from agent.ops.recording import interleave
 from agent.sandbox.caller.listen import Utterance
 from agent.sandbox.caller.wire import WireCounters
 
@@ -86,8 +85,7 @@ class CallResult:
 
     def stereo(self) -> bytes:
         """Return both tracks interleaved: caller left, agent right."""
-        tracks = [np.frombuffer(track, "<i2") for track in (self.caller_track, self.agent_track)]
-        return np.stack(tracks, axis=1).astype("<i2").tobytes()
+        return interleave(self.caller_track, self.agent_track)
 
     def save(self, folder: Path) -> tuple[Path, Path]:
         """Write `<uuid>.wav` (stereo) and `<uuid>.json` into `folder`, which is made; return both paths.
