@@ -71,7 +71,7 @@ def install(tmp_path: Path, answers: Mapping[str, str]) -> Host:
 
 
 async def ask(
-    a_subject: SubjectMaker, tmp_path: Path, changes: Mapping[str, Any] | None = None, **line: str
+    a_subject: SubjectMaker, tmp_path: Path, changes: Mapping[str, Any] | None = None, **line: Any
 ) -> dict[str, Finding]:
     subject = a_subject(**(changes or {}))
     subject.host = install(tmp_path, a_line(subject, **line))
@@ -95,10 +95,10 @@ async def test_a_module_that_is_missing_or_does_not_run(a_subject: SubjectMaker,
 async def test_modules_of_the_way_that_is_used(a_subject: SubjectMaker, tmp_path: Path) -> None:
     no_agi = module_lines("res_agi")
     subject = a_subject()
-    by_http = {"VOICE_AGENT_HTTP_PORT": str(subject.settings.http_port)}
+    by_http: dict[str, Any] = {"VOICE_AGENT_HTTP_PORT": str(subject.settings.http_port)}
     found = await ask(a_subject, tmp_path, modules=no_agi, **by_http)
     assert found["asterisk-modules"].text.startswith(("func_", "res_curl"))
-    wide = {"VOICE_AGENT_CODEC": "slin16"}
+    wide: dict[str, Any] = {"VOICE_AGENT_CODEC": "slin16"}
     found = await ask(a_subject, tmp_path, {"sample_rate": 16000}, modules=module_lines("codec_resample"), **wide)
     assert found["asterisk-modules"].text == "codec_resample is not loaded"
 
@@ -143,7 +143,7 @@ async def test_a_version_that_is_too_old(a_subject: SubjectMaker, tmp_path: Path
         "Asterisk 22.6.0": "ok",
         "who knows": "warning",
     }
-    wide = {"VOICE_AGENT_CODEC": "slin16"}
+    wide: dict[str, Any] = {"VOICE_AGENT_CODEC": "slin16"}
     found = await ask(a_subject, tmp_path, {"sample_rate": 16000}, version="Asterisk 22.6.0", **wide)
     assert (found["asterisk-version"].level, "16 kHz" in found["asterisk-version"].text) == ("error", True)
 
@@ -193,7 +193,7 @@ async def test_a_dialplan_without_a_part_of_another_version_or_of_one_s_own(
 async def test_a_dialplan_that_leads_elsewhere(
     a_subject: SubjectMaker,
     tmp_path: Path,
-    variables: dict[str, str],
+    variables: dict[str, Any],
     changes: dict[str, Any],
     name: str,
     level: str,

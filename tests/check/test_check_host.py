@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ async def test_the_installation(a_subject: SubjectMaker, monkeypatch: pytest.Mon
     assert (await look(install.python, subject))["python"].level == "ok"
     found = await look(install.wheel, subject)
     assert (found["wheel"].level, found["webrtcvad"].level) == ("ok", "ok")
-    monkeypatch.setattr(install.importlib.metadata, "version", lambda name: "9.9.9")
+    monkeypatch.setattr("importlib.metadata.version", lambda name: "9.9.9")
     assert "mixed" in (await look(install.wheel, subject))["wheel"].text
     monkeypatch.undo()
     monkeypatch.setattr(fastaudio, "rms", lambda pcm: 7.0)
@@ -176,10 +177,10 @@ async def test_disk(a_subject: SubjectMaker, monkeypatch: pytest.MonkeyPatch) ->
         (2 << 30, "warning", "19 hours"),
         (100 << 20, "error", "hours"),
     ):
-        monkeypatch.setattr(directories.shutil, "disk_usage", lambda path, free=free: usage(0, 0, free))
+        monkeypatch.setattr("shutil.disk_usage", lambda path, free=free: usage(0, 0, free))
         found = (await look(directories.disk, a_subject()))["disk"]
         assert (found.level, told in found.text) == (level, True), found
-    monkeypatch.setattr(directories.shutil, "disk_usage", lambda path: usage(0, 0, 2 << 30))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage(0, 0, 2 << 30))
     assert "hours" not in (await look(directories.disk, a_subject(record_calls=False)))["disk"].text
 
 
@@ -237,7 +238,7 @@ async def test_who_may_connect(a_subject: SubjectMaker, changes: dict[str, objec
 async def test_the_clock(a_subject: SubjectMaker) -> None:
     subject = a_subject()
     for status, level in ((0x2001, "ok"), (clock.STA_UNSYNC, "warning")):
-        found = [each async for each in clock.synchronised(subject, lambda status=status: status)]
+        found = [each async for each in clock.synchronised(subject, partial(int, status))]
         assert found[0].level == level
 
     def untold() -> int:
@@ -276,7 +277,7 @@ async def test_limits(tmp_path: Path, a_subject: SubjectMaker, monkeypatch: pyte
     (tmp_path / "sys/fs/cgroup/service/memory.max").write_text("max\n")
     assert (await look(limits.threads, subject))["threads"].level == "ok"
     assert (await look(limits.memory, subject))["memory"].level == "ok"
-    monkeypatch.setattr(limits.resource, "getrlimit", lambda which: (256, 256))
+    monkeypatch.setattr("resource.getrlimit", lambda which: (256, 256))
     found = (await look(limits.files, subject))["files"]
     assert (found.level, "LimitNOFILE=692" in found.mend) == ("error", True)
     assert (await look(limits.files, a_subject(max_calls=10)))["files"].level == "ok"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import pytest
 from aiohttp import web
@@ -147,11 +148,15 @@ async def test_nobody_there(a_subject: SubjectMaker) -> None:
         assert "firewall" in found.mend
 
 
+def later(seconds: float) -> float:
+    return time.time() + seconds
+
+
 async def test_the_vendors_clock(vendors: Sandbox, a_subject: SubjectMaker) -> None:
     subject = a_subject(vendors)
     assert (await look(clock.offset, subject))["clock-offset"].level == "ok"
     for seconds, level, word in ((30, "warning", "ahead"), (-4000, "error", "behind")):
-        found = [each async for each in clock.offset(subject, lambda seconds=seconds: time.time() + seconds)]
+        found = [each async for each in clock.offset(subject, partial(later, seconds))]
         assert (found[0].level, word in found[0].text) == (level, True)
 
 
