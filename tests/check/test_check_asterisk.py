@@ -156,7 +156,7 @@ async def test_a_dialplan_that_is_not_there(a_subject: SubjectMaker, tmp_path: P
     found = (await look(asterisk.asterisk, subject))["dialplan"]
     assert (found.level, "#include" in found.mend) == ("error", True)
     (subject.host.asterisk_etc / "voice-agent.conf").unlink()
-    assert "copy voice-agent.conf" in (await look(asterisk.asterisk, subject))["dialplan"].mend
+    assert "copies voice-agent.conf" in (await look(asterisk.asterisk, subject))["dialplan"].mend
 
 
 async def test_a_dialplan_without_a_part_of_another_version_or_of_one_s_own(
@@ -230,7 +230,10 @@ async def test_nobody_to_ask(a_subject: SubjectMaker, tmp_path: Path) -> None:
     assert (found["asterisk"].level, found["dialplan"].level) == ("warning", "ok")
     (host.asterisk_etc / "extensions.conf").write_text("#include voice-agent.conf\n")
     found = await look(asterisk.asterisk, subject)
-    assert (found["dialplan"].level, "voice-agent-site.conf" in found["dialplan"].text) == ("error", True)
+    assert (found["dialplan"].level, "voice-agent-fallback" in found["dialplan"].text) == ("error", True)
+    (host.asterisk_etc / "more.conf").write_text('#include "voice-agent.conf"\n#include <voice-agent-site.conf>\n')
+    (host.asterisk_etc / "extensions.conf").write_text("#tryinclude more.conf\n")
+    assert (await look(asterisk.asterisk, subject))["dialplan"].level == "ok"
     subject.host = Host(asterisk_cli=("no-such-program",), asterisk_etc=tmp_path / "none")
     assert (await look(asterisk.asterisk, subject))["dialplan"].level == "skipped"
 

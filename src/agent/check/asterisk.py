@@ -29,6 +29,9 @@ WIDEBAND = ("app_dial", "chan_audiosocket", "codec_resample")
 _MODULE = re.compile(r"^(\w+)\.so\s.*?\s(Not Running|Running)\b", re.MULTILINE)
 _GLOBAL = re.compile(r"^\s*(VOICE_AGENT_\w+)=(.*?)\s*$", re.MULTILINE)
 _ABSENT = "no existence of"
+_HEADER = re.compile(r"^\s*\[([\w-]+)\]", re.MULTILINE)
+_INCLUDE = re.compile(r'^\s*#(?:try)?include\s+["<]?([^\s">]+)', re.MULTILINE)
+MOST_FILES = 200
 _AGI_DIRECTORY = re.compile(r"AGI Scripts directory:\s*(\S+)")
 MANAGER_MEND = "check on Asterisk's machine as root; or give AMI_USER `write = call,command` for as long as you check"
 
@@ -139,7 +142,8 @@ def _dialplan(contexts: Mapping[str, str], host: Host) -> list[Finding]:
             error(
                 "dialplan",
                 f"the contexts {', '.join(missing)} are missing",
-                "copy voice-agent-site.conf to /etc/asterisk and include it; then asterisk -rx 'dialplan reload'",
+                "voice-agent init copies voice-agent-site.conf and shows the line that includes it; then "
+                "asterisk -rx 'dialplan reload'",
             )
         )
     else:
@@ -164,8 +168,8 @@ def _unincluded(host: Host) -> Finding:
         return error(
             "dialplan",
             "the dialplan has no context voice-agent",
-            f"copy voice-agent.conf and voice-agent-site.conf to {host.asterisk_etc}, include both from "
-            "extensions.conf, and asterisk -rx 'dialplan reload'",
+            "voice-agent init copies voice-agent.conf and voice-agent-site.conf and shows the lines that include them; "
+            "then asterisk -rx 'dialplan reload'",
         )
     return error(
         "dialplan",
@@ -316,26 +320,30 @@ def _files(host: Host) -> list[Finding]:
     etc = host.asterisk_etc
     if not etc.is_dir() or not os.access(etc, os.R_OK | os.X_OK):
         return [skipped("dialplan", f"not looked at: {etc} is not there, or may not be read")]
-    included = _included(etc)
-    if missing := {"voice-agent.conf", "voice-agent-site.conf"} - included:
+    if missing := set(CONTEXTS) - _contexts(etc):
         return [
             error(
                 "dialplan",
-                f"no file of {etc} includes {', '.join(sorted(missing))}",
-                "copy both there, include both from extensions.conf (extensions_custom.conf with FreePBX), and "
+                f"the files of {etc} lead to no context {', '.join(sorted(missing))}",
+                "voice-agent init copies the files and shows the #include lines for extensions.conf; then "
                 "asterisk -rx 'dialplan reload'",
             )
         ]
-    stale = _stale(host)
-    return [stale or ok("dialplan", f"the files of {etc} include voice-agent.conf and voice-agent-site.conf")]
+    return [_stale(host) or ok("dialplan", f"the files of {etc} have the contexts {', '.join(CONTEXTS)}")]
 
 
-def _included(etc: Path) -> set[str]:
-    found = set()
-    for file in etc.glob("extensions*.conf"):
+def _contexts(etc: Path) -> set[str]:
+    """The contexts of extensions.conf, with what it includes and what that includes."""
+    to_read, seen, found = ["extensions.conf", "extensions_custom.conf"], set(), set()
+    while to_read:
+        name = to_read.pop()
+        if name in seen or len(seen) > MOST_FILES:
+            continue
+        seen.add(name)
         try:
-            text = file.read_text(errors="replace")
+            text = (etc / name).read_text(errors="replace")
         except OSError:
             continue
-        found |= {Path(name).name for name in re.findall(r'^\s*#include\s+["<]?([^\s">]+)', text, re.MULTILINE)}
-    return found & {path.name for path in etc.iterdir()}
+        found |= set(_HEADER.findall(text))
+        to_read += _INCLUDE.findall(text)
+    return found

@@ -111,6 +111,10 @@ def _agent(settings: Settings, running: dict[str, Any] | None) -> Finding:
         return ok("agent", "no agent runs with these settings yet")
     told = f"an agent runs: {running['calls']} calls of at most {running['max_calls']}"
     restart = "restart it when no call suffers by it: systemctl restart voice-agent drains calls first"
+    if running.get("status") == "hung":
+        return error(
+            "agent", f"{told}; its media thread hangs, and no caller hears anything", "systemctl restart voice-agent"
+        )
     if running.get("status") == "stopping":
         return warning("agent", f"{told}; it is stopping", "wait, and start it again")
     if running.get("version", __version__) != __version__:

@@ -19,6 +19,7 @@ from agent.check import (
     scheduling,
     self_call,
     settings_file,
+    storage,
 )
 from agent.check.finding import Probe
 
@@ -29,7 +30,7 @@ GROUPS = {
     "ports": "Ports",
     "vendors": "Vendors",
     "apis": "Business APIs",
-    "office": "Back office",
+    "office": "Back office and storage",
     "host": "Host",
     "asterisk": "Asterisk",
     "call": "A call to itself",
@@ -44,22 +45,24 @@ PROBES = (
     Probe("files", "disk", directories.disk),
     Probe("ports", "ports", ports.ports),
     Probe("ports", "peers", ports.peers),
-    Probe("vendors", "deepgram", deepgram.deepgram, limit_s=12.0, online=True),
-    Probe("vendors", "llm", language_models.language_models, limit_s=8.0, online=True),
-    Probe("vendors", "cartesia", cartesia.cartesia, limit_s=8.0, online=True),
+    Probe("vendors", "deepgram", deepgram.deepgram, online=True),
+    Probe("vendors", "llm", language_models.language_models, online=True),
+    Probe("vendors", "cartesia", cartesia.cartesia, online=True),
     Probe("apis", "apis", apis.apis, online=True),
     Probe("office", "database", office.database),
     Probe("office", "outbox", office.outbox),
     Probe("office", "retention", office.retention),
+    Probe("office", "recordings-s3", storage.bucket),
+    Probe("office", "redis", storage.redis),
     Probe("host", "clock", clock.synchronised, needs_settings=False),
     Probe("host", "clock-offset", clock.offset, online=True),
     Probe("host", "files", limits.files),
     Probe("host", "threads", limits.threads),
     Probe("host", "memory", limits.memory),
     Probe("host", "scheduling", scheduling.scheduling, needs_settings=False),
-    Probe("host", "lateness", scheduling.lateness, stage=0, needs_settings=False),
-    Probe("asterisk", "asterisk", asterisk.asterisk, limit_s=10.0),
-    Probe("call", "call", self_call.self_call, limit_s=18.0, stage=2),
+    Probe("host", "lateness", scheduling.lateness, limit_s=4.0, stage=0, needs_settings=False),
+    Probe("asterisk", "asterisk", asterisk.asterisk),
+    Probe("call", "call", self_call.self_call, limit_s=10.0, stage=2),
 )
 
 

@@ -72,7 +72,7 @@ def _cpu_times(host: Host) -> Sequence[int] | None:
 
 async def scheduling(subject: Subject) -> Findings:
     """Whether SCHED_FIFO can be had, the timer slack, the governor of the processors."""
-    wanted = getattr(subject.settings_, "media_priority", 0) or 0
+    wanted = subject.settings_.media_priority if subject.settings_ is not None else 0
     async with fastaudio.Engine(port=0, max_calls=1, spare_calls=1, priority=wanted or PRIORITY) as engine:
         await asyncio.sleep(0.05)  # the media thread asks for it when it starts
         granted = engine.counters()["fifo_priority"]

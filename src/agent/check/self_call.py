@@ -34,7 +34,7 @@ LOUD = 150
 LOUD_FRAMES = 10
 GREETED_S = 3.0
 """From the answer to the first word, greeting made anew: more is silence that callers hang up in."""
-LONGEST_S = 8.0
+LONGEST_S = 6.0
 FULL = ("FULL", "ERROR")
 
 

@@ -47,14 +47,18 @@ class Stored:
 class Bucket:
     """Recordings in one bucket. Safe for several threads. Each method raises `BucketError`."""
 
-    def __init__(self, settings: Settings) -> None:
-        """Raises `SettingsError` where the extra is missing. Nothing is asked of the storage yet."""
+    def __init__(self, settings: Settings, *, tries: int = TRIES, read_s: float = READ_S) -> None:
+        """`tries` of each request, each of which waits `read_s` for an answer. Nothing is asked of the storage yet.
+
+        Raises `SettingsError` where the extra is missing.
+        """
         try:
             import boto3
         except ImportError:
             raise SettingsError(f"RECORDINGS_S3_BUCKET needs {how_to_install('s3')}") from None
         self._session = boto3.session.Session  # made with the client: that reads files, and takes 0.1 s
         self._settings = settings
+        self._tries, self._read_s = tries, read_s
         self._bucket = settings.recordings_s3_bucket
         self._prefix = settings.recordings_s3_prefix
         self._making = threading.Lock()
@@ -70,9 +74,9 @@ class Bucket:
 
         settings = self._settings
         config = Config(
-            connect_timeout=CONNECT_S,
-            read_timeout=READ_S,
-            retries={"mode": "standard", "total_max_attempts": TRIES},
+            connect_timeout=min(CONNECT_S, self._read_s),
+            read_timeout=self._read_s,
+            retries={"mode": "standard", "total_max_attempts": self._tries},
             # Storage of other makers does not know the checksums that are newer than S3 itself.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",
