@@ -334,7 +334,9 @@ def _files(host: Host) -> list[Finding]:
 
 def _contexts(etc: Path) -> set[str]:
     """The contexts of extensions.conf, with what it includes and what that includes."""
-    to_read, seen, found = ["extensions.conf", "extensions_custom.conf"], set(), set()
+    to_read = ["extensions.conf", "extensions_custom.conf"]
+    seen: set[str] = set()
+    found: set[str] = set()
     while to_read:
         name = to_read.pop()
         if name in seen or len(seen) > MOST_FILES:
