@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -10,12 +12,16 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agent.call.record import STAGES, CallRecord, TurnRecord, TurnTimes
 from agent.ops import http as agent_http
+from agent.ops.metric_families import FAMILIES
 from agent.ops.metrics import BUCKETS_S, CONTENT_TYPE, Metrics
+from agent.ops.metrics_merge import merged
 
 if TYPE_CHECKING:
-    from tests.agent.conftest import RigMaker
+    from tests.agent.conftest import Rig, RigMaker
 
 
+ONLY_SOMETIMES = {"recording_uploads", "recordings_waiting"}
+"""Metrics that are shown where the settings ask for what they tell of: a bucket."""
 EARLY = TurnTimes(
     speech_end=3000, final_transcript=2990, turn_end=3300, llm_request=3120, first_token=3155, first_tts_text=3160,
     first_audio=3220, first_frame=3310,
@@ -115,6 +121,38 @@ async def test_a_call_is_on_the_agents_page(a_rig: RigMaker, http: aiohttp.Clien
     assert found["voice_agent_turn_stage_seconds_count", "tts"] >= 1
     assert found["voice_agent_calls_total", "no_booking"] == 1
     assert found["voice_agent_calls_running", ""] == 0
+
+
+async def test_the_page_is_what_is_written_of_it_and_as_prometheus_wants_it(
+    rig: Rig, http: aiohttp.ClientSession
+) -> None:
+    await rig.dial("hangup")
+    async with http.get(f"http://127.0.0.1:{rig.agent.http_port}/metrics") as answer:
+        page = await answer.read()
+    own = {family.name: family for family in text_string_to_metric_families(page.decode())}
+    shown = {name.removeprefix("voice_agent_") for name in own if name.startswith("voice_agent_")}
+    assert shown == FAMILIES.keys() - ONLY_SOMETIMES
+    for name in shown:
+        family = own[f"voice_agent_{name}"]
+        assert (family.type, family.documentation) == (FAMILIES[name].kind, FAMILIES[name].text)
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == set(FAMILIES[name].labels)
+    for of_workers in (page, merged({"supervisor": page, "1": page, "2": page})):
+        check_by_promtool(of_workers)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="Debian's prometheus: promtool")
+def test_promtool_finds_what_is_wrong() -> None:
+    """So that its silence says something."""
+    with pytest.raises(AssertionError, match="minutes"):
+        check_by_promtool(b"# HELP calls_minutes How long\n# TYPE calls_minutes gauge\ncalls_minutes 1\n")
+
+
+def check_by_promtool(page: bytes) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("Debian's prometheus: promtool")
+    told = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, timeout=30, check=False)
+    assert (told.returncode, told.stdout + told.stderr) == (0, b""), told.stderr.decode()
 
 
 async def test_the_page_is_for_allowed_peers(
