@@ -10,10 +10,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from agent.front import GOODBYE_S
 from agent.ops.lifecycle import CLOSING_S
 from agent.ops.metrics import Metrics
 from agent.ops.settings import Settings, load_settings
-from agent.front import GOODBYE_S
 
 MANIFESTS = Path(__file__).parents[2] / "deploy" / "kubernetes"
 OLDEST, NEWEST = "1.30.0", kubernetes_validate.latest_version()
