@@ -195,6 +195,12 @@ CASES = (
         12,
     ),
     Case(
+        "VoiceAgentRedisAway",
+        {'redis_requests_total{what="passed_over"}': "0+5x20", "redis_there": "1 0x20"},
+        {'redis_requests_total{what="failed"}': "0+1x20", "redis_there": "1x21"},
+        8,
+    ),
+    Case(
         "VoiceAgentTracesLost",
         {'trace_spans_total{what="dropped"}': "0+10x40"},
         {'trace_spans_total{what="exported"}': "0+10x40"},
