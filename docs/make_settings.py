@@ -31,6 +31,7 @@ SECTIONS = {
     "listen_host": "Where the agent listens",
     "ami_host": "Transfers by AMI",
     "max_calls": "Limits",
+    "workers": "Several processes",
     "data_dir": "Data",
     "redis_url": "Several hosts",
     "recordings_s3_bucket": "Recordings in S3",

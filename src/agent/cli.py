@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from agent import cli_check, cli_init, cli_top, cli_users
+from agent import cli_check, cli_init, cli_roll, cli_top, cli_users
 from agent.cli_shared import DataDir, EnvFile, fail, fail_for_want_of, run
 
 app = typer.Typer(
@@ -75,6 +75,7 @@ def console(
 
 app.add_typer(cli_users.app, name="user")
 app.command()(cli_top.top)
+app.command()(cli_roll.roll)
 app.command()(cli_check.check)
 app.command()(cli_init.init)
 
@@ -83,6 +84,9 @@ app.command()(cli_init.init)
 def serve(
     env_file: EnvFile = None,
     seed: Annotated[bool, typer.Option("--seed", help="add the two example companies first")] = False,
+    workers: Annotated[
+        str, typer.Option(help="processes that share the calls, or auto: a core each; WORKERS unless given")
+    ] = "",
 ) -> None:
     """Answer calls: AudioSocket, FastAGI and the back office, until SIGINT or SIGTERM."""
     from agent.conversations import ConversationError
@@ -91,13 +95,16 @@ def serve(
     from agent.ops.logs import set_up_logging
     from agent.ops.settings import SettingsError, load_settings
     from agent.tools.outbox import OutboxError
+    from agent.workers.process import WorkerError
     from fastaudio import FastAudioError
 
     try:
-        settings = load_settings(env_file)
+        given = {"workers": workers} if workers else {}
+        settings = load_settings(env_file, **given)
         formatter = set_up_logging(settings)
-        status = run(serve(settings, seed=seed, report=typer.echo, env_file=env_file, formatter=formatter))
-    except (SettingsError, ConversationError, DatabaseError, OutboxError, FastAudioError) as error:
+        serving = serve(settings, seed=seed, report=typer.echo, env_file=env_file, formatter=formatter, given=given)
+        status = run(serving)
+    except (SettingsError, ConversationError, DatabaseError, OutboxError, FastAudioError, WorkerError) as error:
         fail(str(error))
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""

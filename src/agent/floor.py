@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import socket
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -41,11 +42,12 @@ from agent.ops.scheduling import tell_priority
 from agent.ops.settings import Settings, SettingsError
 from agent.ops.strangers import Strangers
 from agent.ops.tracing import of_traces, open_tracing
-from agent.providers.base import SpeechToText
+from agent.providers.base import ProviderError, SpeechToText
 from agent.providers.breaker import Breakers
 from agent.providers.cartesia import CartesiaTts
+from agent.providers.metering import METER, Meter
 from agent.reception import Reception
-from agent.telephony import Manager
+from agent.telephony import CallInfo, Manager
 from agent.tools.outbox import Outbox
 from agent.tools.registry import Endpoints
 
@@ -59,6 +61,7 @@ LISTENING_STOP_MS = 80
 """Local silence after which the caller seems to have finished: time to ask the STT for the words, and to think."""
 KEEP_ALIVE_S = 120.0  # a turn must not pay for a new connection to the LLM
 RETIRE_STEP_S = 1.0
+STEP_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +150,10 @@ class Floor:
         await self._stack.aclose()
 
     @asynccontextmanager
-    async def listening(self, sock: socket.socket | None = None) -> AsyncIterator[None]:
+    async def listening(self, sock: socket.socket | None = None, *, shared: bool = False) -> AsyncIterator[None]:
         """Take calls while entered: on a socket that listens already, or on one of the settings' address.
+
+        `shared`: other processes take calls from it too.
 
         Raises OSError when that is taken.
         """
@@ -159,6 +164,7 @@ class Floor:
                     settings.listen_host,
                     settings.listen_port,
                     sock=sock,
+                    shared=shared,
                     options=_call_options(settings),
                     max_calls=self.places,
                     allowed_peers=settings.allowed_peers,
@@ -295,6 +301,25 @@ class Floor:
             await tts.close()
         if self._ears is not None:
             await self._ears.close()
+
+    # -- beside other floors -----------------------------------------------------------------------------------------
+
+    async def hand_over(self, within_s: float) -> None:
+        """Leave new calls to others; what has connected here already is taken, for which this waits so long at most."""
+        self.engine.accepting = False
+        await self.engine.responsive()  # obeyed: a connection that came before is among the pending ones
+        until = time.monotonic() + within_s
+        while self.engine.counters()["pending"] and time.monotonic() < until:  # noqa: ASYNC110 - the media thread tells nobody
+            await asyncio.sleep(STEP_S)
+        await asyncio.sleep(STEP_S)  # the events of the last ones
+
+    async def greet_ahead(self, info: CallInfo) -> None:
+        """A call is announced that any floor may get: have its greeting made, where all of them find it."""
+        services = self.services
+        METER.set(Meter(services.on_use))
+        company = await self._door.context(info)
+        with contextlib.suppress(ProviderError):
+            await services.greetings.prepare(services.greeting_of(company), services.conversations.voice_of(company))
 
     # -- what calls tell ---------------------------------------------------------------------------------------------
 

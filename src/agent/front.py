@@ -9,7 +9,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import TracebackType
 from typing import Any, Protocol
@@ -93,6 +93,10 @@ class Floors(Protocol):
 
     def processes(self) -> list[Process]:
         """What `/live` says of each process with calls."""
+
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """Of such processes, by how they ended."""
 
 
 class Front:
@@ -234,9 +238,10 @@ class Front:
         return await self._contexts.fetch(info.did, info.caller_id)
 
     async def context(self, info: CallInfo) -> CompanyContext:
-        """What is being asked for since the announcement; now, when nobody has asked."""
-        ahead = self._ahead.pop(info.uuid, None)
-        return await (self._fetch(info) if ahead is None else ahead)
+        """What is asked for since the announcement, or now; kept until the call is over, for all who want it."""
+        if (ahead := self._ahead.get(info.uuid)) is None:
+            ahead = self._ahead[info.uuid] = asyncio.create_task(self._fetch(info), name="context ahead")
+        return await asyncio.shield(ahead)
 
     def _forget_context(self, uuid: UUID) -> None:
         ahead = self._ahead.pop(uuid, None)
@@ -330,6 +335,7 @@ class Front:
         include(lambda: gauges.of_office(self.office.back))
         include(lambda: gauges.of_contexts(self.context_counters))
         include(lambda: of_outbox(self.outbox))
+        include(lambda: gauges.of_workers(self._floors.processes(), self._floors.ends))
 
 
 class FrontDoor:

@@ -156,6 +156,11 @@ class Agent:
         """Whether the media thread answers; the watchdog is fed for as long as it does."""
         return await self.engine.responsive()
 
+    @property
+    def ends(self) -> Mapping[str, int]:
+        """The process has not ended."""
+        return {}
+
     def processes(self) -> list[Process]:
         """What `/live` says of the process."""
         return [self.floor.process(stopping=self.stopping)]

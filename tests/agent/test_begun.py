@@ -55,21 +55,21 @@ def test_a_call_that_was_cut_off_becomes_a_record_with_its_recording(tmp_path: P
     sound = recordings / f"{uuid}.wav"
     sound.write_bytes(b"as far as it got")
     os.utime(sound, (time.time() + 60, time.time() + 60))
-    assert adopt_begun(records, recordings) == 1
+    assert len(adopt_begun(records, recordings)) == 1
     record = read_record(records / f"{uuid}.json")
     assert (record.did, record.caller_id, record.outcome, record.ended_by) == (LONDON, CALLER, "failed", "stopped")
     assert record.recording == str(sound)
     assert 50 < record.seconds < 70
     assert [mark.what for mark in record.marks] == [MARK]
     assert not note.exists()
-    assert adopt_begun(records, recordings) == 0
+    assert len(adopt_begun(records, recordings)) == 0
 
 
 def test_a_call_that_another_agent_has_is_left_alone(tmp_path: Path) -> None:
     record = CallRecord(str(uuid4()))
     begun = BegunCall(record, tmp_path)
     begun.write()
-    assert adopt_begun(tmp_path, tmp_path) == 0
+    assert len(adopt_begun(tmp_path, tmp_path)) == 0
     write_record(record, tmp_path)
     begun.over()
     assert [path.name for path in tmp_path.iterdir()] == [f"{record.uuid}.json"]
@@ -79,20 +79,20 @@ def test_a_note_stays_where_no_record_could_be_written(tmp_path: Path) -> None:
     begun = BegunCall(CallRecord(str(uuid4())), tmp_path)
     begun.write()
     begun.over()
-    assert adopt_begun(tmp_path, tmp_path) == 1
+    assert len(adopt_begun(tmp_path, tmp_path)) == 1
 
 
 def test_a_record_that_was_written_is_not_written_anew(tmp_path: Path) -> None:
     uuid = killed_call(tmp_path)
     write_record(CallRecord(uuid, outcome="booked"), tmp_path)
-    assert adopt_begun(tmp_path, tmp_path) == 0
+    assert len(adopt_begun(tmp_path, tmp_path)) == 0
     assert read_record(tmp_path / f"{uuid}.json").outcome == "booked"
     assert not (tmp_path / f"{uuid}{BEGUN}").exists()
 
 
 def test_what_is_no_note_is_named_and_left(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / f"{uuid4()}{BEGUN}").write_text("half of")
-    assert adopt_begun(tmp_path, tmp_path) == 0
+    assert len(adopt_begun(tmp_path, tmp_path)) == 0
     assert "is left" in caplog.text
     assert len(list(tmp_path.iterdir())) == 1
 

@@ -258,7 +258,18 @@ class CallRecord:
 def read_record(path: Path) -> CallRecord:
     """Read what `write_record` wrote; fields that this version does not know are left out. Raises `RecordError`."""
     try:
-        document = orjson.loads(path.read_bytes())
+        return record_from(orjson.loads(path.read_bytes()))
+    except OSError as error:
+        raise RecordError(f"cannot read {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise RecordError(f"{path} is no record of a call: {error}") from error
+    except RecordError as error:
+        raise RecordError(f"{path} is {error}") from error
+
+
+def record_from(document: Mapping[str, Any]) -> CallRecord:
+    """The record that `CallRecord.as_dict` told of. Raises `RecordError`."""
+    try:
         values = _known(CallRecord, document)
         values["turns"] = [
             TurnRecord(
@@ -272,10 +283,8 @@ def read_record(path: Path) -> CallRecord:
         ]
         values["marks"] = [Mark(**_known(Mark, mark)) for mark in document.get("marks", ())]
         return CallRecord(**values)
-    except OSError as error:
-        raise RecordError(f"cannot read {path}: {error.strerror}") from error
     except (ValueError, TypeError, AttributeError) as error:
-        raise RecordError(f"{path} is no record of a call: {error}") from error
+        raise RecordError(f"no record of a call: {error}") from error
 
 
 def _known(kind: type, document: Mapping[str, Any]) -> dict[str, Any]:

@@ -69,26 +69,27 @@ def is_running(note: Path) -> bool:
     return False
 
 
-def adopt_begun(records: Path, recordings: Path) -> int:
-    """Make records of calls that were cut off with their agent; return how many.
+def adopt_begun(records: Path, recordings: Path) -> list[CallRecord]:
+    """Make records of calls that were cut off with their agent, and return them.
 
     Notes of other agents on the same directory, which live, are left alone. Raises nothing: what cannot be read is
     named in the log, and left.
     """
-    adopted = 0
+    adopted = []
     for note in sorted(records.glob(f"*{BEGUN}")):
         if is_running(note):
             continue
         try:
             if not note.with_suffix(".json").exists():
-                write_record(_cut_off(read_record(note), note, recordings), records)
-                adopted += 1
+                record = _cut_off(read_record(note), note, recordings)
+                write_record(record, records)
+                adopted.append(record)
             note.unlink(missing_ok=True)
         except (RecordError, OSError) as error:
             log.warning("%s is left: %s", note, error)
     if adopted:
         log.warning(
-            "calls that were cut off with an agent that was killed or crashed, and are kept as failed: %d", adopted
+            "calls that were cut off with an agent that was killed or crashed, and are kept as failed: %d", len(adopted)
         )
     return adopted
 

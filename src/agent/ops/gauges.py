@@ -25,6 +25,7 @@ from fastaudio._core import HISTOGRAM_BOUNDS_US
 if TYPE_CHECKING:
     from agent.call.services import Services
     from agent.office.running import BackOffice
+    from agent.ops.live_page import Process
     from agent.ops.strangers import Strangers
     from agent.providers.breaker import Breakers
     from agent.telephony import Registry
@@ -129,9 +130,21 @@ def of_hosts(hosts: Hosts | None) -> Iterator[Metric]:
 
 def of_ports(strangers: Strangers, fastagi: Mapping[str, int], http: Mapping[str, int]) -> Iterator[Metric]:
     """Who was turned away, and what the dialplan asked; both by the counters of its servers."""
-    yield FAMILIES["turned_away"].counted(dict(strangers.counters))
+    yield from of_strangers(strangers)
     yield FAMILIES["fastagi_requests"].counted(fastagi)
     yield FAMILIES["http_requests"].counted(http)
+
+
+def of_strangers(strangers: Strangers) -> Iterator[Metric]:
+    """Who was turned away."""
+    yield FAMILIES["turned_away"].counted(dict(strangers.counters))
+
+
+def of_workers(processes: Iterable[Process], ends: Mapping[str, int]) -> Iterator[Metric]:
+    """The processes that have calls."""
+    states = Counter(process.state for process in processes)
+    yield FAMILIES["workers"].counted({state: states[state] for state in ("starting", "serving", "draining")})
+    yield FAMILIES["worker_ends"].counted({how: ends.get(how, 0) for how in ("died", "rolled")})
 
 
 def of_media(engine: fastaudio.Engine) -> Iterator[Metric]:

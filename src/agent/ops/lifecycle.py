@@ -10,8 +10,9 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from agent.conversations import ConversationError
 from agent.front import GOODBYE_S
@@ -19,6 +20,7 @@ from agent.ops import collector, files, notify, watchdog
 from agent.ops.logs import CarefulFormatter
 from agent.ops.settings import Settings, SettingsError, load_settings
 from agent.service import Agent
+from agent.workers.supervisor import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -33,19 +35,23 @@ async def serve(
     report: Callable[[str], None],
     env_file: Path | None = None,
     formatter: CarefulFormatter | None = None,
+    given: Mapping[str, object] = MappingProxyType({}),
 ) -> None:
     """Run the agent until SIGINT or SIGTERM, then drain; a second signal ends it at once.
 
-    SIGHUP reads `env_file` again, and tells `formatter` of keys that are new in it.
+    SIGHUP reads `env_file` again, and tells `formatter` of keys that are new in it; `given` are settings that win over
+    it. SIGUSR2 replaces the workers one after the other, where there are several.
     """
     stop, now, again = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    agent: Agent | Supervisor = Agent(settings) if settings.worker_count == 1 else Supervisor(settings)
 
     def on_stop() -> None:
         (now if stop.is_set() else stop).set()
 
     files.make_room(settings.max_calls)
-    with _signals({signal.SIGINT: on_stop, signal.SIGTERM: on_stop, signal.SIGHUP: again.set}):
-        async with Agent(settings) as agent:
+    handlers = {signal.SIGINT: on_stop, signal.SIGTERM: on_stop, signal.SIGHUP: again.set}
+    with _signals(handlers | {signal.SIGUSR2: lambda: _roll(agent)}):
+        async with agent:
             if seed:
                 from agent.office.seed import seed_examples
 
@@ -55,6 +61,7 @@ async def serve(
             report(
                 f"AudioSocket on {host}:{agent.audio_port}, FastAGI on {host}:{agent.fastagi_port}, "
                 f"HTTP on {host}:{agent.http_port}; at most {settings.max_calls} calls"
+                + (f" in {len(agent.workers)} workers" if isinstance(agent, Supervisor) else "")
             )
             for line in agent.console.lines() if agent.console is not None else ():
                 report(line)
@@ -63,7 +70,7 @@ async def serve(
                 while await _first(stop, again) is again:
                     again.clear()
                     notify.reloading()
-                    await _reload(agent, env_file, formatter)
+                    await _reload(agent, env_file, formatter, given)
                     notify.ready()
                 notify.stopping(agent.settings.stop_grace_seconds + GOODBYE_S + CLOSING_S)
                 drain = asyncio.create_task(agent.drain(), name="drain")
@@ -71,10 +78,19 @@ async def serve(
                 drain.cancel()
 
 
-async def _reload(agent: Agent, env_file: Path | None, formatter: CarefulFormatter | None) -> None:
+def _roll(agent: Agent | Supervisor) -> None:
+    if isinstance(agent, Supervisor):
+        agent.roll()
+    else:
+        log.warning("there is one process, and nothing to replace one after the other (WORKERS)")
+
+
+async def _reload(
+    agent: Agent | Supervisor, env_file: Path | None, formatter: CarefulFormatter | None, given: Mapping[str, object]
+) -> None:
     """Take the settings as they are now; what is wrong is refused whole, and said."""
     try:
-        settings = load_settings(env_file)
+        settings = load_settings(env_file, **given)
         if formatter is not None:
             formatter.hide(settings.secrets)
         fixed = await agent.reload(settings)

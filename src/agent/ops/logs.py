@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from agent.ops import journal
@@ -79,9 +79,15 @@ def one_line(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
-def set_up_logging(settings: Settings, file: Path | None = None) -> CarefulFormatter:
-    """Log to `file`, to journald or to standard error, by LOG_FORMAT; the formatter can be told of new secrets."""
+def set_up_logging(settings: Settings, file: Path | None = None, *, worker: int = 0) -> CarefulFormatter:
+    """Log to `file`, to journald or to standard error, by LOG_FORMAT; the formatter can be told of new secrets.
+
+    `worker` is the number of this process among several, which is in each line, and the journal's field WORKER.
+    """
     handler, line = _handler(settings, file)
+    if worker:
+        line = line.replace("%(name)s", f"[worker {worker}] %(name)s")
+        handler.addFilter(_of_worker(worker))
     formatter = CarefulFormatter(line, settings.secrets, show_numbers=settings.log_transcripts)
     handler.setFormatter(formatter)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
@@ -100,3 +106,11 @@ def _handler(settings: Settings, file: Path | None) -> tuple[logging.Handler, st
         except OSError as error:
             print(f"cannot log to journald ({error.strerror}): lines instead, as with LOG_FORMAT=text", file=sys.stderr)
     return logging.StreamHandler(), _LINE
+
+
+def _of_worker(number: int) -> Callable[[logging.LogRecord], bool]:
+    def noted(record: logging.LogRecord) -> bool:
+        record.WORKER = number
+        return True
+
+    return noted

@@ -83,6 +83,18 @@ def _histogram(name: str, text: str, *labels: str, values: str = "") -> Family:
 SECTIONS: Final[dict[str, tuple[Family, ...]]] = {
     "Calls": (
         _gauge("calls_running", "Calls that are running"),
+        _gauge(
+            "workers",
+            "Processes that have calls, by what they do",
+            "state",
+            values="`starting`, `serving`, `draining`",
+        ),
+        _counter(
+            "worker_ends",
+            "Such processes that have ended while the agent ran, by how",
+            "how",
+            values="`died`, `rolled`: replaced by `voice-agent roll`",
+        ),
         _gauge("calls_announced", "Calls that were announced and have not come"),
         _counter(
             "calls",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from agent.ops.settings import Settings
 
 FOR_A_START = frozenset({
-    "listen_host", "listen_port", "fastagi_port", "http_port", "allowed_peers", "max_calls", "sample_rate", "data_dir",
-    "metadata_dir", "database_url", "context_api_key", "booking_api_url", "booking_api_key",
+    "listen_host", "listen_port", "fastagi_port", "http_port", "allowed_peers", "max_calls", "workers", "sample_rate",
+    "data_dir", "metadata_dir", "database_url", "context_api_key", "booking_api_url", "booking_api_key",
     "booking_api_idempotent", "outbox_retention_days", "alert_webhook_url", "local_stt_calls",
     "call_webhook_url", "call_webhook_secret", "webhook_link_local", "smtp_host", "smtp_port", "smtp_security",
     "smtp_user", "smtp_password", "mail_from", "operator_email",

@@ -40,6 +40,7 @@ from agent.ops.setting_types import (
 from agent.ops.settings_hosts import HostsSettings
 from agent.ops.settings_s3 import S3Settings
 from agent.ops.settings_tracing import TracingSettings
+from agent.ops.settings_workers import WorkerSettings
 
 UNLIMITED: Mapping[str, Any] = {"max_loop_lag_ms": 0, "max_media_lateness_ms": 0, "calls_per_caller_hour": 0}
 """For an agent that is tried out: one caller rings it again and again, on a host that has more to do."""
@@ -57,7 +58,7 @@ def default_data_dir() -> Path:
     return (Path(base) if base else Path.home() / ".local" / "share") / "voice-agent"
 
 
-class Settings(HostsSettings, S3Settings, TracingSettings, BaseSettings):
+class Settings(HostsSettings, S3Settings, TracingSettings, WorkerSettings, BaseSettings):
     """The agent's settings; a field's name in capitals is its name in the environment."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)

@@ -1,0 +1,31 @@
+"""Settings of several processes on one host."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import BaseSettings
+
+WORKERS_MAX = 128
+
+
+def _workers(value: object) -> object:
+    return value.strip().lower() if isinstance(value, str) else value
+
+
+class WorkerSettings(BaseSettings):
+    """How many processes have the calls."""
+
+    workers: Annotated[Annotated[int, Field(ge=1, le=WORKERS_MAX)] | Literal["auto"], BeforeValidator(_workers)] = (
+        Field(
+            1,
+            description="processes that share the calls, a core each; `auto`: as many as this process may use cores",
+        )
+    )
+
+    @property
+    def worker_count(self) -> int:
+        """How many that is on this host."""
+        return len(os.sched_getaffinity(0)) if self.workers == "auto" else self.workers
