@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -66,6 +67,17 @@ async def test_a_schema_of_another_version(a_subject: SubjectMaker, revision: st
     found = await look(office.database, subject)
     assert (found["database"].level, told in found["database"].text) == (level, True), found
     assert "companies" not in found, "what another version keeps is not looked at"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives files away, which only root may")
+async def test_root_leaves_no_file_that_the_agent_cannot_open(a_subject: SubjectMaker) -> None:
+    subject = a_subject()
+    async with await OfficeStore.open(subject.settings.database):
+        pass
+    for path in subject.settings.data_dir.iterdir():
+        os.chown(path, 12345, 12345)
+    assert (await look(office.database, subject))["database"].level == "ok"
+    assert {path.stat().st_uid for path in subject.settings.data_dir.iterdir()} == {12345}
 
 
 async def test_a_database_that_is_none(a_subject: SubjectMaker) -> None:

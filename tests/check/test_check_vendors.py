@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 from functools import partial
+from typing import Any
 
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from agent.check import apis, cartesia, clock, deepgram, language_models
+from agent.office.store import NewCompany, OfficeStore
 from agent.sandbox import Sandbox
-from tests.check.conftest import KEYS, SubjectMaker, look
+from tests.check.conftest import KEYS, VOICE, SubjectMaker, look
 
 
 async def test_vendors_that_are_well(vendors: Sandbox, a_subject: SubjectMaker) -> None:
@@ -101,6 +103,23 @@ async def test_a_voice_that_is_not_there(vendors: Sandbox, a_subject: SubjectMak
     found = (await look(cartesia.cartesia, a_subject(vendors, cartesia_voice_id="nobody")))["cartesia"]
     assert found.level == "error"
     assert "CARTESIA_VOICE_ID" in found.mend
+
+
+async def test_voices_of_companies(vendors: Sandbox, a_subject: SubjectMaker) -> None:
+    subject = a_subject(vendors)
+    common: dict[str, Any] = {
+        "trade_type": "x",
+        "trade_label": "x",
+        "callout_fee": "",
+        "numbers": (),
+        "transfer_targets": {},
+    }
+    async with await OfficeStore.open(subject.settings.database) as store:
+        for name, voice in (("A", VOICE), ("B", "gone"), ("C", "")):
+            await store.add_company(NewCompany(name=name, voice_id=voice, **common))
+    found = [finding async for finding in cartesia.cartesia(subject)]
+    assert [(each.name, each.level) for each in found] == [("cartesia", "ok"), ("cartesia-voice", "error")]
+    assert found[1].text.startswith("a company's voice gone: ")
 
 
 async def test_too_many_and_in_trouble(vendors: Sandbox, a_subject: SubjectMaker) -> None:

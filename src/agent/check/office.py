@@ -13,9 +13,9 @@ from pathlib import Path
 
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, func, select
+from sqlalchemy import URL, Connection, func, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from agent.check.finding import Findings, error, ok, warning
 from agent.check.subject import Subject
@@ -44,9 +44,7 @@ async def database(subject: Subject) -> Findings:
             "start the agent, and add your company in the console (or serve --seed for two examples)",
         )
         return
-    # A connection of SQLite's own that may not write: a check as root must leave no file that the agent cannot open.
-    target = url.set(database=f"file:{url.database}", query={"mode": "ro", "uri": "true"}) if sqlite else url
-    engine = create_async_engine(target, hide_parameters=True)
+    engine = _engine(url)
     try:
         async with engine.connect() as connection:
             state = await connection.run_sync(_schema)
@@ -68,6 +66,30 @@ async def database(subject: Subject) -> Findings:
                 yield finding
     except (OSError, SQLAlchemyError, sqlite3.Error) as problem:
         yield error("database", str(unusable(settings.database, problem)), "see that it runs, and who may connect")
+    finally:
+        await engine.dispose()
+
+
+def _engine(url: URL) -> AsyncEngine:
+    """One that may not write where that is SQLite's: a check as root must leave no file that the agent cannot open."""
+    if url.get_backend_name() == "sqlite":
+        url = url.set(database=f"file:{url.database}", query={"mode": "ro", "uri": "true"})
+    return create_async_engine(url, hide_parameters=True)
+
+
+async def company_voices(subject: Subject) -> list[str]:
+    """The voices that companies have of their own; none where the database cannot be read."""
+    try:
+        engine = _engine(database_url(subject.settings.database))
+    except DatabaseError:
+        return []
+    try:
+        async with engine.connect() as connection:
+            if await connection.run_sync(_schema) != "head":
+                return []
+            return list(await connection.scalars(select(Company.voice_id).distinct().where(Company.voice_id != "")))
+    except (OSError, SQLAlchemyError, sqlite3.Error):
+        return []  # what is wrong with it is told by `database`
     finally:
         await engine.dispose()
 
