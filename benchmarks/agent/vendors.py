@@ -14,11 +14,10 @@ import uvloop
 
 from agent.ops import collector, files
 from agent.sandbox import Sandbox, SandboxConfig
-from agent.sandbox.config import CartesiaConfig, DeepgramConfig, GroqConfig
+from agent.sandbox.config import CartesiaConfig, DeepgramConfig
+from agent.sandbox.profiles import without_limits
 from benchmarks.agent.child import serve_questions
 from benchmarks.agent.lag import Lag
-
-MANY = 1_000_000_000
 
 
 async def main() -> None:
@@ -26,11 +25,10 @@ async def main() -> None:
     config = SandboxConfig(
         engines="script",
         certificate=Path(sys.argv[1]) if len(sys.argv) > 1 else None,
-        deepgram=DeepgramConfig(max_streams=MANY, final_latency=50.0),
-        groq=GroqConfig(requests_per_minute=MANY, tokens_per_minute=MANY),
-        cartesia=CartesiaConfig(max_contexts=MANY, max_sockets=MANY, first_audio=60.0),
+        deepgram=DeepgramConfig(final_latency=50.0),
+        cartesia=CartesiaConfig(first_audio=60.0),
     )
-    async with Sandbox(config) as sandbox:
+    async with Sandbox(without_limits(config)) as sandbox:
         files.make_room(1000)
         collector.settle()
         lag = Lag()

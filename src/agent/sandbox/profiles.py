@@ -17,6 +17,8 @@ PROFILES: Final[tuple[Profile, ...]] = ("published", "practice")
 STT_FINAL: Final = Percentiles(p50=170, p90=220, p99=350)
 """From audio, or `Finalize`, to the final result that covers it. An interim takes as long: it is the same pipeline."""
 
+MANY: Final = 1_000_000_000
+
 FLUX: Final = Percentiles(p50=20, p90=60, p99=150)
 """From audio to what Flux says of it; with it the ends of turns come when its maker says (`flux_turns.py`)."""
 
@@ -51,4 +53,13 @@ def profiled(config: SandboxConfig, profile: Profile) -> SandboxConfig:
         config.cartesia.first_audio = Percentiles(p50=90, p90=150, p99=300)
         config.cartesia.chunk_ms = 50
         config.cartesia.speed = 5.0
+    return config
+
+
+def without_limits(config: SandboxConfig) -> SandboxConfig:
+    """The same settings without limits of streams, contexts, requests or tokens: as for load."""
+    config = config.model_copy(deep=True)
+    config.deepgram.max_streams = MANY
+    config.groq.requests_per_minute = config.groq.tokens_per_minute = MANY
+    config.cartesia.max_contexts = config.cartesia.max_sockets = MANY
     return config
