@@ -170,7 +170,7 @@ def _let_end(agent: Child, callers: Child, seconds: float) -> int:
 
 def _forget(folder: Path) -> None:
     """What the first round left."""
-    for record in (folder / "records").glob("*.json"):
+    for record in (folder / "calls").glob("*.json"):
         record.unlink()
     with contextlib.closing(sqlite3.connect(_database(folder), timeout=30)) as database, database:
         database.execute("DELETE FROM bookings")
@@ -181,7 +181,7 @@ def _plant_afterwards(plant: frozenset[str], folder: Path) -> None:
         with contextlib.closing(sqlite3.connect(_database(folder), timeout=30)) as database, database:
             database.execute("DELETE FROM bookings WHERE id = (SELECT id FROM bookings LIMIT 1)")
     if "record" in plant:
-        next((folder / "records").glob("*.json")).unlink()
+        next((folder / "calls").glob("*.json")).unlink()
 
 
 def _database(folder: Path) -> Path:
@@ -190,7 +190,7 @@ def _database(folder: Path) -> Path:
 
 def _records(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
-    for path in (folder / "records").glob("*.json"):
+    for path in (folder / "calls").glob("*.json"):
         document = json.loads(path.read_text())
         wanted = ("outcome", "booking_id", "ended_by", "seconds", "media", "vendor_errors", "verdict")
         found[document["uuid"]] = {name: document[name] for name in wanted}
