@@ -8,7 +8,7 @@ BUILT_FROM := $(shell find src cmake asterisk deploy/systemd CMakeLists.txt pypr
 say = @printf '\033[1m%s\033[0m\n' "$(1)"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo callers test test-together test-alone test-browser lint test-c test-asterisk bench bench-latency bench-agent bench-office fuzz gates chaos chaos-media crash build wheels clean
+.PHONY: help demo callers test test-together test-alone test-browser lint test-c test-asterisk bench bench-latency bench-agent bench-office soak fuzz gates chaos chaos-media crash build wheels clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -89,6 +89,11 @@ bench-latency: $(VENV)/.tools ## How long a caller waits, four ways, and how oft
 
 bench-agent: $(VENV)/.tools ## What a call costs the whole agent, with up to 200 talking: ten minutes
 	@$(BIN)/python -m benchmarks.agent
+
+soak: MINUTES ?= 30
+soak: CALLS ?= 150
+soak: $(VENV)/.tools ## Calls that come and go for MINUTES=30 (up to 480), CALLS=150 at a time, and what they leave behind
+	@$(BIN)/python -m benchmarks.soak --minutes $(MINUTES) --calls $(CALLS) $(SOAK_ARGS)
 
 bench-office: $(VENV)/.tools ## Each question and each page of the console with 100,000 calls, on SQLite and PostgreSQL: 20 minutes
 	@$(BIN)/python -m benchmarks.office

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,9 @@ from benchmarks.soak.watch import Watch
 PLANTS = ("leak", "task", "file", "drift", "booking", "record")
 INSIDE = ("leak", "task", "file")
 """Those that the agent's process does itself."""
+LIMITS = tuple(each.name for each in fields(judge.Limits))
 CLOCK = 1.0005
 """A planted drift: the callers' clock runs by so much faster."""
-WARMUP_S = 12.0
 SETTLE_S = 3.0
 ENDING_S = 40.0
 SAMPLES = 360
@@ -55,8 +55,9 @@ class Soak:
     faults: float
     seed: int = 0
     plant: frozenset[str] = frozenset()
-    limits: judge.Limits = judge.Limits()
+    limits: judge.Limits = field(default_factory=judge.Limits)
     mean_s: float = 75.0
+    warmup_s: float = 12.0
 
 
 @contextlib.contextmanager
@@ -96,8 +97,8 @@ def run(soak: Soak, say: Callable[[str], None]) -> tuple[judge.Evidence, Watch]:
         folder = Path(name)
         with running(soak, folder) as (agent, vendors, callers):
             watch = Watch(agent, vendors, callers)
-            callers.ask(f"call {max(2, soak.calls // 3)} {WARMUP_S}")
-            _let_end(agent, callers, WARMUP_S + ENDING_S)
+            callers.ask(f"call {max(2, soak.calls // 3)} {soak.warmup_s}")
+            _let_end(agent, callers, soak.warmup_s + ENDING_S)
             _forget(folder)
             before = watch.inventory()
             first = agent.ask("tell")["records"].get("calls", 0)
@@ -181,7 +182,9 @@ def _plant_afterwards(plant: frozenset[str], folder: Path) -> None:
         with contextlib.closing(sqlite3.connect(_database(folder), timeout=30)) as database, database:
             database.execute("DELETE FROM bookings WHERE id = (SELECT id FROM bookings LIMIT 1)")
     if "record" in plant:
-        next((folder / "calls").glob("*.json")).unlink()
+        # Of a call without a booking, which another plant may have taken.
+        paths = (folder / "calls").glob("*.json")
+        next(path for path in paths if not json.loads(path.read_text())["booking_id"]).unlink()
 
 
 def _database(folder: Path) -> Path:
@@ -206,20 +209,36 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0, help="default %(default)g; at most 480")
-    parser.add_argument("--calls", type=int, default=150, help="callers, each of whom rings again (default %(default)s)")
+    parser.add_argument(
+        "--calls", type=int, default=150, help="callers, each of whom rings again (default %(default)s)"
+    )
     parser.add_argument("--faults", type=float, default=0.01, help="share of what vendors are asked (default 0.01)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--plant", default="", help=f"faults that the judge must find: {', '.join(PLANTS)}")
     parser.add_argument("--name", default="soak", help="of the files in build/bench (default %(default)s)")
-    parser.add_argument("--leak-limit", type=float, default=judge.Limits().leak_kib_a_call, help="KiB a call")
+    parser.add_argument(
+        "--limit", nargs="+", default=[], metavar="NAME=VALUE", help=f"of the judge: {', '.join(LIMITS)}"
+    )
+    parser.add_argument("--warm-up", type=float, default=12.0, help="seconds of calls before (default %(default)g)")
     parser.add_argument("--mean-seconds", type=float, default=75.0, help="of a call (default %(default)g)")
     options = parser.parse_args()
     plant = frozenset(filter(None, options.plant.split(",")))
     if not 0.5 <= options.minutes <= 480 or not 1 <= options.calls <= 1000 or not plant <= set(PLANTS):
         parser.error("minutes are 0.5 to 480, calls 1 to 1000, and plants those that --help names")
-    limits = judge.Limits(leak_kib_a_call=options.leak_limit)
+    try:
+        given: dict[str, Any] = {name: float(value) for name, value in map(_assignment, options.limit)}
+        limits = replace(judge.Limits(), **given)
+    except (ValueError, TypeError):
+        parser.error(f"a limit is NAME=VALUE, with a number, and one of {', '.join(LIMITS)}")
     soak = Soak(
-        options.minutes, options.calls, options.faults, options.seed, plant, limits, options.mean_seconds
+        minutes=options.minutes,
+        calls=options.calls,
+        faults=options.faults,
+        seed=options.seed,
+        plant=plant,
+        limits=limits,
+        mean_s=options.mean_seconds,
+        warmup_s=options.warm_up,
     )
 
     def say(text: str) -> None:
@@ -256,6 +275,11 @@ def main() -> int:
     status = judge.status(findings)
     print({0: "PASSED", 1: "FAILED", 2: "VOID: the run cannot tell"}[status])
     return status
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, _, value = text.partition("=")
+    return name, value
 
 
 def summary(soak: Soak, evidence: judge.Evidence, watch: Watch) -> str:

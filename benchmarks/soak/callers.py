@@ -36,7 +36,7 @@ RATE = 8000
 BYTES = frame_bytes(RATE)
 HEADER = bytes((0x10,)) + BYTES.to_bytes(2, "big")
 SILENCE = bytes(BYTES)
-SPEECH = "good morning, there is a problem with a pipe in the kitchen and it will not stop dripping on the floor at all"
+SPEECH = "good morning there is a problem with a pipe in the kitchen and it will not stop dripping on the floor at all"
 SO_TIMESTAMPNS = 35
 GAP_S = 3.0
 """The longest that a caller waits before the next call."""
@@ -124,7 +124,8 @@ class Connected:
             place += 3 + length
         self._rest = data[place:]
         if frames:
-            self.line.hear(at * self._clock, frames, silent)
+            began = self.line.began
+            self.line.hear(began + (at - began) * self._clock, frames, silent)
 
 
 class Callers:
@@ -244,6 +245,7 @@ class Callers:
             "seconds": round(time.monotonic() - line.began, 2),
             "frames": heard.frames,
             "ppm": line.rate.ppm,
+            "slips": line.rate.slips,
             "rated_s": round(line.rate.span_s, 2),
             "turns": heard.turns,
             "answers": [(round(at, 2), round(ms, 1)) for at, ms in heard.answers],

@@ -18,6 +18,10 @@ from typing import Any, Literal
 State = Literal["ok", "FAILED", "void"]
 BLOCKS = 12
 ERRORS = 2.0
+LATE_MS = 15.0
+"""A tick so late may owe a frame, as heard at the other end."""
+POOL = 48
+"""A pool may have so many whatever the number of calls: three files for each connection to a database."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +62,8 @@ class Inventory:
     """What a process has open while no call runs."""
 
     files: Mapping[str, int]
-    """Open files by kind; kinds that end with "pool" are connections kept for later calls."""
-    threads: int
+    """Open files by kind. A kind that ends with "pool" is kept for later calls, here and below."""
+    threads: Mapping[str, int]
     tasks: Mapping[str, int]
 
 
@@ -185,13 +189,9 @@ def _memory(evidence: Evidence, limits: Limits) -> Finding:
 
 def _inventory(evidence: Evidence, limits: Limits) -> list[Finding]:
     before, after = evidence.before, evidence.after
-    found = []
-    grown = _grown(before.files, after.files, limits.spare_files)
-    pools = {kind: count for kind, count in grown.items() if kind.endswith("pool")}
     # A pool may be larger than before the first calls, but not than the calls that there were at a time.
     most = max((sample["calls"] for sample in evidence.samples), default=0)
-    grown = {kind: count for kind, count in grown.items() if kind not in pools or after.files[kind] > most}
-    found.append(_counted("open files", sum(before.files.values()), sum(after.files.values()), grown, pools))
+    found = [_left("open files", before.files, after.files, limits.spare_files, most)]
     half = trend([(sample["ended"], sum(sample["files"].values())) for sample in last_half(evidence)])
     if half is None:
         found.append(Finding("files over time", "void", "too few samples in the last half"))
@@ -199,50 +199,42 @@ def _inventory(evidence: Evidence, limits: Limits) -> list[Finding]:
         text = f"{half.slope:+.4f} ± {ERRORS * half.error:.4f} for each call that ended in the last half"
         state = half.judge(limits.files_a_call)
         found.append(Finding("files over time", state, f"{text} (limit {limits.files_a_call:g})"))
-    grown = _grown(before.tasks, after.tasks, limits.spare_tasks)
-    found.append(_counted("tasks", sum(before.tasks.values()), sum(after.tasks.values()), grown))
-    more = after.threads - before.threads
-    state = "FAILED" if more > limits.spare_threads else "ok"
-    text = f"{before.threads} at the start, {after.threads} at the end (at most {limits.spare_threads} more)"
-    found.append(Finding("threads", state, text))
+    found.append(_left("tasks", before.tasks, after.tasks, limits.spare_tasks, most))
+    found.append(_left("threads", before.threads, after.threads, limits.spare_threads, most))
     return found
 
 
-def _grown(before: Mapping[str, int], after: Mapping[str, int], spare: int) -> dict[str, int]:
-    return {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0) + spare}
-
-
-def _counted(
-    what: str, before: int, after: int, grown: Mapping[str, int], pools: Mapping[str, int] | None = None
-) -> Finding:
-    text = f"{before} at the start, {after} at the end"
-    if grown:
-        text += "; more: " + ", ".join(f"{name} +{count}" for name, count in grown.items())
-    if pools:
-        text += "; kept for later calls: " + ", ".join(f"{name} +{count}" for name, count in pools.items())
+def _left(what: str, before: Mapping[str, int], after: Mapping[str, int], spare: int, most: int) -> Finding:
+    """What there is more of than at the start: nothing by more than `spare`, no pool beyond `most`."""
+    more = {name: count - before.get(name, 0) for name, count in after.items() if count > before.get(name, 0)}
+    pools = {name: count for name, count in more.items() if name.endswith("pool") and after[name] <= max(most, POOL)}
+    grown = {name: count for name, count in more.items() if name not in pools and count > spare}
+    text = f"{sum(before.values())} at the start, {sum(after.values())} at the end"
+    for title, kinds in (("more", grown), ("kept for later calls", pools)):
+        text += f"; {title}: " + ", ".join(f"{name} +{count}" for name, count in kinds.items()) if kinds else ""
     return Finding(what, "FAILED" if grown else "ok", text)
 
 
 def _drift(evidence: Evidence, limits: Limits) -> Finding:
     rated = [call for call in evidence.heard if call.get("ppm") is not None and call["rated_s"] >= limits.rated_s]
-    # After a stall the core begins a new schedule, and says so: that is no drift.
-    stalled = {
-        uuid
-        for uuid, record in evidence.records.items()
-        if record["media"].get("stalls", 0) or record["media"].get("skipped", 0)
-    }
-    clean = [call["ppm"] for call in rated if call["uuid"] not in stalled]
-    if len(clean) < 3:
-        text = f"{len(rated)} calls of {limits.rated_s:g} s and more, {len(rated) - len(clean)} of them with stalls"
-        return Finding("frame rate", "void", text)
-    off = [ppm for ppm in clean if abs(ppm) > limits.drift_ppm]
-    worst = max(clean, key=abs)
+    if len(rated) < 3:
+        return Finding("frame rate", "void", f"{len(rated)} calls of {limits.rated_s:g} s and more tell nothing")
+    off = [call for call in rated if abs(call["ppm"]) > limits.drift_ppm]
+    worst = max((call["ppm"] for call in rated), key=abs)
+    slipped = [call for call in rated if call["slips"]]
+    # The core sends no silence that it owes after a late tick. Frames that are missing without one are lost.
+    lost = [call for call in slipped if _late_ms(evidence.records.get(call["uuid"])) < LATE_MS]
     text = (
-        f"{median(clean):+.1f} ppm of 50/s at the median, {worst:+.1f} at worst, more than {limits.drift_ppm:g} on "
-        f"{len(off)} of {len(clean)} calls of {limits.rated_s:g} s and more ({len(rated) - len(clean)} left out, with "
-        "stalls of this host)"
+        f"{median(call['ppm'] for call in rated):+.1f} ppm of 50/s at the median, {worst:+.1f} at worst, more than "
+        f"{limits.drift_ppm:g} on {len(off)} of {len(rated)} calls of {limits.rated_s:g} s and more; frames of silence "
+        f"left out after late ticks on {len(slipped)}, without one on {len(lost)}"
     )
-    return Finding("frame rate", "FAILED" if off else "ok", text)
+    return Finding("frame rate", "FAILED" if off or lost else "ok", text)
+
+
+def _late_ms(record: Mapping[str, Any] | None) -> float:
+    """The latest tick of a call, by the core."""
+    return record["media"].get("late_max_ns", 0) / 1e6 if record else 0.0
 
 
 def answers(evidence: Evidence) -> list[tuple[float, float]]:
@@ -251,9 +243,10 @@ def answers(evidence: Evidence) -> list[tuple[float, float]]:
 
 
 def _latency(evidence: Evidence, limits: Limits) -> Finding:
+    begin = min(60.0, evidence.seconds / 10)  # at first all calls are at their beginning, which is no fair sample
     window = min(evidence.seconds / 3, max(60.0, evidence.seconds / 10))
     timed = answers(evidence)
-    first = [ms for at, ms in timed if at <= window]
+    first = [ms for at, ms in timed if begin <= at <= begin + window]
     last = [ms for at, ms in timed if at >= evidence.seconds - window]
     if len(first) < 10 or len(last) < 10:
         return Finding("latency", "void", f"{len(first)} answers at first and {len(last)} at last are too few")
@@ -262,7 +255,8 @@ def _latency(evidence: Evidence, limits: Limits) -> Finding:
     change = Trend(after - before, math.hypot(_median_error(first), _median_error(last)))
     state = change.judge(allowed)
     text = (
-        f"median answer {before:.0f} ms in the first {window:.0f} s, {after:.0f} ms in the last ({change.slope:+.0f} ± "
+        f"median answer {before:.0f} ms in {window:.0f} s from {begin:.0f} s on, {after:.0f} ms in "
+        f"the last {window:.0f} s ({change.slope:+.0f} ± "
         f"{ERRORS * change.error:.0f}, at most {allowed:.0f} more; {len(first)} and {len(last)} answers)"
     )
     return Finding("latency", state, text)

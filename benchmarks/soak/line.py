@@ -57,10 +57,15 @@ def draw_plan(dice: random.Random, habits: Habits, rest_s: float) -> Plan:
 
 
 class Rate:
-    """Slope of arrival time over audio time, by least squares: how a clock runs beside another."""
+    """Slope of arrival time over audio time, by least squares: how a clock runs beside another.
+
+    A tick that is late does not send the silence that it owes: such a step of whole frames is counted in `slips`, and
+    is no drift.
+    """
 
     def __init__(self) -> None:
-        self._origin = 0.0
+        self.slips = 0
+        self._origin = self._last = 0.0
         self._n = 0
         self._x = self._y = self._xx = self._xy = 0.0
         self.span_s = 0.0
@@ -69,7 +74,10 @@ class Rate:
         """So much audio had come at that time."""
         if not self._n:
             self._origin = at_s - audio_s
-        y = at_s - self._origin - audio_s
+        y = at_s - self._origin - audio_s - self.slips * TICK_S
+        frames = round((y - self._last) / TICK_S) if self._n else 0
+        self.slips += frames
+        self._last = y = y - frames * TICK_S
         self._n += 1
         self._x += audio_s
         self._y += y

@@ -1,7 +1,7 @@
 """The agent of the soak: what `voice-agent serve` runs, with the settings of the environment, and looks inside.
 
 Run as `python -m benchmarks.soak.serve [PLANTED,...]`. What is planted is there to show that the judge finds it:
-`leak` keeps 64 KiB of each call, `task` a task, `file` an open file.
+`leak` keeps a MiB of each call, `task` a task, `file` an open file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import sys
+import threading
 from collections import Counter
 from typing import Any
 
@@ -22,7 +23,7 @@ from agent.service import Agent
 from benchmarks.agent.child import serve_questions
 from benchmarks.agent.serve import Looks
 
-LEAK_BYTES = 64 * 1024
+LEAK_BYTES = 2**20
 KEPT: list[Any] = []
 
 
@@ -37,8 +38,29 @@ def plant(faults: set[str]) -> None:
 
 
 def tasks() -> dict[str, int]:
-    """Tasks by name, numbers aside."""
-    return dict(Counter(re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "#", task.get_name()) for task in asyncio.all_tasks()))
+    """Tasks by name, numbers aside; those without a name by what they run."""
+
+    def name(task: asyncio.Task[Any]) -> str:
+        if task.get_name().startswith("Task-"):
+            text = getattr(task.get_coro(), "__qualname__", "?")
+            return f"{text} pool" if text == "RequestHandler.start" else text  # a connection that is kept
+        return _plain(task.get_name())
+
+    return dict(Counter(map(name, asyncio.all_tasks())))
+
+
+def threads() -> dict[str, int]:
+    """Python's threads by name, numbers aside; those of pools, which grow up to a limit of their own, named so."""
+
+    def name(thread: threading.Thread) -> str:
+        text = _plain(thread.name)
+        return f"{text} pool" if text.startswith(("asyncio_", "Thread-")) else text
+
+    return dict(Counter(map(name, threading.enumerate())))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}|\d+", "#", name)
 
 
 async def main() -> None:
@@ -67,6 +89,7 @@ async def main() -> None:
             told = await seen.answer(question)
             return told | {
                 "tasks": tasks(),
+                "threads": threads(),
                 "loop_lag_ms": agent.lag.loop_lag_ms,
                 "media_late_ms": agent.lag.media_lateness_ms,
                 "refused": dict(agent.admission.counters),

@@ -33,7 +33,7 @@ def open_files(pid: int, local: Mapping[int, str], remote: Mapping[int, str]) ->
         elif target.startswith(("anon_inode:", "pipe:")):
             kinds[re.sub(r":\[\d+\]", "", target)] += 1
         elif re.search(r"\.sqlite3?(-\w+)?$|\.db(-\w+)?$", target):
-            kinds["database"] += 1
+            kinds["database pool"] += 1
         else:
             kinds["recording" if "/recordings/" in target else "file"] += 1
     return dict(kinds)
@@ -66,8 +66,9 @@ class Watch:
         self.armed: dict[str, int] = {}
         self.counted: Counter[str] = Counter()
         self._cpu = (time.monotonic_ns(), {child.pid: self._used(child) for child in (agent, vendors, callers)})
-        self._local = {agent.ready["audio_port"]: "call", agent.ready["fastagi_port"]: "dialplan"}
-        self._remote = {
+        self._local: dict[int, str] = {agent.ready["audio_port"]: "call", agent.ready["fastagi_port"]: "dialplan"}
+        self._local[agent.ready["http_port"]] = "office pool"
+        self._remote = {agent.ready["http_port"]: "office pool"} | {
             int(re.findall(r":(\d+)", vendors.ready[name])[-1]): kind
             for name, kind in (("deepgram", "deepgram"), ("groq", "groq pool"), ("cartesia", "cartesia pool"))
         }
@@ -87,8 +88,8 @@ class Watch:
     def inventory(self) -> Inventory:
         """What the agent has open now."""
         told = self._agent.ask("collect")
-        threads = len(os.listdir(f"/proc/{self._agent.pid}/task"))
-        return Inventory(open_files(self._agent.pid, self._local, self._remote), threads, told["tasks"])
+        files = open_files(self._agent.pid, self._local, self._remote)
+        return Inventory(files, told["threads"], told["tasks"])
 
     def take(self) -> dict[str, Any]:
         """One sample, kept and returned."""
