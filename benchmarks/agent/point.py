@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent.capacity.command import urge_callers
 from benchmarks.agent.certificate import make_bundle, make_certificate
 from benchmarks.agent.child import Child, ChildFailed, child
 from benchmarks.servers.start import core_idle_ns
@@ -125,14 +124,6 @@ class _Meter:
     def _look(self) -> tuple[int, dict[str, int], list[int], int]:
         mine, theirs = (threads_ns(self._children[name].pid) for name in ("agent", "vendors"))
         return time.monotonic_ns(), mine, [core_idle_ns(core) for core in self._cores], sum(theirs.values())
-
-
-def urge_callers() -> None:
-    """Let the callers go before the vendors, who are on their core: what they say must be in time. Needs root."""
-    for thread in threading.enumerate():
-        if thread.name == load.THREAD and thread.native_id is not None:
-            with contextlib.suppress(PermissionError):
-                os.sched_setscheduler(thread.native_id, os.SCHED_FIFO, os.sched_param(1))
 
 
 def threads_ns(pid: int) -> dict[str, int]:

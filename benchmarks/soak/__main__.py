@@ -15,6 +15,7 @@ import sqlite3
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
@@ -195,7 +196,7 @@ def _records(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for path in (folder / "calls").glob("*.json"):
         document = json.loads(path.read_text())
-        wanted = ("outcome", "booking_id", "ended_by", "seconds", "media", "vendor_errors", "verdict")
+        wanted = ("outcome", "booking_id", "ended_by", "seconds", "media", "vendor_errors", "verdict", "usage")
         found[document["uuid"]] = {name: document[name] for name in wanted}
     return found
 
@@ -261,6 +262,7 @@ def main() -> int:
         findings=[{"what": f.what, "state": f.state, "text": f.text} for f in findings],
         counters=dict(watch.counted),
         outcomes=_outcomes(evidence),
+        usage_a_minute=usage_a_minute(evidence),
         samples=evidence.samples,
         answers=judge.answers(evidence),
         log=list(evidence.log)[-200:],
@@ -295,6 +297,17 @@ def summary(soak: Soak, evidence: judge.Evidence, watch: Watch) -> str:
         f"answers: P50 {quantile(timed, 0.5):.0f}, P90 {quantile(timed, 0.9):.0f}, P99 {quantile(timed, 0.99):.0f} ms, "
         f"of {len(timed)}; outcomes: " + ", ".join(f"{what} {count}" for what, count in _outcomes(evidence).items())
     )
+
+
+def usage_a_minute(evidence: judge.Evidence) -> dict[str, float]:
+    """What calls used of the vendors in a minute of a call, by vendor and unit, on average."""
+    used: Counter[str] = Counter()
+    minutes = sum(record["seconds"] for record in evidence.records.values()) / 60
+    for record in evidence.records.values():
+        for vendor, models in record["usage"].items():
+            for units in models.values():
+                used.update({f"{vendor} {unit}": amount for unit, amount in units.items()})
+    return {name: round(amount / max(minutes, 1e-9), 2) for name, amount in used.items()}
 
 
 def _outcomes(evidence: judge.Evidence) -> dict[str, int]:

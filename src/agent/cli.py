@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from agent import cli_check, cli_init, cli_roll, cli_top, cli_users
+from agent import cli_check, cli_init, cli_load, cli_roll, cli_top, cli_users
 from agent.cli_shared import DataDir, EnvFile, fail, fail_for_want_of, run
 
 app = typer.Typer(
@@ -74,6 +74,7 @@ def console(
 
 
 app.add_typer(cli_users.app, name="user")
+cli_load.register(app)
 app.command()(cli_top.top)
 app.command()(cli_roll.roll)
 app.command()(cli_check.check)

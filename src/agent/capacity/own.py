@@ -43,7 +43,7 @@ def own_agent(most_calls: int, workers: int = 1) -> Iterator[tuple[Target, int]]
         config.write_text(profiled(without_limits(SandboxConfig(engines="script")), "published").model_dump_json())
         os.sched_setaffinity(0, theirs)
         log = folder / "vendors.log"
-        vendors = stack.enter_context(_part(log, environment, "sandbox", "--config", str(config)))
+        vendors = stack.enter_context(_part(log, environment, "sandbox", "--config", str(config), nice=5))
         settings = dict(line.split("=", 1) for line in _until(vendors, re.compile("^ready$"), log))
         settings |= {f"{name}_PORT": "0" for name in ("LISTEN", "FASTAGI", "HTTP")}
         settings |= {
@@ -77,11 +77,11 @@ def _without_settings() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _part(log: Path, environment: Mapping[str, str], *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def _part(log: Path, environment: Mapping[str, str], *arguments: str, nice: int = 0) -> Iterator[subprocess.Popen[str]]:
     """`voice-agent ARGUMENTS` as a process in a session of its own: Ctrl-C is the command's to handle."""
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "agent", *arguments],
+            ["nice", "-n", str(nice), sys.executable, "-m", "agent", *arguments],
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,

@@ -168,7 +168,7 @@ def row(ramp: Ramp, step: Step) -> list[str]:
     """One line of the table."""
     heard = step.heard
     broken = ramp.quality.broken(step)
-    state = "not valid: " + "; ".join(step.objections) if step.objections else ", ".join(broken) if broken else "ok"
+    state = "not valid" if step.objections else ", ".join(broken) if broken else "ok"
     told: Mapping[str, float | None] = {
         "cpu": step.cpu_percent,
         "memory": None if step.memory_kib is None else step.memory_kib / 1024,
