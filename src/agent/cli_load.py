@@ -75,8 +75,8 @@ def load(
     if not yes:
         minutes = minutes_of(ramp, plan)
         typer.secho(
-            f"This rings the agent at {address} with up to {most} calls at once, {minutes:.0f} minutes of calls in all. "
-            f"If it has keys of real vendors, they charge for them: about {minutes * _cost_a_minute():.2f} "
+            f"This rings the agent at {address} with up to {most} calls at once, {minutes:.0f} minutes of calls in "
+            f"all. If it has keys of real vendors, they charge for them: about {minutes * _cost_a_minute():.2f} "
             "USD at list prices. Callers who ring meanwhile may be turned away.",
             fg=typer.colors.YELLOW,
             err=True,
