@@ -202,12 +202,13 @@ ROWS: dict[str, list[Panel]] = {
     ],
     "Barge-in": [
         Panel("While the agent speaks", {"{{what}}": a_call("moments_total", by="what")}, "none",
-              "A call: holds, and what came of them. Many a resume to few barge-ins is noise on the line."),
+              "A call: holds, and what came of them. Many a resume to few barge-ins is noise on the line.", width=6),
+        Panel("From voice to hold", percentiles("hold_seconds"), "s",
+              "How long the agent talks on when a caller begins to speak.", width=6),
         Panel("From hold to decision, P50", {"{{decision}}": quantile(0.5, "hold_decision_seconds", by="decision")},
-              "s",
-              "How long the agent is silent until it is known whether the caller interrupts."),
+              "s", "How long the agent is silent until it is known whether the caller interrupts.", width=6),
         Panel("Answers cut short", {"of the turns": f"{rate('interruptions_total')} / {rate('turns_total')}"},
-              "percentunit", "The share of answers that the caller interrupted."),
+              "percentunit", "The share of answers that the caller interrupted.", width=6),
     ],
     "Media core": [
         Panel("Lateness of frames",

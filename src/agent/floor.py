@@ -241,6 +241,7 @@ class Floor:
             live=self.live,
             manager=_manager(settings),
             on_turn=self._turn_is_over,
+            on_hold=self.metrics.held,
             on_use=Pricing(files.prices, self._spent).used,
             prices=files.prices,
         )

@@ -39,6 +39,9 @@ async def test_after_an_interruption_the_history_holds_what_was_heard(rig: Rig) 
     assert asked[1]["content"].startswith(GREETING), "what was heard whole stays whole"
     marks = [mark.what for mark in record.marks]
     assert marks.count("flush") == 1
+    page = rig.agent.floor.metrics.page().decode()
+    assert "\nvoice_agent_hold_seconds_count 1.0\n" in page, "the agent fell silent for this voice"
+    assert float(page.partition("\nvoice_agent_hold_seconds_sum ")[2].split()[0]) < 0.45
     assert "resume" not in marks
     assert record.turns[2].caller == "how much is that in all"
     assert "no obligation" in record.turns[2].agent

@@ -60,6 +60,8 @@ class Services:
     """Asks Asterisk by AMI for transfers during the call; None: the dialplan asks for them after it."""
     on_turn: Callable[[CallRecord, TurnRecord], None] | None = None
     """Told of each exchange that is over."""
+    on_hold: Callable[[float], None] | None = None
+    """Told how long after the caller's voice began the agent fell silent, s."""
     on_use: Callable[[Vendor, str, Unit, float], None] | None = None
     """Told what calls use of their vendors, at once: vendor, model, unit and how much."""
     prices: PriceTable = field(default_factory=PriceTable)

@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 INBOX = 1024
 STOPPING = "stopping"
+HOLD_MS = 1000
+"""A hold later than this is not for the voice that the caller began with."""
 LAST_WORDS_S = 30.0
 """What last words are given beyond the longest call: they are said or heard out, and the call ends all the same."""
 
@@ -86,6 +88,7 @@ class Session:
         self._agent = self._agent_turn()
         self._ending, self._presence = self._how_it_ends(), self._who_is_there()
         self._speech_end_ms: int | None = None
+        self._spoke_ms = -HOLD_MS  # when the caller's voice last began
         self._heard_ms: int | None = None
 
     # -- the call ----------------------------------------------------------------------------------------------------
@@ -314,6 +317,7 @@ class Session:
     async def _handle_media(self, event: fastaudio.Event, now_ms: int) -> None:
         match event.kind:
             case EventKind.SPEECH:
+                self._spoke_ms = event.position * 1000 // self._call.rate
                 self._ear.hurry(False)
                 await self._do(self._turn.caller_speaks(now_ms))
             case EventKind.QUIET:
@@ -329,6 +333,7 @@ class Session:
                 await self._do(self._turn.agent_speaks(now_ms))
             case EventKind.HOLD:
                 self._log.mark("hold", at_ns=event.time_ns)
+                self._held(self._log.at_ms(event.time_ns) - self._spoke_ms)
                 await self._do(self._turn.hold(now_ms))
             case EventKind.BARGE_IN:
                 self._log.mark("barge_in", at_ns=event.time_ns)
@@ -350,6 +355,11 @@ class Session:
                 )
             case EventKind.DTMF:
                 await self._dtmf(chr(event.value), event.time_ns)
+
+    def _held(self, after_ms: int) -> None:
+        """The agent has fallen silent; what began before it spoke, or never, is no voice that it was silent for."""
+        if 0 <= after_ms <= HOLD_MS and self._services.on_hold is not None:
+            self._services.on_hold(after_ms / 1000)
 
     async def _dtmf(self, digit: str, at_ns: int) -> None:
         self._log.mark("dtmf", digit, at_ns=at_ns)

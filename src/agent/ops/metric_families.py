@@ -156,6 +156,10 @@ SECTIONS: Final[dict[str, tuple[Family, ...]]] = {
             "`barge_in` (it is the caller's voice), `flush` (the rest is not said)",
         ),
         _histogram(
+            "hold_seconds",
+            "From the beginning of the caller's voice to a hold, for voices that began while the agent spoke",
+        ),
+        _histogram(
             "hold_decision_seconds",
             "From a hold to what was decided",
             "decision",

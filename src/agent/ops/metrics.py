@@ -27,6 +27,7 @@ BUCKETS_S: Final = (
 )  # fmt: skip
 """Upper bounds of the stages' histograms, s: close where a caller notices the difference."""
 CALL_BUCKETS_S: Final = (5, 15, 30, 60, 120, 180, 300, 600, 1200, 1800, 3600)
+SILENT_BUCKETS_S: Final = (0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3, 0.5, 1.0)
 HOLD_BUCKETS_S: Final = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0)
 TOOL_BUCKETS_S: Final = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 0.8, 1.5, 3.0, 6.0, 10.0)
 LOOP_BUCKETS_S: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 5.0)
@@ -77,6 +78,7 @@ class Metrics(Page):
         self._wasted = FAMILIES["drafts_wasted"].counter(registry)
         self._interruptions = FAMILIES["interruptions"].counter(registry)
         self._moments = self._each("moments", MOMENTS)
+        self._silent = FAMILIES["hold_seconds"].histogram(registry, SILENT_BUCKETS_S)
         holds = FAMILIES["hold_decision_seconds"].histogram(registry, HOLD_BUCKETS_S)
         self._holds = {decision: holds.labels(decision) for decision in DECISIONS}
         self._outcomes = self._each("calls", (*OUTCOMES, "other"))
@@ -132,6 +134,10 @@ class Metrics(Page):
                 counter.inc(counted.get(name, 0))
         self._replayed.inc(stt.get("replayed_ms", 0) / 1000)
         self._dropped.inc(stt.get("dropped_ms", 0) / 1000)
+
+    def held(self, seconds: float) -> None:
+        """The agent fell silent so long after the caller's voice began."""
+        self._silent.observe(seconds)
 
     def loop_was_late(self, seconds: float) -> None:
         """The event loop came so late to a look."""
