@@ -92,8 +92,3 @@ def _cost_a_minute() -> float:
     from agent.ops.prices import load_prices
 
     return sum(cost_a_minute(load_prices(None)).values())
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this module."""
-    app.command()(load)

@@ -29,14 +29,6 @@ def top(
     Who rings which company, what the agent is doing, the step that the conversation is at, how long the last answer
     took, how loud both sides are; above them the vendors, the outbox, and what was refused. Of callers' numbers three
     digits are shown, and no words: those are in the console.
-
-    For example:
-
-        voice-agent top
-        voice-agent top http://10.0.0.7:9098 --only plumber
-        voice-agent top --once | grep thinking
-
-    Docs: docs/operations.md, "Looking at a running agent"
     """
     from agent.ops.settings import SettingsError, load_settings
     from agent.top.source import LiveSource

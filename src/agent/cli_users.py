@@ -8,16 +8,19 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from agent.cli_shared import DataDir, EnvFile, fail
+from agent.cli_shared import DataDir, EnvFile, fail, lesson, teach
 
-app = typer.Typer(help="Who may log in to the console: add, list, password, remove.", no_args_is_help=True)
+app = typer.Typer(
+    help="Who may log in to the console: add, list, password, remove.",
+    epilog=lesson("console.md", "voice-agent user add anna --role admin", "voice-agent user list"),
+    no_args_is_help=True,
+)
 
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="read the password from the standard input instead of asking")
 ]
 
 
-@app.command("add")
 def user_add(
     name: str,
     role: Annotated[Literal["viewer", "operator", "admin"], typer.Option(help="what they may do")] = "viewer",
@@ -34,7 +37,6 @@ def user_add(
     )
 
 
-@app.command("list")
 def user_list(data_dir: DataDir = None, env_file: EnvFile = None) -> None:
     """List all users: name, role, when last seen, companies."""
     from agent.office.user_command import list_users
@@ -42,7 +44,6 @@ def user_list(data_dir: DataDir = None, env_file: EnvFile = None) -> None:
     _on_users(env_file, data_dir, list_users)
 
 
-@app.command("password")
 def user_password(
     name: str, password_stdin: PasswordStdin = False, data_dir: DataDir = None, env_file: EnvFile = None
 ) -> None:
@@ -52,7 +53,6 @@ def user_password(
     _on_users(env_file, data_dir, lambda chosen: change_password(chosen, name, read_password(password_stdin)))
 
 
-@app.command("remove")
 def user_remove(name: str, data_dir: DataDir = None, env_file: EnvFile = None) -> None:
     """Take a user away, and log them out everywhere. The last admin stays."""
     from agent.office.user_command import remove_user
@@ -71,3 +71,16 @@ def _on_users(env_file: Path | None, data_dir: Path | None, work: Any) -> None:
         typer.echo(asyncio.run(work(settings_of(env_file, data_dir))))
     except (SettingsError, DatabaseError, PasswordError, UserError) as error:
         fail(str(error))
+
+
+teach(
+    app,
+    user_add,
+    "console.md",
+    "voice-agent user add anna --role admin",
+    'voice-agent user add vera --company "Thames Plumbing"',
+    name="add",
+)
+teach(app, user_list, "console.md", "voice-agent user list", name="list")
+teach(app, user_password, "console.md", "voice-agent user password anna", name="password")
+teach(app, user_remove, "console.md", "voice-agent user remove anna", name="remove")
