@@ -18,7 +18,7 @@ from agent.ops import collector, files
 from agent.sandbox import Sandbox, SandboxConfig, rehearsed
 from agent.sandbox.control import Control
 from agent.sandbox.profiles import profiled, without_limits
-from agent.speech_engines import ScriptRecogniser
+from agent.speech_engines.script import ScriptRecogniser
 from benchmarks.agent.child import serve_questions
 from benchmarks.agent.lag import Lag
 
