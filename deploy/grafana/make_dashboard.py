@@ -343,6 +343,10 @@ ROWS: dict[str, list[Panel]] = {
         Panel("Media threads", {"{{instance}} {{worker}}": each("media_responsive", by="instance, worker")}, "none",
               "Whether they answer.", kind="state-timeline", width=6, mappings={"0": ("hangs", "red"),
               "1": ("answers", "green")}),
+        Panel("Workers", {
+            "{{state}} {{instance}}": f"sum by (instance, state) ({of('workers')})",
+            "{{how}}, an hour": f"sum by (how) (increase({of('worker_ends_total')}[1h]))",
+        }, "none", "By what they do, and those that ended; one process without workers has no line.", width=6),
         Panel("Starts", by_process(f"changes({of('process_start_time_seconds')}[{RATE}])"), "none",
               "A process that was started anew since the last look.", width=6),
         Panel("Versions", {"": f"count by (instance, version) ({of('build_info')})"}, "none",

@@ -195,6 +195,12 @@ CASES = (
         12,
     ),
     Case(
+        "VoiceAgentWorkerDied",
+        {'worker_ends_total{how="died"}': "0 0 0 1x9"},
+        {'worker_ends_total{how="rolled"}': "0 0 0 1x9"},
+        5,
+    ),
+    Case(
         "VoiceAgentRedisAway",
         {'redis_requests_total{what="passed_over"}': "0+5x20", "redis_there": "1 0x20"},
         {'redis_requests_total{what="failed"}': "0+1x20", "redis_there": "1x21"},
