@@ -158,6 +158,24 @@ async def test_silent_vendors_are_given_up(
         assert found.level == "error", found
 
 
+async def test_a_deepgram_that_takes_the_stream_and_says_nothing(
+    a_subject: SubjectMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def listen(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        async for _ in socket:
+            pass
+        return socket
+
+    monkeypatch.setattr(deepgram, "ANSWER_S", 0.2)
+    app = web.Application()
+    app.router.add_get("/v1/listen", listen)
+    async with TestServer(app) as server:
+        found = await look(deepgram.deepgram, a_subject(deepgram_url=f"ws://127.0.0.1:{server.port}"))
+    assert (found["deepgram-nova-3"].level, "said nothing" in found["deepgram-nova-3"].text) == ("error", True)
+
+
 async def test_nobody_there(a_subject: SubjectMaker) -> None:
     nowhere = {"deepgram_url": "ws://127.0.0.1:9", "groq_url": "http://127.0.0.1:9", "cartesia_url": "ws://127.0.0.1:9"}
     subject = a_subject(**nowhere, groq_fallback_model="none")

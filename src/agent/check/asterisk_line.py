@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -13,6 +14,8 @@ from agent.check.subject import Subject
 from agent.telephony.ami import AmiError, Manager
 
 COMMAND_S = 4.0
+SYSTEM_PATH = "/usr/sbin:/usr/local/sbin"
+"""Where Asterisk is, and the path of a user who is not root may not lead."""
 _UNREACHABLE = ("Unable to connect to remote asterisk", "Unable to read or write to remote asterisk")
 
 
@@ -55,15 +58,16 @@ async def ask_asterisk(subject: Subject, commands: Sequence[str]) -> Answers:
         except OSError as problem:
             trouble = problem.strerror or "the connection broke"
         trouble = f"AMI on {settings.ami_host}:{settings.ami_port}: {trouble}"
-    program = subject.host.asterisk_cli
-    if shutil.which(program[0]) is None:
+    name, *arguments = subject.host.asterisk_cli
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:{SYSTEM_PATH}")
+    if found is None:
         raise NoAsterisk(
             trouble or "no Asterisk on this machine, and AMI_HOST is not set",
             "run voice-agent check on Asterisk's machine as root; or look there by hand: docs/install-asterisk.md",
         )
     try:
         return Answers(
-            await at_once(*(asyncio.to_thread(_run, [*program, command]) for command in commands)),
+            await at_once(*(asyncio.to_thread(_run, [found, *arguments, command]) for command in commands)),
             "asterisk -rx",
             trouble,
         )
@@ -91,6 +95,6 @@ def _run(command: Sequence[str]) -> str:
     if any(sign in text for sign in _UNREACHABLE):
         raise NoAsterisk(
             "asterisk -rx does not reach Asterisk",
-            "start it (systemctl start asterisk), or run voice-agent check as root or the user asterisk",
+            "run voice-agent check as root or the user asterisk; or start it: systemctl start asterisk",
         )
     return text

@@ -30,8 +30,6 @@ class AsteriskVersion:
         """How its AudioSocket behaves; `none`: it has none."""
         if self.major < 18:
             return "none"
-        if self.certified:
-            return "new" if (self.major, self.minor) >= (22, 8) else "old"
         if self.major in _FROM:
             mid, new, _ = _FROM[self.major]
             return "new" if new is not None and self.minor >= new else "mid" if self.minor >= mid else "old"
@@ -54,8 +52,6 @@ class AsteriskVersion:
     @property
     def wideband(self) -> bool:
         """Whether it carries calls at 16 kHz to the agent."""
-        if self.certified:
-            return self.behaviour == "new"
         return self.major > 23 or self.minor >= WIDE_FROM.get(self.major, 1 << 30)
 
 
