@@ -295,6 +295,8 @@ class Front:
     async def drain(self, grace_s: float, goodbye_s: float = GOODBYE_S) -> None:
         """Take no new calls; let the running ones end by themselves within the grace time, then by a spoken goodbye."""
         self.admission.stopping = True
+        if self.hosts is not None:
+            self.hosts.changed.set()
         if self.calls:
             log.info("waiting up to %.0f s for %d calls", grace_s, self.calls)
         until = time.monotonic() + grace_s

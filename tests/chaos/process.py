@@ -50,6 +50,11 @@ class AgentProcess:
         """Whether there is a process."""
         return self._process is not None and self._process.returncode is None
 
+    @property
+    def exit_status(self) -> int | None:
+        """What it ended with; None while it runs."""
+        return None if self._process is None else self._process.returncode
+
     async def start(self) -> None:
         """Start it, again where it was, and wait until it takes calls. Raises `ProcessError`."""
         self._process = await self._stack.enter_async_context(part(self.log, "serve", environment=self._environment))

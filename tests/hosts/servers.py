@@ -31,7 +31,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
+def await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     """Wait until the process listens there. Raises `RuntimeError` where it ends instead, or takes too long."""
     deadline = time.monotonic() + START_S
     while time.monotonic() < deadline:
@@ -41,7 +41,7 @@ def await_port(port: int, process: subprocess.Popen[bytes]) -> None:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.02)
-    raise RuntimeError(f"nobody listens on port {port}; the process says {process.poll()}")
+    raise RuntimeError(f"nobody listens on port {port} ({process.poll()}): {log.read_text()[-2000:]}")
 
 
 class RedisServer:
@@ -68,7 +68,7 @@ class RedisServer:
             self._process = subprocess.Popen(
                 [self._program, "--port", str(self.port), *options], cwd=self._home, stdout=log, stderr=log
             )
-        await_port(self.port, self._process)
+        await_port(self.port, self._process, self._home / "redis.log")
 
     def stand_still(self, still: bool) -> None:
         """Answer nobody, with every connection open; and go on."""
@@ -89,7 +89,7 @@ class HaProxy:
         self._configuration = configuration
         with (configuration.parent / "haproxy.log").open("ab") as log:
             self._process = subprocess.Popen([self._program, "-db", "-f", str(configuration)], stdout=log, stderr=log)
-        await_port(port, self._process)
+        await_port(port, self._process, configuration.parent / "haproxy.log")
 
     @classmethod
     def check(cls, configuration: Path) -> str:
@@ -102,3 +102,14 @@ class HaProxy:
         """End at once, with every connection."""
         self._process.kill()
         self._process.wait()
+
+    def ask(self, control: Path, command: str) -> str:
+        """What it answers on its control socket."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(5.0)
+            line.connect(str(control))
+            line.sendall(command.encode() + b"\n")
+            answer = b""
+            while piece := line.recv(65536):
+                answer += piece
+        return answer.decode()

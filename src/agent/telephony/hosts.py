@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 from collections import Counter
@@ -57,8 +58,9 @@ class Hosts:
 
     def __init__(self, link: RedisLink, own: Callable[[], HostState], *, prefix: str) -> None:
         self.name = f"{socket.gethostname()}-{secrets.token_hex(4)}"
-        self.own = own
-        """Says how this host is, now."""
+        self.changed = asyncio.Event()
+        """Set when the others should hear soon how this host is."""
+        self._own = own
         self.others: dict[str, HostState] = {}
         """By name, as they were when Redis was last asked."""
         self.coming = 0
@@ -73,6 +75,16 @@ class Hosts:
     def there(self) -> bool:
         """Whether the others are known: Redis is there."""
         return self._link.there
+
+    @property
+    def own(self) -> Callable[[], HostState]:
+        """Says how this host is, now."""
+        return self._own
+
+    @own.setter
+    def own(self, own: Callable[[], HostState]) -> None:
+        self._own = own
+        self.changed.set()
 
     @property
     def counters(self) -> Counter[str]:
@@ -106,8 +118,11 @@ class Hosts:
 
     def heed_index(self, names: Iterable[bytes]) -> None:
         """From now on, look at these."""
-        known = sorted(name.decode(errors="replace") for name in names)
-        self.known = tuple(name for name in known if name != self.name)[:MAX_HOSTS]
+        named = sorted(name.decode(errors="replace") for name in names)
+        known = tuple(name for name in named if name != self.name)[:MAX_HOSTS]
+        if not set(known) <= set(self.known):
+            self.changed.set()  # and look at the new ones
+        self.known = known
 
     def put_look(self, pipe: Pipeline, names: tuple[str, ...]) -> None:
         """Ask how these are, which are `known`: one answer, for `seen`."""

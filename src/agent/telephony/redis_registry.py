@@ -113,7 +113,6 @@ class RedisRegistry:
         self._running: set[UUID] = set()
         self._unsent: OrderedDict[UUID, tuple[Verdict, float]] = OrderedDict()
         """Verdicts that Redis has not got, and until when they are of use (CLOCK_MONOTONIC, s)."""
-        self._changed = asyncio.Event()
         self._beating: asyncio.Task[None] | None = None
         self._renewed = (0, 0.0)
 
@@ -273,7 +272,7 @@ class RedisRegistry:
         keys = (self._key("running", uuid), self._key("verdict", uuid))
         with contextlib.suppress(RedisAwayError):
             await self.link.ask(lambda pipe: pipe.eval(_CLOSE, len(keys), *keys, self.hosts.name, EXPIRY_S))
-        self._changed.set()
+        self.hosts.changed.set()
 
     async def verdict(self, uuid: UUID, wait_s: float = 1.0) -> Verdict | None:
         """What the dialplan is to do, whichever host decided; Redis is given `wait_s` to come back too."""
@@ -316,8 +315,8 @@ class RedisRegistry:
             pause_s = BEAT_S if self.link.there else AWAY_S
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
-                    await self._changed.wait()
-            self._changed.clear()
+                    await self.hosts.changed.wait()
+            self.hosts.changed.clear()
             with contextlib.suppress(RedisAwayError):
                 await self._beat()
             await asyncio.sleep(SOON_S)
