@@ -148,6 +148,16 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     assert everything(tmp_path) == before
 
 
+def test_a_dry_run_shows_lines_that_would_change_and_no_keys(tmp_path: Path) -> None:
+    set_up(tmp_path)
+    (tmp_path / UNIT).write_text((tmp_path / UNIT).read_text().replace("WatchdogSec=30", "WatchdogSec=90"))
+    (tmp_path / ENV).write_text("DEEPGRAM_API_KEY=another-secret\n")
+    _, said = set_up(tmp_path, dry_run=True)
+    assert "\n-WatchdogSec=90\n+WatchdogSec=30\n" in said
+    assert "settings and keys: GROQ_API_KEY, CARTESIA_API_KEY, DATA_DIR" in said
+    assert "secret" not in said
+
+
 def test_who_does_not_agree_gets_nothing(tmp_path: Path) -> None:
     assert set_up(tmp_path, agree=lambda: False)[0] == 1
     assert everything(tmp_path) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ _WORDS: dict[Action, tuple[str, str]] = {
     "replace": ("replaced", "red"),
 }
 PRIVATE = 0o600
+TRY = "exten => 9901,1,Goto(voice-agent,s,1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,7 @@ def init(choices: Choices, console: Console, agree: Callable[[], bool] = lambda:
     for line in _warnings(choices, before, values):
         console.print(f"[yellow]![/] {escape(line)}")
     if choices.dry_run:
+        _show_differences(steps, console)
         console.print("\nNothing was written: --dry-run.")
         return 0
     loose = _is_loose(host)
@@ -138,6 +141,19 @@ def _show(choices: Choices, steps: Sequence[Step], before: str | None, console: 
     for action, path, about in rows:
         word, colour = _WORDS[action]
         console.print(f"[{colour}]{word:<12}[/]{escape(path):<{width}}  [dim]{escape(about)}[/]", soft_wrap=True)
+
+
+def _show_differences(steps: Sequence[Step], console: Console) -> None:
+    """What would be other lines in files that are there; of the env file, only which settings: it holds keys."""
+    for step in steps:
+        if step.before is None or step.action == "same" or step.wanted.mode == PRIVATE:
+            continue
+        old, new = step.before.splitlines(), step.wanted.text.splitlines()
+        names = (f"{step.wanted.path} as it is", f"{step.wanted.path} of this version")
+        console.print()
+        for line in difflib.unified_diff(old, new, *names, n=1, lineterm=""):
+            colour = {"+": "green", "-": "red"}.get(line[:1], "dim")
+            console.print(f"[{colour}]{escape(line)}[/]", soft_wrap=True)
 
 
 def _about(step: Step, before: str | None) -> str:
@@ -247,6 +263,7 @@ def _dialplan_steps(dialplan: Dialplan, host: Host, left_out: str) -> list[tuple
         where = "In FreePBX: Admin > Custom Destinations, target voice-agent-freepbx,s,1; choose it as a destination"
     else:
         where = f"Let your trunk's calls in: in pjsip.conf, its endpoint has context=voice-agent-{dialplan.calls}"
+        steps.append(("To have a number to try: where your phones' extensions are, add", [TRY]))
     steps += [(where, []), ("Have Asterisk read it", ["asterisk -rx 'dialplan reload'"])]
     if dialplan.calls == "some" and not dialplan.numbers:
         steps.insert(0, (f"Put your numbers into {dialplan.directory / 'voice-agent-site.conf'}", []))
