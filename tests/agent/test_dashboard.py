@@ -11,15 +11,18 @@ import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from agent.ops.metric_families import FAMILIES
+from agent.ops.metrics import CONTENT_TYPE
+from agent.ops.metrics_merge import Merger
 from tests.agent.scripts import BOOKING
 
 if TYPE_CHECKING:
@@ -122,7 +125,7 @@ def test_it_shows_every_metric() -> None:
 
 
 class Prometheus:
-    """Debian's, on loopback, which asks one agent each second."""
+    """Debian's, on loopback, which asks its targets each second."""
 
     def __init__(self, url: str, http: aiohttp.ClientSession) -> None:
         self.url = url
@@ -145,14 +148,14 @@ class Prometheus:
 
 
 @asynccontextmanager
-async def a_prometheus(folder: Path, target: str, http: aiohttp.ClientSession) -> AsyncIterator[Prometheus]:
+async def a_prometheus(folder: Path, targets: list[str], http: aiohttp.ClientSession) -> AsyncIterator[Prometheus]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (folder / "prometheus.yml").write_text(
         "scrape_configs:\n"
         "  - job_name: voice-agent\n    scrape_interval: 1s\n    scrape_timeout: 1s\n"
-        f"    static_configs:\n      - targets: ['{target}']\n"
+        f"    static_configs:\n      - targets: {targets}\n"
     )
     with (folder / "prometheus.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
@@ -174,9 +177,31 @@ async def a_prometheus(folder: Path, target: str, http: aiohttp.ClientSession) -
         await process.wait()
 
 
-def filled(query: str) -> str:
-    """With the variables as they are when everything is chosen."""
-    for name, value in (("$__rate_interval", "2m"), ("$job", ".*"), ("$instance", ".*")):
+@asynccontextmanager
+async def pages_of_workers(url: str, http: aiohttp.ClientSession) -> AsyncIterator[str]:
+    """Where the pages of two workers and their supervisor are added up, each of them the page at `url`."""
+    merger = Merger()
+
+    async def page(_request: web.Request) -> web.Response:
+        async with http.get(url) as answer:
+            told = await answer.read()
+        body = merger.page(dict.fromkeys(("supervisor", "1", "2"), told))
+        return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE})
+
+    app = web.Application()
+    app.router.add_get("/metrics", page)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def filled(query: str, instance: str) -> str:
+    """With the variables as they are when one instance is chosen."""
+    for name, value in (("$__rate_interval", "2m"), ("$job", ".*"), ("$instance", instance)):
         query = query.replace(name, value)
     assert "$" not in query
     return query
@@ -186,11 +211,12 @@ def filled(query: str) -> str:
 async def test_each_query_has_data_when_calls_have_been(
     a_rig: RigMaker, http: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
+    """Of one process, and of one with a supervisor and two workers, whose pages are those of that process."""
     (tmp_path / "watch").mkdir()
-    async with (
-        a_rig() as rig,
-        a_prometheus(tmp_path / "watch", f"127.0.0.1:{rig.agent.http_port}", http) as prometheus,
-    ):
+    async with a_rig() as rig, AsyncExitStack() as stack:
+        alone = f"127.0.0.1:{rig.agent.http_port}"
+        workers = await stack.enter_async_context(pages_of_workers(f"http://{alone}/metrics", http))
+        prometheus = await stack.enter_async_context(a_prometheus(tmp_path / "watch", [alone, workers], http))
         began = asyncio.get_running_loop().time()
         await calls_and_a_stranger(rig)
         scrapes = await prometheus.scrapes()
@@ -199,13 +225,14 @@ async def test_each_query_has_data_when_calls_have_been(
                 await asyncio.sleep(0.2)
         now = float((await prometheus.ask("query", query="time()"))["result"][0])
         lasted = asyncio.get_running_loop().time() - began
-        without = {
-            (panel["title"], target["legendFormat"])
-            for panel in PANELS
-            for target in panel["targets"]
-            if not await prometheus.has_data(filled(target["expr"]), now - lasted, now)
-        }
-        assert without == set(EMPTY)
+        for instance in (alone, workers):
+            without = {
+                (panel["title"], target["legendFormat"])
+                for panel in PANELS
+                for target in panel["targets"]
+                if not await prometheus.has_data(filled(target["expr"], instance), now - lasted, now)
+            }
+            assert without == set(EMPTY), instance
         for variable in DASHBOARD["templating"]["list"][1:]:
             label = variable["name"]
             assert await prometheus.ask(f"label/{label}/values", **{"match[]": "voice_agent_calls_running"})

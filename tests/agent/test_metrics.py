@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from agent.call.record import STAGES, CallRecord, TurnRecord, TurnTimes
 from agent.ops import http as agent_http
+from agent.ops.gauges import LATENESS_US, _lateness
 from agent.ops.metric_families import FAMILIES
 from agent.ops.metrics import BUCKETS_S, CONTENT_TYPE, Metrics
 from agent.ops.metrics_merge import merged
+from fastaudio._core import Histogram
 
 if TYPE_CHECKING:
     from tests.agent.conftest import Rig, RigMaker
@@ -93,6 +97,22 @@ def test_what_is_over_is_counted() -> None:
     assert found["voice_agent_stt_total", "reconnected"] == 1
     assert found["voice_agent_stt_replayed_seconds_total", ""] == 1.5
     assert found["voice_agent_call_errors_total", "llm"] == 2
+
+
+@given(st.lists(st.integers(0, 8_000_000), max_size=60))
+def test_lateness_is_a_histogram_as_prometheus_has_them(late_us: list[int]) -> None:
+    """Each shown bucket has what was earlier than its bound, exactly; the sum is at most an eighth too high."""
+    histogram = Histogram()
+    for us in late_us:
+        histogram.add(us * 1000)
+    shown = list(_lateness(histogram.read()[0])[0])
+    assert [float(bound) for bound, _ in shown[:-1]] == [us / 1e6 for us in LATENESS_US]
+    assert shown[-1] == ("+Inf", len(late_us))
+    for bound, count in shown[:-1]:
+        assert count == sum(us < round(float(bound) * 1e6) for us in late_us)
+    total = _lateness(histogram.read()[0])[1]
+    # A value is below its bucket's bound by an eighth at most, or by 1 us.
+    assert sum(late_us) / 1e6 <= total <= sum(late_us) / 1e6 * 1.125 + len(late_us) / 1e6 + 1e-9
 
 
 def test_the_page_does_not_grow_with_what_is_said() -> None:
