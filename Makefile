@@ -127,5 +127,5 @@ $(VENV)/.installed: $(BUILT_FROM) | $(BIN)/python
 
 $(VENV)/.tools: $(VENV)/.installed
 	$(call say,Installing the tools that test and check)
-	@$(BIN)/python -m pip install -q --group dev '.[cartesia,postgres,recording,s3,otel]'
+	@$(BIN)/python -m pip install -q --group dev '.[cartesia,postgres,redis,recording,s3,otel]'
 	@touch $@

@@ -369,6 +369,7 @@ class RedisRegistry:
         await self.link.ask(put)
         for uuid, _, _ in unsent:
             self._unsent.pop(uuid, None)
+            self._local.kept_elsewhere(uuid)
         for info in announced:
             if self._local.expects(info.uuid):
                 self._shared[info.uuid] = self.link.epoch
