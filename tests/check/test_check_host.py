@@ -203,6 +203,16 @@ async def test_a_port_that_is_taken(a_subject: SubjectMaker) -> None:
     assert found["port-audiosocket"].level == "ok"
 
 
+async def test_a_port_of_an_agent_that_does_not_answer(
+    a_subject: SubjectMaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "owner_of", lambda port, proc: (77, "voice-agent"))
+    subject = a_subject()
+    with socket.create_server(("127.0.0.1", subject.settings.listen_port)):
+        found = (await look(ports.ports, subject))["port-audiosocket"]
+    assert (found.level, "does not answer at HTTP_PORT" in found.text) == ("error", True)
+
+
 async def test_an_address_of_another_host_a_low_port_and_one_port_twice(
     a_subject: SubjectMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,7 +282,9 @@ async def test_limits(tmp_path: Path, a_subject: SubjectMaker, monkeypatch: pyte
     subject = a_subject(host=host, max_calls=100)
     assert (await look(limits.threads, subject))["threads"].level == "error"
     found = (await look(limits.memory, subject))["memory"]
-    assert (found.level, "299 MB" in found.text) == ("warning", True)
+    assert (found.level, "299 MB" in found.text) == ("ok", True)
+    found = (await look(limits.memory, a_subject(host=host, max_calls=100, workers=2)))["memory"]
+    assert (found.level, "may take 550" in found.text) == ("warning", True)
     (tmp_path / "sys/fs/cgroup/service/pids.max").write_text("max\n")
     (tmp_path / "sys/fs/cgroup/service/memory.max").write_text("max\n")
     assert (await look(limits.threads, subject))["threads"].level == "ok"
@@ -281,6 +293,13 @@ async def test_limits(tmp_path: Path, a_subject: SubjectMaker, monkeypatch: pyte
     found = (await look(limits.files, subject))["files"]
     assert (found.level, "LimitNOFILE=692" in found.mend) == ("error", True)
     assert (await look(limits.files, a_subject(max_calls=10)))["files"].level == "ok"
+
+
+async def test_more_workers_than_processors(a_subject: SubjectMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
+    assert (await look(limits.processors, a_subject(workers=2)))["processors"].level == "ok"
+    found = (await look(limits.processors, a_subject(workers=3)))["processors"]
+    assert (found.level, found.mend.startswith("WORKERS=2")) == ("warning", True)
 
 
 async def test_the_media_thread_is_timed(a_subject: SubjectMaker, monkeypatch: pytest.MonkeyPatch) -> None:

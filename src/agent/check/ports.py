@@ -54,6 +54,12 @@ def _port(name: str, setting: str, host: str, port: int, proc: Path, *, agent_ru
         who = f"{program} (process {pid})" if pid else "another process"
         if agent_runs and (not pid or "voice-agent" in program or "python" in program):
             return ok(name, f"{where} is the running agent's")
+        if program == "voice-agent":
+            return error(
+                name,
+                f"{where} is taken by {who}, which does not answer at HTTP_PORT",
+                "that agent has another HTTP_PORT, or hangs: see its log, and restart it with these settings",
+            )
         return error(
             name, f"{where} is taken by {who}", f"end it, or set {setting} to a free port (ss -ltnp shows all)"
         )

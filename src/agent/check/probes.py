@@ -59,6 +59,7 @@ PROBES = (
     Probe("host", "files", limits.files),
     Probe("host", "threads", limits.threads),
     Probe("host", "memory", limits.memory),
+    Probe("host", "processors", limits.processors),
     Probe("host", "scheduling", scheduling.scheduling, needs_settings=False),
     Probe("host", "lateness", scheduling.lateness, limit_s=4.0, stage=0, needs_settings=False),
     Probe("asterisk", "asterisk", asterisk.asterisk),

@@ -64,8 +64,7 @@ def _round(there: Bucket) -> None:
 
 async def redis(subject: Subject) -> Findings:
     """It answers, and soon."""
-    secret = getattr(subject.settings, "redis_url", None)
-    url = secret.get_secret_value() if secret is not None else ""
+    url = subject.settings.redis_url.get_secret_value()
     if not url:
         return
     from redis.asyncio import Redis
