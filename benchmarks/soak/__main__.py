@@ -62,9 +62,9 @@ class Soak:
 
 
 @contextlib.contextmanager
-def running(soak: Soak, folder: Path) -> Iterator[tuple[Child, Child, Child]]:
+def running(soak: Soak, folder: Path, cores: tuple[int, int]) -> Iterator[tuple[Child, Child, Child]]:
     """The agent on one core; vendors and callers on the other."""
-    mine, theirs = take_two_cores()
+    mine, theirs = cores
     with ExitStack() as stack:
         served = ["-m", "benchmarks.soak.vendors", str(soak.faults), str(soak.seed)]
         vendors = stack.enter_context(child("the vendors", served, theirs, nice=2))
@@ -96,8 +96,9 @@ def run(soak: Soak, say: Callable[[str], None]) -> tuple[judge.Evidence, Watch]:
     """One run, and what it left. Raises `ChildFailed`."""
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
-        with running(soak, folder) as (agent, vendors, callers):
-            watch = Watch(agent, vendors, callers)
+        cores = take_two_cores()
+        with running(soak, folder, cores) as (agent, vendors, callers):
+            watch = Watch(agent, vendors, callers, cores[0])
             callers.ask(f"call {max(2, soak.calls // 3)} {soak.warmup_s}")
             _let_end(agent, callers, soak.warmup_s + ENDING_S)
             _forget(folder)
@@ -263,6 +264,7 @@ def main() -> int:
         counters=dict(watch.counted),
         outcomes=_outcomes(evidence),
         usage_a_minute=usage_a_minute(evidence),
+        odd_calls=odd_calls(evidence)[:100],
         samples=evidence.samples,
         answers=judge.answers(evidence),
         log=list(evidence.log)[-200:],
@@ -297,6 +299,20 @@ def summary(soak: Soak, evidence: judge.Evidence, watch: Watch) -> str:
         f"answers: P50 {quantile(timed, 0.5):.0f}, P90 {quantile(timed, 0.9):.0f}, P99 {quantile(timed, 0.99):.0f} ms, "
         f"of {len(timed)}; outcomes: " + ", ".join(f"{what} {count}" for what, count in _outcomes(evidence).items())
     )
+
+
+def odd_calls(evidence: judge.Evidence) -> list[dict[str, Any]]:
+    """Calls that were turned away, broke off, or had no verdict, each with what its record says."""
+    found = []
+    for call in evidence.heard:
+        wrong = str(call.get("ended", "")).startswith("failure") or (
+            call.get("ended") == "agent" and call.get("verdict") in ("", "UNKNOWN")
+        )
+        if call["status"] != "OK" or wrong or ("seconds" in call and call["uuid"] not in evidence.records):
+            record = evidence.records.get(call["uuid"], {})
+            kept = {name: record.get(name) for name in ("outcome", "ended_by", "verdict", "vendor_errors")}
+            found.append({name: value for name, value in call.items() if name != "answers"} | {"record": kept})
+    return found
 
 
 def usage_a_minute(evidence: judge.Evidence) -> dict[str, float]:

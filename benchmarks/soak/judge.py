@@ -11,13 +11,15 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Literal
 
 State = Literal["ok", "FAILED", "void"]
 BLOCKS = 12
 ERRORS = 2.0
+TIMELY = ("kept up", "frame rate", "latency", "log", "admission")
+"""Findings that a host makes which is too slow for the callers or the vendors."""
 LATE_MS = 15.0
 """A tick so late may owe a frame, as heard at the other end."""
 POOL = 48
@@ -41,8 +43,10 @@ class Limits:
     media_late_ms: float = 60.0
     callers_late_ms: float = 40.0
     vendors_late_ms: float = 50.0
+    others_percent: float = 25.0
+    """Of the agent's core that others may have."""
     late_share: float = 0.05
-    """Of samples in which callers or vendors may have been late: a host stands still now and then."""
+    """Of samples in which one of these may have been above its limit: a host stands still now and then."""
     spare_tasks: int = 2
     spare_threads: int = 2
     spare_files: int = 2
@@ -122,8 +126,9 @@ def trend(points: Sequence[tuple[float, float]], blocks: int = BLOCKS) -> Trend 
 def judge(evidence: Evidence, limits: Limits | None = None) -> list[Finding]:
     """All findings, in the order in which they are told."""
     limits = limits or Limits()
-    return [
-        *_validity(evidence, limits),
+    validity = _validity(evidence, limits)
+    findings = [
+        *validity,
         _kept_up(evidence, limits),
         _memory(evidence, limits),
         *_inventory(evidence, limits),
@@ -132,6 +137,13 @@ def judge(evidence: Evidence, limits: Limits | None = None) -> list[Finding]:
         *_nothing_lost(evidence),
         _log(evidence),
         _admission(evidence),
+    ]
+    if status(validity) == 0:
+        return findings
+    # On a host that others keep busy, what has to do with time tells of the others.
+    return [
+        replace(finding, state="void") if finding.state == "FAILED" and finding.what in TIMELY else finding
+        for finding in findings
     ]
 
 
@@ -152,6 +164,13 @@ def _validity(evidence: Evidence, limits: Limits) -> list[Finding]:
             f"of {len(late)} samples, of at most {100 * limits.late_share:g} %"
         )
         found.append(Finding(f"{who} in time", state, text))
+    others = [sample["others_percent"] for sample in evidence.samples]
+    bad = sum(percent > limits.others_percent for percent in others)
+    text = (
+        f"others had {median(others) if others else 0:.0f} % of the agent's core (median of the samples), more than "
+        f"{limits.others_percent:g} in {bad} of {len(others)} samples"
+    )
+    found.append(Finding("a core alone", "ok" if bad <= limits.late_share * len(others) else "void", text))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.agent.child import Child
 from benchmarks.agent.point import threads_ns
+from benchmarks.servers.start import core_idle_ns
 from benchmarks.soak.judge import Inventory
 
 PAGE_KIB = os.sysconf("SC_PAGE_SIZE") // 1024
@@ -58,7 +59,9 @@ def rss_kib(pid: int) -> int:
 class Watch:
     """Looks at the agent and asks all three, again and again. `take` makes one sample."""
 
-    def __init__(self, agent: Child, vendors: Child, callers: Child) -> None:
+    def __init__(self, agent: Child, vendors: Child, callers: Child, core: int) -> None:
+        self._core = core  # the agent's
+        self._idle = (time.monotonic_ns(), core_idle_ns(core))
         self._agent, self._vendors, self._callers = agent, vendors, callers
         self.began = time.monotonic()
         self.samples: list[dict[str, Any]] = []
@@ -101,6 +104,9 @@ class Watch:
         self.armed = vendors["armed"]
         self.counted.update(agent["counters"])
         cpu = self._cpu_percent()
+        now, idle = time.monotonic_ns(), core_idle_ns(self._core)
+        idle_percent = 100 * (idle - self._idle[1]) / (now - self._idle[0])
+        self._idle = now, idle
         sample = {
             "at_s": round(self.at_s, 2),
             "calls": agent["calls"],
@@ -116,6 +122,7 @@ class Watch:
             "callers_late_ms": callers["late_p99_ms"],
             "vendors_late_ms": max(0.0, vendors["lag"]["p99_ms"]),
             "cpu": {name: cpu[child.pid] for name, child in self._named()},
+            "others_percent": round(max(0.0, 100 - idle_percent - cpu[self._agent.pid]), 1),
             "media_cpu": cpu[-self._agent.pid],
             "faults": sum(self.armed.values()),
             "refused": agent["refused"],

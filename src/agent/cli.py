@@ -144,9 +144,17 @@ teach(
 teach(
     app,
     cli_load.load,
-    "performance.md",
+    "capacity.md",
     "voice-agent load --own",
-    "voice-agent load 127.0.0.1:9099 --from 10 --most 60",
+    "voice-agent load 127.0.0.1:9099 --from 10 --most 60 --yes",
+    panel=TRY,
+)
+teach(
+    app,
+    cli_load.capacity,
+    "capacity.md",
+    "voice-agent capacity --calls-an-hour 3000 --minutes 2.5",
+    "voice-agent capacity --calls-an-hour 3000 --calls-a-host 50 --simulate",
     panel=TRY,
 )
 

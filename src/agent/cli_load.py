@@ -92,3 +92,48 @@ def _cost_a_minute() -> float:
     from agent.ops.prices import load_prices
 
     return sum(cost_a_minute(load_prices(None)).values())
+
+
+def capacity(
+    calls_an_hour: Annotated[float, typer.Option(min=0.1, max=1e8, help="calls that come in the busiest hour")] = 600.0,
+    minutes: Annotated[float, typer.Option(min=0.1, max=600, help="mean length of a call")] = 2.5,
+    blocking: Annotated[
+        float, typer.Option(min=1e-6, max=0.5, help="share of calls that may find no line, such as 0.01")
+    ] = 0.01,
+    calls_a_host: Annotated[
+        int, typer.Option(min=1, max=10000, help="MAX_CALLS of a host: `voice-agent load` finds what it carries")
+    ] = 100,
+    hosts_lost: Annotated[int, typer.Option(min=0, max=1000, help="hosts that may be gone or draining")] = 1,
+    simulate: Annotated[
+        bool, typer.Option("--simulate", help="let the traffic come to these hosts, some of which fail")
+    ] = False,
+    hours: Annotated[float, typer.Option(min=0.1, max=1000, help="that are simulated")] = 24.0,
+    days_between_losses: Annotated[
+        float, typer.Option(min=0, help="between two losses of one host; 0: none is lost")
+    ] = 30.0,
+    drain_minutes: Annotated[
+        float, typer.Option(min=0, help="between two hosts that are drained in turn; 0: none is")
+    ] = 60.0,
+    prices_file: Annotated[
+        Path | None, typer.Option(envvar="PRICES_FILE", help="prices of your own, as PRICES_FILE has them")
+    ] = None,
+) -> None:
+    """Reckon how many hosts, streams, contexts and requests a minute a traffic needs, and what it costs.
+
+    Lines by the Erlang B formula; --simulate shows what hosts that fail and are drained make of it.
+    """
+    from rich.console import Console
+
+    from agent.capacity.plan import Fleet, Traffic
+    from agent.capacity.reckoning import Hazards, check, reckon
+    from agent.ops.prices import load_prices
+
+    try:
+        prices = load_prices(prices_file)
+    except ValueError as error:
+        fail(str(error))
+    console = Console()
+    traffic, fleet = Traffic(calls_an_hour, minutes, blocking), Fleet(calls_a_host, hosts_lost)
+    need = reckon(traffic, fleet, prices, console)
+    if simulate:
+        check(need, traffic, fleet, Hazards(hours, days_between_losses, drain_minutes), console)

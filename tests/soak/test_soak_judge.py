@@ -40,6 +40,7 @@ def evidence(
                 "media_late_ms": abs(dice.gauss(1, 1)),
                 "callers_late_ms": 2.0,
                 "vendors_late_ms": 3.0,
+                "others_percent": 4.0,
             }
         )
     heard, records, bookings = [], {}, []
@@ -183,6 +184,16 @@ def test_an_agent_that_was_late_has_not_kept_up_and_late_callers_make_a_run_void
 
     assert wrong(judge(late("media_late_ms"))) == {"kept up": "FAILED"}
     assert wrong(judge(late("callers_late_ms"))) == {"callers in time": "void"}
+    assert wrong(judge(late("vendors_late_ms"))) == {"vendors in time": "void"}
+    assert wrong(judge(late("others_percent"))) == {"a core alone": "void"}
+
+
+def test_a_busy_host_is_not_blamed_on_the_agent_but_what_is_lost_is() -> None:
+    found = evidence(slower_ms=500.0)
+    found.samples = [{**sample, "others_percent": 60.0, "loop_lag_ms": 300.0} for sample in found.samples]
+    assert wrong(judge(found)) == {"a core alone": "void", "kept up": "void", "latency": "void"}
+    without_booking(found)
+    assert status(judge(found)) == 1
 
 
 def test_limits_are_heeded() -> None:
