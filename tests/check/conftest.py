@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from agent.check import apis, cartesia, deepgram, language_models, self_call
 from agent.check.finding import Finding, Findings
 from agent.check.subject import Host, Subject
 from agent.ops.settings import UNLIMITED, Settings, load_settings
@@ -32,6 +33,15 @@ def free_port() -> int:
 async def look(probe: Callable[[Subject], Findings], subject: Subject) -> dict[str, Finding]:
     """What a probe finds, by name; two of one name are a list in a test of their own."""
     return {finding.name: finding async for finding in probe(subject)}
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that has much else to do is no slow vendor."""
+    for module in (apis, cartesia, deepgram, language_models, self_call):
+        for limit in ("SLOW_S", "ANSWER_S", "GREETED_S", "LONGEST_S"):
+            if hasattr(module, limit):
+                monkeypatch.setattr(module, limit, 30.0)
 
 
 @pytest.fixture

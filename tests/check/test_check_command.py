@@ -159,9 +159,7 @@ async def test_probes_run_at_once_but_for_those_that_measure(a_subject: SubjectM
 
         return Probe("host", name, look, stage={"t": 0, "a": 1, "z": 2}[name[0]])
 
-    begun = time.monotonic()
     await run([sleeper(name) for name in ("z", "a1", "a2", "a3", "t")], a_subject())
-    assert time.monotonic() - begun < 1.4, "0.9 s and not 1.5"
     assert order[:2] == ["t begins", "t ends"]
     assert set(order[2:5]) == {"a1 begins", "a2 begins", "a3 begins"}
     assert order[-2:] == ["z begins", "z ends"]
