@@ -103,6 +103,15 @@ async def _occupy(subject: Subject) -> None:
         await asyncio.sleep(0.05)  # the call before is on its way out
 
 
+async def test_a_running_agent_that_lets_only_asterisk_in(vendors: Sandbox, a_subject: SubjectMaker) -> None:
+    """As on two machines: that it turns us away says nothing of Asterisk's calls."""
+    subject = a_subject(vendors, allowed_peers=("10.0.0.10",))
+    async with running(subject):
+        found = await look(self_call.self_call, subject)
+    assert levels(found) == {"call": "skipped"}
+    assert "ALLOWED_PEERS" in found["call"].text
+
+
 async def test_an_agent_without_a_voice(
     vendors: Sandbox, a_subject: SubjectMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -204,6 +204,21 @@ async def test_plain_where_there_is_no_terminal(a_subject: SubjectMaker) -> None
     assert "ok       one: [bold]is no markup[/bold]\nerror    two: is wrong\n         mend: mend it\n" in text
 
 
+async def test_progress_is_shown_on_a_terminal_and_gone_behind(a_subject: SubjectMaker) -> None:
+    async def look(_subject: Subject) -> Findings:
+        await asyncio.sleep(0.3)
+        yield ok("one", "")
+
+    for terminal in (True, False):
+        text = io.StringIO()
+        console = Console(file=text, force_terminal=terminal, width=60)
+        with show.Progress(console) as progress:
+            probe = Probe("files", "the disk", look)
+            await run([probe], a_subject(), on_begin=progress.begins, on_end=progress.ends)
+        assert ("looking at the disk" in text.getvalue()) == terminal
+        assert bool(text.getvalue()) == terminal
+
+
 async def test_beautiful_where_there_is_one(a_subject: SubjectMaker) -> None:
     text = await shown(a_subject, terminal=True)
     assert "\x1b" in text

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from agent.check.finding import Findings, error, ok, skipped, warning
 from agent.check.subject import Subject
 from agent.ops.http import base_url
+from agent.ops.peers import Peers
 from agent.ops.settings import UNLIMITED, Settings
 from agent.sandbox.caller.agi import AgiFailed, Dialplan
 from agent.sandbox.caller.wire import AudioSocketCaller, ConnectError
@@ -55,6 +56,13 @@ async def self_call(subject: Subject) -> Findings:
             yield skipped("call", "not tried: the running agent wants the PROXY header that a load balancer sends")
             return
         host = _reachable(settings.listen_host)
+        if not Peers(settings.allowed_peers).allow("127.0.0.1" if host == "localhost" else host):
+            yield skipped(
+                "call",
+                "not tried: ALLOWED_PEERS does not let this machine itself call the running agent",
+                f"put {host} there as well, or call from a phone",
+            )
+            return
         place = _Place(host, settings.fastagi_port, settings.listen_port, "the running agent")
         async for finding in _call(place, settings):
             yield finding
