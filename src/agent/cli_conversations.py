@@ -46,6 +46,9 @@ def prompts(
     env_file: EnvFile = None,
 ) -> None:
     """Record what callers hear when the voice is away, in each voice of the agent; exit 1 if one fails."""
+    from rich.console import Console
+    from rich.progress import Progress
+
     try:
         from agent.ops.prompts import record_prompts
     except ImportError as error:
@@ -55,7 +58,15 @@ def prompts(
     from agent.ops.settings import SettingsError, load_settings
 
     try:
-        failed = run(record_prompts(load_settings(env_file), again=again, report=typer.echo))
+        console = Console(markup=False, highlight=False, soft_wrap=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+            task = progress.add_task("prompts", total=None)
+
+            def so_far(of: str, done: int, wanted: int) -> None:
+                progress.update(task, description=f"prompts of {of}", completed=done, total=wanted)
+
+            settings = load_settings(env_file)
+            failed = run(record_prompts(settings, again=again, report=console.print, so_far=so_far))
     except (SettingsError, ConversationError, DatabaseError) as error:
         fail(str(error))
     raise typer.Exit(1 if failed else 0)

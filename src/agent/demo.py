@@ -71,7 +71,8 @@ async def _run(demo: Demo, console: Console) -> None:
         console.print(
             "Loading the speech engines (the first time their weights are folded: about 20 s)", soft_wrap=True
         )
-    ears = await asyncio.to_thread(load_recogniser, recogniser)
+    with console.status("loading …"):
+        ears = await asyncio.to_thread(load_recogniser, recogniser)
     over: asyncio.Future[CallRecord] = asyncio.get_running_loop().create_future()
     log = demo.out / "sandbox.log"
     async with sandbox_process(log, "--engines", demo.engines, "--profile", "practice") as vendors:
@@ -94,9 +95,10 @@ async def _run(demo: Demo, console: Console) -> None:
     _print_pairs(console, booking.as_dict())
     sound = _recording(record, demo.out)
     tracks = await asyncio.to_thread(read_tracks, sound)
-    await asyncio.to_thread(_check_understood, tracks, record, heard, ears, console)
-    _check_interruption(heard, console)
-    await asyncio.to_thread(_draw, demo.out, tracks, record, heard)
+    with console.status("listening to the recording, and drawing it …"):
+        await asyncio.to_thread(_check_understood, tracks, record, heard, ears, console)
+        _check_interruption(heard, console)
+        await asyncio.to_thread(_draw, demo.out, tracks, record, heard)
     for name, file in (
         ("report", "call.html"),
         ("recording", "call.wav"),

@@ -86,6 +86,9 @@ async def test_a_call_looks_the_same_from_afar(far: Far) -> None:
     assert process.vendors is not None
     assert process.vendors["tts cartesia"]["state"] == "closed"
     assert far.calls.all(lambda company_id: company_id == near.company_id) == [call]
+    far.calls._seen.clear()  # as when an answer was lost: what has not changed is told anew
+    await far.calls.look()
+    assert [one.uuid for one in far.calls] == [call.uuid]
     assert far.calls.get(call.uuid, lambda company_id: company_id is None) is None
     assert await call.end("anna")
     await running.over()

@@ -78,10 +78,17 @@ async def speakers(settings: Settings) -> list[Speaker]:
     return list(found.values())
 
 
-async def record_prompts(settings: Settings, *, again: bool, report: Callable[[str], None]) -> int:
+async def record_prompts(
+    settings: Settings,
+    *,
+    again: bool,
+    report: Callable[[str], None],
+    so_far: Callable[[str, int, int], None] = lambda of, done, wanted: None,
+) -> int:
     """Record what is not there yet, or all of it `again`; returns how many voices could not be recorded.
 
-    `report` is told, a line at a time, what was written. Raises `SettingsError` without a key, `PromptError` when
+    `report` is told, a line at a time, what was written; `so_far` whose voice it is, how many of its prompts are done,
+    and of how many. Raises `SettingsError` without a key, `PromptError` when
     Cartesia is not to be had at all, `ConversationError`, `DatabaseError`.
     """
     key = settings.cartesia_api_key.get_secret_value()
@@ -93,7 +100,7 @@ async def record_prompts(settings: Settings, *, again: bool, report: Callable[[s
     async with cartesia.AsyncCartesia(api_key=key, base_url=url, timeout=TIMEOUT_S) as client:
         for speaker in wanted:
             try:
-                await _Studio(client, settings, speaker, report).record(again=again)
+                await _Studio(client, settings, speaker, report, so_far).record(again=again)
             except PromptError as error:
                 report(f"{speaker.voice.id} ({speaker.of}): {error}")
                 failed += 1
@@ -104,13 +111,19 @@ class _Studio:
     """Records one voice. The manifest is written last and names whole files only, so a crash leaves it as it was."""
 
     def __init__(
-        self, client: cartesia.AsyncCartesia, settings: Settings, speaker: Speaker, report: Callable[[str], None]
+        self,
+        client: cartesia.AsyncCartesia,
+        settings: Settings,
+        speaker: Speaker,
+        report: Callable[[str], None],
+        so_far: Callable[[str, int, int], None],
     ) -> None:
         self._client = client
         self._model = settings.cartesia_model
         self._rate = settings.sample_rate
         self._speaker = speaker
         self._report = report
+        self._so_far = so_far
         self._folder = settings.prompts / folder_name(speaker.voice.id)
 
     async def record(self, *, again: bool) -> None:
@@ -130,7 +143,8 @@ class _Studio:
         await self._check(voice.id)
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            for recording in missing:
+            for done, recording in enumerate(missing):
+                self._so_far(self._speaker.of, done, len(missing))
                 pcm = await self._spoken(recording.text)
                 self._write_wav(recording.file, pcm)
                 there[recording.key] = recording
