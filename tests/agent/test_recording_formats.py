@@ -140,7 +140,7 @@ def test_a_format_whose_package_is_missing_is_told_at_the_start(monkeypatch: pyt
     monkeypatch.setattr("agent.ops.setting_types.importlib.util.find_spec", lambda name: None)
     assert load_settings(recording_format="wav").recording_format == "wav"
     with pytest.raises(
-        SettingsError, match=r"RECORDING_FORMAT.*opus needs an extra; run pip install '\.\[recording\]'"
+        SettingsError, match=r"RECORDING_FORMAT.*opus needs an extra; run .*pip install 'fastaudio-agent\[recording\]'"
     ):
         load_settings(recording_format="opus")
 

@@ -231,6 +231,6 @@ async def test_without_the_extra_it_does_what_it_can(tmp_path: Path) -> None:
     assert text.count("agent   (not understood)") == 2, "it greets, and answers the recording"
     assert agent.keys == "12"
     assert understood(agent.heard) == "tap"
-    for words in (b"nothing can be said", b"pip install '.[local]'", b"not what it says", b"nobody can speak here"):
+    for words in (b"nothing can be said", b"fastaudio-agent[local]", b"not what it says", b"nobody can speak here"):
         assert words in error, error
     assert "to play <cough> the package 'numpy' is needed" in text

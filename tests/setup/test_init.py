@@ -12,12 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
 from agent.ops.settings import load_settings
-from agent.setup import asterisk_files
+from agent.setup import asterisk_files, command
 from agent.setup.command import Choices, init
 from agent.setup.dialplan import Dialplan
 from agent.setup.host import Host
@@ -170,6 +171,18 @@ def test_missing_keys_are_named_and_have_their_place(tmp_path: Path) -> None:
     assert "\nDEEPGRAM_API_KEY=\n" in (tmp_path / ENV).read_text()
 
 
+@pytest.mark.parametrize("calls", ["missed", "freepbx"])
+def test_an_asterisk_elsewhere_gets_commands_to_copy(
+    tmp_path: Path, calls: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "_why_not", lambda choices: "/etc/asterisk is not there")
+    _, said = set_up(tmp_path, dialplan=Dialplan(calls))
+    assert not any("asterisk" in name for name in everything(tmp_path))
+    copies = [line.split() for line in said.splitlines() if line.strip().startswith("cp ")]
+    assert len(copies) == 2
+    assert all(Path(source).is_file() for _, source, _ in copies), "the command works as it stands"
+
+
 def test_lines_that_asterisk_has_already_are_not_asked_for(tmp_path: Path) -> None:
     dialplan = Dialplan(people="PJSIP/100")
     _, said = set_up(tmp_path, dialplan=dialplan)
@@ -262,10 +275,10 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")}
-    command = [sys.executable, "-m", "agent", "init", *arguments]
+    program = [sys.executable, "-m", "agent", "init", *arguments]
     environment = clean | environment
     return subprocess.run(
-        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        program, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
 
 

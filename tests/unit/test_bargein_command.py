@@ -152,7 +152,7 @@ def test_without_matplotlib_it_prints_and_says_how(tmp_path: Path, said: list[in
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert answer.returncode == 0
     assert "1 barge-in" in answer.stdout
-    assert "pip install '.[plot]'" in answer.stderr
+    assert "fastaudio-agent[plot]" in answer.stderr
     asked = [sys.executable, "-c", code, "--out", str(tmp_path / "it.png")]
     assert subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 2
 

@@ -195,7 +195,7 @@ for make in (lambda: fastaudio.BargeInDetector("silero"),
     assert answer.stderr == ""
     lines = answer.stdout.splitlines()
     assert len(lines) == 2
-    assert all("pip install '.[silero]'" in line and missing[:6] in line for line in lines)
+    assert all("fastaudio-agent[silero]" in line and missing[:6] in line for line in lines)
 
 
 def test_serve_says_what_to_install(tmp_path: Path) -> None:
@@ -212,4 +212,4 @@ def test_serve_says_what_to_install(tmp_path: Path) -> None:
     )  # fmt: skip
     assert answer.returncode == 2
     assert "Traceback" not in answer.stderr
-    assert "pip install '.[silero]'" in answer.stderr
+    assert "fastaudio-agent[silero]" in answer.stderr

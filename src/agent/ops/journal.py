@@ -1,7 +1,7 @@
 """Log records as the journal's own entries, with fields to search by, where systemd runs the agent.
 
 journald takes an entry as one datagram of `NAME=value` lines (systemd's "Native Journal Protocol"): a few lines
-of code, where the libraries there are need libsystemd's headers to be built.
+of code, where libraries bring libsystemd along or are built against its headers.
 """
 
 from __future__ import annotations

@@ -105,16 +105,13 @@ def _why_not(choices: Choices) -> str:
     if not choices.host.is_live:
         return ""
     if not directory.is_dir():
-        return (
-            f"{directory} is not there: on Asterisk's machine, copy voice-agent.conf and voice-agent-site.conf "
-            f"from {asterisk_files()}"
-        )
+        return f"{directory} is not there: nothing is written for Asterisk"
     try:
         probe = directory / ".voice-agent-init"
         probe.touch()
         probe.unlink()
     except OSError:
-        return f"{directory} may not be written by you: run init as root, or copy the files from {asterisk_files()}"
+        return f"{directory} may not be written by you: nothing is written for Asterisk"
     return ""
 
 
@@ -253,6 +250,15 @@ def _dialplan_steps(dialplan: Dialplan, host: Host, left_out: str) -> list[tuple
         text = ""
     includes, globals_ = dialplan.missing(text)
     steps = []
+    if left_out:
+        names = [asterisk_files() / line.split()[1] for line in dialplan.includes]
+        if dialplan.is_freepbx:
+            names = [asterisk_files() / "voice-agent.conf"]
+        copies = [f"cp {name} {dialplan.directory}/" for name in names]
+        if dialplan.is_freepbx:
+            ours = dialplan.directory / "voice-agent-freepbx.conf"
+            copies.append(f"cp {asterisk_files() / 'extensions_custom.conf'} {ours}")
+        steps.append(("On Asterisk's machine, as root, copy these files", copies))
     if includes:
         steps.append((f"Add to {custom}, below everything else:", includes))
     if globals_:
