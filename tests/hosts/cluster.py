@@ -6,10 +6,10 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
@@ -25,6 +25,34 @@ HERE = "127.0.0.1"
 MAX_CALLS = 40
 PORTS = {"LISTEN": 9099, "FASTAGI": 4573, "HTTP": 9098, "CONSOLE": 9096}
 """The ports of the settings, and those that they have in HAProxy's sample."""
+
+
+class Ported(Protocol):
+    """Whatever HAProxy sends calls to."""
+
+    @property
+    def name(self) -> str:
+        """As HAProxy names it."""
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """By the names in `PORTS`."""
+
+
+class Balanced(Protocol):
+    """Hosts behind one HAProxy."""
+
+    @property
+    def hosts(self) -> Sequence[Ported]:
+        """Those that it knows."""
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """HAProxy's own, by the names in `PORTS`."""
+
+    @property
+    def stats(self) -> Path:
+        """Its control socket."""
 
 
 class Host:
@@ -102,7 +130,7 @@ class Cluster:
                 stack.push_async_callback(host.agent.__aexit__)
             configuration = self.folder / "haproxy.cfg"
             configuration.write_text(configured(SAMPLE.read_text("utf-8"), self))
-            self.proxy = HaProxy(configuration, self.ports["LISTEN"])
+            self.proxy = HaProxy(configuration, self.ports["HTTP"])
             stack.callback(self.proxy.stop)
             self._stack = stack.pop_all()
         return self
@@ -174,7 +202,7 @@ class Cluster:
         await self._vendors.wait()
 
 
-def configured(sample: str, cluster: Cluster) -> str:
+def configured(sample: str, cluster: Balanced) -> str:
     """HAProxy's sample with the ports of the cluster, and with as many hosts."""
     lines = []
     for line in sample.splitlines():

@@ -84,7 +84,7 @@ class HaProxy:
     """An HAProxy with a configuration file of the test's."""
 
     def __init__(self, configuration: Path, port: int) -> None:
-        """Start it; `port` is one that it listens on. Raises `MissingProgramError`."""
+        """Start it; `port` is one of its ports of HTTP. Raises `MissingProgramError`."""
         self._program = program("haproxy", "haproxy")
         self._configuration = configuration
         with (configuration.parent / "haproxy.log").open("ab") as log:
