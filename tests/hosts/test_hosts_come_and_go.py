@@ -116,13 +116,16 @@ async def test_hosts_die_come_and_drain_while_sixty_calls_run(cluster: Cluster) 
             assert QUIET < sum(spread) <= QUIET + TALKERS
 
             # One dies. Its calls are over, the dialplan hears so within a second, and no other call goes there.
+            clock = time.monotonic
             await third.agent.kill()
+            killed = clock()
             lost = third.began()
             died = lost & {str(call) for call in quiet}
-            begin = time.monotonic()
             assert (await dialplan(cluster).next(UUID(min(died))))["VOICE_AGENT_NEXT"] == "UNKNOWN"
-            assert time.monotonic() - begin < 1.5 + stalls.longest_ms / 1000
+            took = {"next of a call that died": clock() - killed}
+            assert clock() - killed < 1.5 + stalls.longest_ms / 1000
             await cluster.until(lambda: cluster.status("calls", third) == "DOWN", 5)
+            took["the balancer knows that a host died, at most"] = clock() - killed
             since_it_died = set(talkers.begun)
 
             # One comes, and takes calls: it has the fewest.
@@ -137,18 +140,27 @@ async def test_hosts_die_come_and_drain_while_sixty_calls_run(cluster: Cluster) 
             answered = await asyncio.gather(*(talkers.call(f"Redis {number}", 1) for number in range(4)))
             assert [result.failure for result in answered] == [""] * 4
             cluster.redis.start()
+            begin = clock()
             await cluster.meet(first, second, fourth)
+            took["hosts know each other again after Redis came back"] = clock() - begin
 
             # One is drained: it gets no more calls, and those that it has are not cut short.
             before = second.began()
             second.agent.terminate()
+            begin = clock()
             await cluster.until(lambda: cluster.status("calls", second) == "DOWN", 5)
+            took["the balancer knows that a host is drained"] = clock() - begin
             assert second.began() == before
             talkers.may_call.set()
             last = set(talkers.begun)
             await cluster.until(lambda: len(talkers.begun) >= len(last) + TALKERS, 15)
             talkers.enough = True
         report = listening.result()
+
+    print(f"\n{QUIET} quiet calls, {len(talkers.results)} that talked, {len(died)} quiet ones lost with their host")
+    print(f"spread {spread}; the longest gap in any call {report.gap_max_ms:.0f} ms, ", end="")
+    print(f"of which this machine stood still for {stalls.longest_ms:.0f} ms")
+    print({what: f"{seconds:.2f} s" for what, seconds in took.items()})
 
     # The quiet ones: those of the host that died are over, and nobody else has noticed anything.
     assert report.ended_early == len(died) > 10, report
