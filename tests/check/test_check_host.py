@@ -156,6 +156,18 @@ async def test_a_file_that_somebody_else_left(a_subject: SubjectMaker) -> None:
     assert str(file) in found.mend
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="root looks in the place of another user")
+async def test_root_judges_by_the_user_whose_env_file_it_is(tmp_path: Path, a_subject: SubjectMaker) -> None:
+    subject = a_subject()
+    subject.env_file = write_env(tmp_path / "env")
+    assert (await look(directories.directories, subject))["data-dir"].level == "ok"
+    os.chown(subject.env_file, 12345, 12345)
+    found = (await look(directories.directories, subject))["data-dir"]
+    assert (found.level, "user 12345 may not write it" in found.text) == ("error", True)
+    os.chown(subject.settings.data_dir, 12345, 12345)
+    assert (await look(directories.directories, subject))["data-dir"].level == "ok"
+
+
 @pytest.mark.parametrize(
     ("mode", "level"), [(0o2770, "ok"), (0o770, "error"), (0o2777, "error"), (0o2700, "error"), (0o700, "error")]
 )

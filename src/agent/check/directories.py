@@ -28,10 +28,10 @@ async def directories(subject: Subject) -> Findings:
         "RECORDS_DIR": settings.records,
         "RECORDINGS_DIR": settings.recordings,
     }
-    owner = _owner(settings.data_dir)
+    uid = _agent_user(subject)
     for name, path in private.items():
-        yield _directory(name, path, owner)
-    yield _metadata(settings)
+        yield _directory(name, path, uid)
+    yield _metadata(settings, uid)
     if os.access(settings.data_dir, os.R_OK | os.X_OK):
         for finding in await asyncio.to_thread(_data_files, settings.data_dir):
             yield finding
@@ -82,20 +82,20 @@ def _round(hours: float) -> str:
     return f"{hours:.0f}" if hours < 100 else f"{hours / 100:.0f}00"
 
 
-def _directory(name: str, path: Path, owner: str) -> Finding:
+def _directory(name: str, path: Path, uid: int) -> Finding:
     label = name.lower().replace("_", "-")
     if not path.exists():
         above = _nearest(path)
         if os.access(above, os.W_OK | os.X_OK):
             return ok(label, f"{path} will be made when the agent starts")
-        return error(label, f"{path} is not there and cannot be made", f"install -d -m 700 -o {owner} {path}")
+        return error(label, f"{path} is not there and cannot be made", f"install -d -m 700 -o {_user(uid)} {path}")
     if not path.is_dir():
         return error(label, f"{path} is no directory", f"name another {name}")
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+    if not _may_use(path, uid):
         return error(
             label,
-            f"{path} belongs to {_owner(path)}, and {_user()} may not write it",
-            f"run voice-agent check as {_owner(path)}, as the agent must run; or chown -R {_user()} {path}",
+            f"{path} belongs to {_owner(path)}, and {_user(uid)} may not write it",
+            f"run voice-agent check as {_owner(path)}, as the agent must run; or chown -R {_user(uid)} {path}",
         )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o066:  # 0711 lets Asterisk's user pass on its way to METADATA_DIR, and list nothing
@@ -103,7 +103,7 @@ def _directory(name: str, path: Path, owner: str) -> Finding:
     return ok(label, f"{path}, mode {mode:04o}, of {_owner(path)}")
 
 
-def _metadata(settings: Settings) -> Finding:
+def _metadata(settings: Settings, uid: int) -> Finding:
     path = settings.metadata
     if not path.exists():
         return ok("metadata-dir", f"{path} is not there, which only the AGI script needs")
@@ -122,9 +122,9 @@ def _metadata(settings: Settings) -> Finding:
             f"{path} has mode {mode:04o}: files of the AGI script do not get the group that the agent reads by",
             mend,
         )
-    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
-        return error("metadata-dir", f"{_user()} may not read {path}, which belongs to the group {group}", mend)
-    if _is_user("asterisk") and not _in_group("asterisk", facts.st_gid):
+    if not _may_use(path, uid):
+        return error("metadata-dir", f"{_user(uid)} may not read {path}, which belongs to the group {group}", mend)
+    if _is_user("asterisk") and not _in_group(pwd.getpwnam("asterisk").pw_uid, facts.st_gid):
         return error("metadata-dir", f"the user asterisk is not in the group {group} of {path}", mend)
     return ok("metadata-dir", f"{path}, mode {mode:04o}, group {group}")
 
@@ -143,11 +143,27 @@ def _owner(path: Path) -> str:
         return "its user"
 
 
-def _user() -> str:
+def _agent_user(subject: Subject) -> int:
+    """Who runs the agent. Root may do anything: what counts is the user whose env file it is."""
+    if os.geteuid() == 0 and subject.env_file is not None and subject.env_file.exists():
+        return subject.env_file.stat().st_uid
+    return os.geteuid()
+
+
+def _may_use(path: Path, uid: int) -> bool:
+    """Whether a user may read, write and enter a directory."""
+    if uid == os.geteuid():
+        return os.access(path, os.R_OK | os.W_OK | os.X_OK)
+    facts = path.stat()
+    shift = 6 if facts.st_uid == uid else 3 if _in_group(uid, facts.st_gid) else 0
+    return stat.S_IMODE(facts.st_mode) >> shift & 7 == 7
+
+
+def _user(uid: int) -> str:
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
+        return pwd.getpwuid(uid).pw_name
     except KeyError:
-        return f"user {os.geteuid()}"
+        return f"user {uid}"
 
 
 def _group(gid: int) -> str:
@@ -165,5 +181,9 @@ def _is_user(name: str) -> bool:
     return True
 
 
-def _in_group(user: str, gid: int) -> bool:
-    return gid in os.getgrouplist(user, pwd.getpwnam(user).pw_gid)
+def _in_group(uid: int, gid: int) -> bool:
+    try:
+        user = pwd.getpwuid(uid)
+    except KeyError:
+        return False
+    return gid in os.getgrouplist(user.pw_name, user.pw_gid)

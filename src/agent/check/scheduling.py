@@ -77,7 +77,7 @@ async def scheduling(subject: Subject) -> Findings:
         await asyncio.sleep(0.05)  # the media thread asks for it when it starts
         granted = engine.counters()["fifo_priority"]
     if granted:
-        yield ok("rtprio", f"the media thread can have SCHED_FIFO, priority {granted}")
+        yield ok("rtprio", f"the media thread can have SCHED_FIFO as this user, priority {granted}")
     elif wanted:
         yield warning(
             "rtprio",

@@ -226,10 +226,9 @@ def _next_steps(choices: Choices, values: Mapping[str, str], left_out: str, cons
             f"same => n,Set(VOICE_AGENT_AGI_PORT={values.get('FASTAGI_PORT')})",
         ]
         steps.append(("For calls that are this agent's, set before Goto(voice-agent,...) in the dialplan:", asks))
-    as_user = f"runuser -u {account.USER} -- " if host.system else ""
     systemctl = "systemctl" if host.system else "systemctl --user"
     journal = f"journalctl -u {host.service}" if host.system else f"journalctl --user -u {host.service}"
-    check = f"{as_user}{program} check --env-file {host.env_file}"
+    check = f"{program} check --env-file {host.env_file}"
     steps.append(("See whether everything is right: keys, ports, Asterisk, a call to itself", [check]))
     start = [f"{systemctl} enable --now {host.service}"]
     steps.append(("Start it, now and with the machine", start if host.system else [*start, "loginctl enable-linger"]))
