@@ -107,7 +107,7 @@ class Trend:
 
 
 def trend(points: Sequence[tuple[float, float]], blocks: int = BLOCKS) -> Trend | None:
-    """The slope of y over x, by least squares over the medians of blocks; None with fewer than four blocks."""
+    """The slope of y over x, by least squares over the medians of blocks; None with too few of them that differ."""
     blocks = min(blocks, len(points) // 2)
     if blocks < 4:
         return None
@@ -116,7 +116,7 @@ def trend(points: Sequence[tuple[float, float]], blocks: int = BLOCKS) -> Trend 
     xs, ys = ([median(point[axis] for point in block) for block in cut] for axis in (0, 1))
     middle_x, middle_y = sum(xs) / blocks, sum(ys) / blocks
     spread = sum((x - middle_x) ** 2 for x in xs)
-    if not spread:
+    if len(set(xs)) < blocks / 2:  # hardly anything has happened: the error would be too small
         return None
     slope = sum((x - middle_x) * (y - middle_y) for x, y in zip(xs, ys, strict=True)) / spread
     rest = sum((y - middle_y - slope * (x - middle_x)) ** 2 for x, y in zip(xs, ys, strict=True))

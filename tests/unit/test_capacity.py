@@ -120,7 +120,7 @@ def test_a_plan_of_three_thousand_calls_an_hour() -> None:
 
 def test_a_minute_costs_what_the_table_says() -> None:
     prices = load_prices()
-    cost = cost_a_minute(prices, Use(tokens_in=1e6, tokens_cached=0, tokens_out=0, characters=1e6))
+    cost = cost_a_minute(prices, Use(heard_s=60, tokens_in=1e6, tokens_cached=0, tokens_out=0, characters=1e6))
     assert cost["stt"] == pytest.approx(prices.stt["nova-3"].minute)
     assert cost["llm"] == pytest.approx(prices.llm["openai/gpt-oss-120b"].million_in)
     assert cost["tts"] == pytest.approx(prices.tts["sonic-3"].million_characters)

@@ -15,15 +15,17 @@ class Use:
     answer: docs/capacity.md says how they were measured. Calls with pauses take less.
     """
 
-    requests: float = 11.0
+    heard_s: float = 35.0
+    """Audio to the STT, which hears nothing while the agent speaks."""
+    requests: float = 11.8
     """To the LLM, answers that were thrown away and those around tools included."""
-    tokens_in: float = 15000.0
-    tokens_cached: float = 11000.0
+    tokens_in: float = 14_300.0
+    tokens_cached: float = 10_600.0
     """Of them: found in the vendor's cache."""
-    tokens_out: float = 260.0
-    characters: float = 480.0
+    tokens_out: float = 245.0
+    characters: float = 516.0
     """To the TTS."""
-    speaking: float = 0.45
+    speaking: float = 0.42
     """Share of the time in which the agent speaks, and has a context of the TTS."""
 
 
@@ -39,7 +41,7 @@ def cost_a_minute(
     use = use or Use()
     tokens = {"tokens_in": use.tokens_in, "tokens_cached": use.tokens_cached, "tokens_out": use.tokens_out}
     return {
-        "stt": prices.cost("stt", stt, "seconds", 60),
+        "stt": prices.cost("stt", stt, "seconds", use.heard_s),
         "llm": sum(prices.cost("llm", llm, unit, amount) for unit, amount in tokens.items()),
         "tts": prices.cost("tts", tts, "characters", use.characters),
     }

@@ -39,7 +39,7 @@ class Scenario:
     drain_every_s: float = 0.0
     """One host after the other is drained, so far apart; 0: none is."""
     grace_s: float = 1800.0
-    requests_a_minute: float = 11.0
+    requests_a_minute: float = 11.8
     """Of one call to the LLM."""
     seed: int = 0
 
