@@ -123,6 +123,8 @@ class WorkerProcess:
 
     async def end(self) -> None:
         """Have it hang up what it has left and end; a process that does not is killed."""
+        if self.state == "starting":
+            self.kill()  # it has no calls, and heeds nobody before it has begun
         self.bus.tell("stop")
         await self._wait(STOP_S)
         if self._process.poll() is None:

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from typing import Any, Final
 
+import fastaudio
 from agent import __version__
 from agent.call.live import LiveCalls
 from agent.call.rehearsal import RehearsalError
@@ -111,7 +112,8 @@ class Worker:
     # -- what the supervisor wants -----------------------------------------------------------------------------------
 
     def _accept(self, values: Mapping[str, Any]) -> None:
-        self._floor.engine.accepting = values["on"]
+        with suppress(fastaudio.EngineClosed):  # this worker is about to end
+            self._floor.engine.accepting = values["on"]
 
     async def _reload(self, values: Mapping[str, Any]) -> None:
         settings = unpack_settings(values["settings"])
@@ -119,6 +121,7 @@ class Worker:
         await self._floor.reload(settings)
         self.settings = settings
         logging.getLogger().setLevel(settings.log_level.upper())
+        log.info("reloaded")
 
     async def _say(self, values: Mapping[str, Any]) -> Any:
         try:
