@@ -19,7 +19,7 @@ import aiohttp
 from aiohttp import web
 
 from agent.call.company import CompanyContext, ContextClient
-from agent.call.door import Beat, Entry
+from agent.call.door import CLAIM_S, GOODBYE_S, Beat, Entry
 from agent.call.record import CallRecord
 from agent.call.running import RunningCalls
 from agent.office.console.parts import ConsoleParts
@@ -45,12 +45,8 @@ SWEEP_S = 20.0
 SECOND_S = 1.0
 COMING_S = 3.0
 """How long a call that was announced is waited for once no other is taken."""
-GOODBYE_S = 15.0
-"""For the goodbye of calls that are still running when the grace time is over."""
 ASKED_S = 2.0
 """For the dialplan's last question, which comes within milliseconds of a call's end."""
-CLAIM_S = 1.0
-"""For the announcement of a call that has come, when there is room."""
 STEP_S = 0.05
 
 

@@ -10,7 +10,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from agent.front import GOODBYE_S
+from agent.call.door import GOODBYE_S
 from agent.ops.lifecycle import CLOSING_S
 from agent.ops.metrics import Metrics
 from agent.ops.settings import Settings, load_settings

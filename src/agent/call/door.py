@@ -6,12 +6,17 @@ In one process it is the `Front` itself that answers; a worker asks its supervis
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import UUID
 
 from agent.call.company import CompanyContext
 from agent.call.record import CallRecord
 from agent.telephony import CallInfo, Verdict
+
+CLAIM_S: Final = 1.0
+"""For the announcement of a call that has come, when there is room."""
+GOODBYE_S: Final = 15.0
+"""For the goodbye of calls that are still running when the grace time is over."""
 
 
 @dataclass(frozen=True, slots=True)

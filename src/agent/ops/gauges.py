@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client.metrics_core import Metric
 
 import fastaudio
-from agent.office.query_times import QUERY_TIMES
 from agent.ops import recording
 from agent.ops.admission import REASONS, Admission
 from agent.ops.lag import LagMonitor
@@ -188,6 +187,8 @@ def of_use(used: Mapping[tuple[str, str, str], float], spent: Mapping[tuple[str,
 
 def of_office(office: BackOffice) -> Iterator[Metric]:
     """The back office's database, and the records on their way into it."""
+    from agent.office.query_times import QUERY_TIMES  # a process without a database does without its library
+
     yield from QUERY_TIMES.tell()
     records = office.keeper.counters + office.housekeeping.counters
     yield FAMILIES["records"].counted({what: records[what] for what in RECORDS})

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
+from agent.call.door import GOODBYE_S
 from agent.conversations import ConversationError
-from agent.front import GOODBYE_S
 from agent.ops import collector, files, notify, watchdog
 from agent.ops.logs import CarefulFormatter
 from agent.ops.settings import Settings, SettingsError, load_settings

@@ -6,16 +6,18 @@ import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from agent.call.company import BUDGET_SECONDS, CompanyContext, default_context
-from agent.call.door import Beat, Entry
+from agent.call.door import CLAIM_S, Beat, Entry
 from agent.call.record import CallRecord, RecordError, record_from
-from agent.front import CLAIM_S, FrontDoor
 from agent.telephony import CallInfo, Verdict
 from agent.workers.bus import Bus, BusError
 from agent.workers.wire import pack_context, pack_info, unpack_context, unpack_info
+
+if TYPE_CHECKING:
+    from agent.front import FrontDoor  # a worker has none, and need not load what belongs to it
 
 log = logging.getLogger(__name__)
 

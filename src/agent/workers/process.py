@@ -19,7 +19,7 @@ from agent.workers.worker import IGNORED
 log = logging.getLogger(__name__)
 
 State: TypeAlias = Literal["starting", "serving", "draining", "gone"]
-START_S: Final = 60.0
+START_S: Final = 120.0
 """A worker that does not take calls by then has not started: it reads conversations and loads voices first."""
 STOP_S: Final = 10.0
 """At most, between being told to stop and the end of the process."""

@@ -15,9 +15,10 @@ from types import TracebackType
 from typing import Any, Final
 
 from agent import __version__
+from agent.call.door import GOODBYE_S
 from agent.call.rehearsal import RehearsalError
 from agent.floor import read_files
-from agent.front import GOODBYE_S, Front
+from agent.front import Front
 from agent.office.console.port import OpenConsole
 from agent.office.store import OfficeStore
 from agent.ops import gauges
