@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -82,6 +83,10 @@ def load(
             err=True,
         )
         fail("say --yes to do it, or --own to try an agent on emulated vendors instead")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        fail(f"nobody answers at {address}: {error.strerror or error}")
     pids = processes_listening(int(port)) if is_this_host(host) else ()
     target = Target(host, int(port), fastagi_port, http_port, pids)
     raise typer.Exit(load_running(ramp, target, plan, console, png))

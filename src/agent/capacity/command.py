@@ -16,7 +16,7 @@ from rich.table import Table
 
 from agent.capacity.announce import Announcer
 from agent.capacity.own import own_agent
-from agent.capacity.ramp import HEADINGS, Ramp, Step, row
+from agent.capacity.ramp import HEADINGS, Ramp, Step, row, state
 from agent.capacity.target import Target, cpu_s
 from fastaudio import load
 
@@ -66,8 +66,7 @@ def climb(
             with _bar(console, calls, plan) as show:
                 step = measure(target, calls, plan, show, vendors)
             ramp.steps.append(step)
-            told = row(ramp, step)
-            console.print(f"[bold]{calls:5}[/] calls: {told[-1]}", highlight=False)
+            console.print(f"[bold]{calls:5}[/] calls: {state(ramp, step)}", highlight=False)
             _rest(target)
     except KeyboardInterrupt:
         console.print("stopped")

@@ -161,6 +161,13 @@ def per_call(points: Sequence[tuple[int, float]]) -> float | None:
     return sum((calls - x) * (value - y) for calls, value in points) / sum((calls - x) ** 2 for calls, _ in points)
 
 
+def state(ramp: Ramp, step: Step) -> str:
+    """What became of a step, in words."""
+    if step.objections:
+        return f"not valid: {'; '.join(step.objections)}"
+    return ", ".join(ramp.quality.broken(step)) or "ok"
+
+
 HEADINGS: Final = ("calls", "gap p99 ms", "answer p50", "p99", "turns/s", "CPU %", "MiB", "loop ms", "media ms", "")
 
 
@@ -168,7 +175,7 @@ def row(ramp: Ramp, step: Step) -> list[str]:
     """One line of the table."""
     heard = step.heard
     broken = ramp.quality.broken(step)
-    state = "not valid" if step.objections else ", ".join(broken) if broken else "ok"
+    state = "not valid" if step.objections else "broke" if broken else "ok"
     told: Mapping[str, float | None] = {
         "cpu": step.cpu_percent,
         "memory": None if step.memory_kib is None else step.memory_kib / 1024,
