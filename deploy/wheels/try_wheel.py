@@ -35,6 +35,7 @@ def main() -> int:
     print(f"Python {sys.version.split()[0]}: {said.strip()}")
     files()
     echo()
+    agent_call()
     return 0
 
 
@@ -71,6 +72,35 @@ def echo() -> None:
     print(f"a call to itself: {came_back} of {FRAMES} frames came back as they were sent")
 
 
+def agent_call() -> None:
+    """Call the agent, whose vendors are away: it answers all the same, with words that the wheel has."""
+    nobody = "127.0.0.1:1"
+    settings = {
+        "DEEPGRAM_URL": f"ws://{nobody}", "GROQ_URL": f"http://{nobody}", "CARTESIA_URL": f"ws://{nobody}",
+        "DEEPGRAM_API_KEY": "nobody's key", "GROQ_API_KEY": "nobody's key", "CARTESIA_API_KEY": "nobody's key",
+        "LISTEN_PORT": "0", "FASTAGI_PORT": "0", "HTTP_PORT": "0", "CONSOLE": "false", "STOP_GRACE_SECONDS": "1",
+        "DATA_DIR": str(Path("data").absolute()),
+    }  # fmt: skip
+    file = Path("agent.env")
+    file.touch(0o600)
+    file.write_text("".join(f'{name}="{value}"\n' for name, value in settings.items()))
+    server = subprocess.Popen(
+        [BIN / "voice-agent", "serve", "--env-file", file], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stdout is not None
+        found = re.search(r"AudioSocket on \S+:(\d+)", server.stdout.readline())
+        assert found is not None, "the agent does not listen"
+        heard = call(int(found[1]), [bytes(FRAME)] * 300)
+    finally:
+        server.send_signal(signal.SIGTERM)
+        log = server.communicate(timeout=40)[1]
+    assert server.returncode == 0, f"the agent did not end well: {log}"
+    speech = sum(abs(sample) > 500 for (sample,) in struct.iter_unpack("<h", heard)) / 8000
+    assert speech > 0.2, f"the agent said nothing: {log}"
+    print("a call to the agent, with its vendors away: it speaks")
+
+
 def call(port: int, frames: Sequence[bytes]) -> bytes:
     """Send these, one every 20 ms, by AudioSocket, and silence for half a second more; what came back."""
     heard = rest = b""
@@ -79,9 +109,12 @@ def call(port: int, frames: Sequence[bytes]) -> bytes:
         line.setblocking(False)
         start = time.monotonic()
         for number, frame in enumerate([*frames, *[bytes(FRAME)] * 25]):
-            line.sendall(struct.pack("!BH", 0x10, FRAME) + frame)
+            try:
+                line.sendall(struct.pack("!BH", 0x10, FRAME) + frame)
+            except OSError:  # the other side has hung up
+                break
             time.sleep(max(0.0, start + 0.02 * (number + 1) - time.monotonic()))
-            with contextlib.suppress(BlockingIOError):
+            with contextlib.suppress(BlockingIOError, ConnectionResetError):
                 rest += line.recv(1 << 16)
             while len(rest) >= 3 and len(rest) >= 3 + (size := struct.unpack("!H", rest[1:3])[0]):
                 heard += rest[3 : 3 + size] if rest[0] == 0x10 else b""
