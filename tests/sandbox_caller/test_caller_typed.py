@@ -181,6 +181,7 @@ async def test_the_screen_shows_who_says_what_and_takes_lines_however_quick() ->
                 assert text in log
             await pilot.press("ctrl+d")
             await shown(pilot, lambda: screen.return_value is not None)
+        screen.say("the screen is gone")
         result = screen.return_value
     assert result is not None
     assert (result.ended_by, result.said_by("caller")) == ("caller", ["tap"])

@@ -163,6 +163,7 @@ async def test_it_waits_for_an_agent_that_is_not_there_yet_and_leaves(monkeypatc
             assert "nobody answers at http://127.0.0.1:9: Connection refused" in text_of(top, "#banner")
             await pilot.press("q")
         assert top.return_code == 0
+        top._row_highlighted()  # as comes of rows that were drawn just before
 
 
 async def test_what_is_no_page_of_an_agent_is_said(agent: Fake, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,7 @@ AGAIN_S: Final = (1.0, 2.0, 3.0, 5.0)
 ANSWERS: Final = 30
 """Of a call, whose lengths are kept while it is seen."""
 SCROLLBAR: Final = 2
+PARTS: Final = ("#head", "#banner", "#calls", "#details", "#help", "#filter")
 HELP: Final = """\
 [b]Keys[/b]
  up, down, j, k  choose a call         Enter  its details     Esc  close what is open
@@ -100,6 +101,11 @@ class Top(App[int]):
     def _table(self) -> DataTable[Text]:
         return self.query_one("#calls", DataTable)
 
+    @property
+    def _there(self) -> bool:
+        """Whether there is a screen: while it is taken down, pages and rows that were drawn still come."""
+        return len(self.query(", ".join(PARTS))) == len(PARTS)
+
     # -- looking -----------------------------------------------------------------------------------------------------
 
     async def _watch(self) -> None:
@@ -121,6 +127,8 @@ class Top(App[int]):
             await asyncio.sleep(due - time.monotonic())
 
     def _no_agent(self, why: str, again_s: float) -> None:
+        if not self._there:
+            return
         text = f"{why}. Trying again in {again_s:g} s."
         if self._page is not None:
             text += f" Below is how it was {duration(time.monotonic() - self._seen_at)} ago."
@@ -137,7 +145,7 @@ class Top(App[int]):
             self._note_answer(call)
         for gone in self._answers.keys() - {call["uuid"] for call in page["calls"]}:
             del self._answers[gone], self._turns[gone]
-        if self._paused:
+        if self._paused or not self._there:
             return
         self._page, self._seen_at = page, time.monotonic()
         self._table.remove_class("stale")
@@ -155,7 +163,7 @@ class Top(App[int]):
 
     def _draw(self) -> None:
         page = self._page
-        if page is None:
+        if page is None or not self._there:
             return
         above = head(page, self._source.url)
         note = "  paused" if self._paused else ""
@@ -202,6 +210,8 @@ class Top(App[int]):
         self._cells = cells
 
     def _draw_details(self) -> None:
+        if not self._there:
+            return
         panel = self.query_one("#details", Static)
         call = self._call
         if call is None or self._page is None:

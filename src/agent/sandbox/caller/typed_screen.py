@@ -69,15 +69,17 @@ class TypedScreen(App[CallResult]):
         self.exit(await self.caller.run())
 
     def _look(self) -> None:
-        self.query_one("#state", Static).update(self.caller.state)
+        for state in self.query("#state").results(Static):
+            state.update(self.caller.state)
 
     def heard(self, heard: Heard, line: str) -> None:
         """Somebody said something, or something happened."""
         self.say(line, COLOURS.get(heard.who, ""))
 
     def say(self, text: str, style: str = "") -> None:
-        """One more line above."""
-        self.query_one("#said", RichLog).write(Text(text, style))
+        """One more line above; while the screen is taken down there is none any more."""
+        for log in self.query("#said").results(RichLog):
+            log.write(Text(text, style))
 
     def typed(self, text: str) -> None:
         """A line was typed."""
