@@ -19,6 +19,7 @@ PAGE = DOCS / "monitoring.md"
 RULES = DOCS.parent / "deploy" / "prometheus" / "voice-agent.rules.yml"
 TABLE = re.compile(r"(<!-- (\w+): made by docs/make_monitoring.py -->\n).*?(<!-- end -->)", re.DOTALL)
 """The place of a table, by its name."""
+LABEL = re.compile(r"\{\{ \$labels\.(\w+) \}\}")
 
 
 def metrics() -> str:
@@ -66,7 +67,8 @@ def alerts() -> str:
         notes = rule["annotations"]
         more = notes["troubleshooting"].removeprefix("docs/")
         what = f"{notes['action']} [More]({more})"
-        cells = (f"`{rule['alert']}`", rule["labels"]["severity"], rule.get("for", "at once"), notes["summary"], what)
+        means = LABEL.sub(lambda label: f"*{label[1]}*", notes["summary"])
+        cells = (f"`{rule['alert']}`", rule["labels"]["severity"], rule.get("for", "at once"), means, what)
         lines.append("| " + " | ".join(" ".join(cell.split()) for cell in cells) + " |")
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,14 @@ MEDIA_THREAD: Final = "fa-media"
 TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 
 
+_others_s = 0.0
+"""What was shown of them last: the kernel counts a thread's time in ticks, and a counter never goes back."""
+
+
 def of_process() -> Iterator[Metric]:
-    """CPU by thread, and how many threads there are. Threads that have ended count no more."""
-    cpu: Counter[str] = Counter({"media": 0, "main": 0, "others": 0})
+    """CPU by thread, and how many threads there are. Threads that have ended are among the others."""
+    global _others_s
+    cpu: Counter[str] = Counter({"media": 0, "main": 0})
     threads = 0
     for task in TASKS.iterdir():
         try:
@@ -31,8 +37,11 @@ def of_process() -> Iterator[Metric]:
             continue  # it has just ended
         threads += 1
         fields = rest.split()
-        kind = "media" if name == MEDIA_THREAD else "main" if int(task.name) == os.getpid() else "others"
-        cpu[kind] += int(fields[11]) + int(fields[12])
-    yield FAMILIES["thread_cpu_seconds"].counted({kind: ticks * TICK_S for kind, ticks in cpu.items()})
+        kind = "media" if name == MEDIA_THREAD else "main" if int(task.name) == os.getpid() else ""
+        if kind:
+            cpu[kind] += int(fields[11]) + int(fields[12])
+    _others_s = max(_others_s, time.process_time() - cpu.total() * TICK_S)
+    shown = {kind: ticks * TICK_S for kind, ticks in cpu.items()}
+    yield FAMILIES["thread_cpu_seconds"].counted(shown | {"others": _others_s})
     yield FAMILIES["threads"].counted(threads)
     yield FAMILIES["build_info"].counted({__version__: 1})
