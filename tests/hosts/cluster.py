@@ -162,12 +162,8 @@ class Cluster:
         return [booking.customer_name for booking in await self.store.list_bookings(limit=1000)]
 
     def status(self, backend: str, host: Host) -> str:
-        """What HAProxy takes a host for: UP, DOWN and the like."""
-        for line in self.proxy.ask(self.stats, "show stat").splitlines():
-            cells = line.split(",")
-            if cells[:2] == [backend, host.name]:
-                return cells[17].split()[0]
-        raise KeyError(host.name)
+        """What HAProxy takes a host for: UP, NOLB (no new connections), DOWN."""
+        return self.proxy.statuses(self.stats)[backend, host.name]
 
     async def until(self, condition: Callable[[], object], seconds: float) -> None:
         """Wait until it is so. Raises `TimeoutError`."""

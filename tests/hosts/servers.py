@@ -103,6 +103,11 @@ class HaProxy:
         self._process.kill()
         self._process.wait()
 
+    def statuses(self, control: Path) -> dict[tuple[str, str], str]:
+        """What it takes each host for, by backend and name: UP, NOLB (no new connections), DOWN."""
+        rows = (line.split(",") for line in self.ask(control, "show stat").splitlines() if not line.startswith("#"))
+        return {(row[0], row[1]): row[17].split()[0] for row in rows if len(row) > 17 and row[17]}
+
     def ask(self, control: Path, command: str) -> str:
         """What it answers on its control socket."""
         with socket.socket(socket.AF_UNIX) as line:

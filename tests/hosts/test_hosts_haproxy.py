@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -39,11 +40,13 @@ class Core:
         self.name = f"host{number}"
         self.ports = {name: free_port() for name in PORTS}
         self.ready = True
+        self.answering = asyncio.Event()
         self.checks = 0
         self.engine: fastaudio.Engine
         self._stack, self._dying = AsyncExitStack(), AsyncExitStack()
 
     async def __aenter__(self) -> Core:
+        self.answering.set()
         app = web.Application()
         app.router.add_get("/ready", self._ready)
         app.router.add_get("/health", self._healthy)
@@ -65,6 +68,7 @@ class Core:
 
     async def _ready(self, _request: web.Request) -> web.Response:
         self.checks += 1
+        await self.answering.wait()
         return web.Response(status=200 if self.ready else 503)
 
     async def _healthy(self, _request: web.Request) -> web.Response:
@@ -78,6 +82,11 @@ class Balanced:
         self.hosts = cores
         self.ports = {name: free_port() for name in PORTS}
         self.stats = folder / "haproxy.sock"
+        self.proxy: HaProxy
+
+    def status(self, name: str) -> str:
+        """What HAProxy takes a host of `calls` for."""
+        return self.proxy.statuses(self.stats)["calls", name]
 
     async def call(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A call as Asterisk begins it."""
@@ -96,8 +105,8 @@ async def balanced(tmp_path: Path) -> AsyncIterator[Balanced]:
         assert text.count(" 10s") == 4
         configuration = tmp_path / "haproxy.cfg"
         configuration.write_text(text.replace(" 10s", " 1s"))
-        proxy = HaProxy(configuration, balanced.ports["HTTP"])
-        stack.callback(proxy.stop)
+        balanced.proxy = HaProxy(configuration, balanced.ports["HTTP"])
+        stack.callback(balanced.proxy.stop)
         yield balanced
 
 
@@ -151,6 +160,7 @@ async def test_a_host_that_is_not_ready_keeps_its_calls_and_gets_none(balanced: 
     first.ready = False
     since = first.checks
     await until(lambda: first.checks >= since + 3)
+    assert balanced.status("host1") == "NOLB"
     calls += [await balanced.call() for _ in range(4)]
     await until(lambda: len(second.engine.calls) == 6)
     assert len(first.engine.calls) == 2
@@ -163,6 +173,27 @@ async def test_a_host_that_is_not_ready_keeps_its_calls_and_gets_none(balanced: 
     await until(lambda: len(first.engine.calls) == 6)  # the fewest
     for _, writer in calls:
         writer.close()
+
+
+async def test_a_host_that_hangs_loses_its_calls_and_no_other_does(balanced: Balanced) -> None:
+    """Its callers would hear nothing for as long as they stay; the dialplan's fallback is better."""
+    first, second = balanced.hosts
+    calls = [await balanced.call() for _ in range(4)]
+    await until(lambda: len(first.engine.calls) == len(second.engine.calls) == 2)
+    lost = list(first.engine.calls.values())
+    first.answering.clear()
+    await until(lambda: all(call.ended for call in lost), 15)
+    first.answering.set()
+    assert len(second.engine.calls) == 2
+    over = 0
+    for reader, writer in calls:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await reader.read()
+                over += 1
+        writer.close()
+    assert over == 2
+    await until(lambda: balanced.status("host1") == "UP")
 
 
 async def test_a_host_that_died_just_now_costs_a_call_nothing(balanced: Balanced) -> None:
