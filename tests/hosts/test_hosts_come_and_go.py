@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.alone, pytest.mark.timeout(300)]
 QUIET = 50
 TALKERS = 10
 DID = WITH_TARGET.numbers[0]
-SECONDS = 40.0
+SECONDS = 32.0
 
 
 @pytest.fixture
@@ -165,7 +165,8 @@ async def test_hosts_die_come_and_drain_while_sixty_calls_run(cluster: Cluster) 
     # The quiet ones: those of the host that died are over, and nobody else has noticed anything.
     assert report.ended_early == len(died) > 10, report
     assert report.silent == 0
-    assert report.gap_max_ms < 60 + stalls.longest_ms + report.lag_max_ms, report
+    # Nine processes share this machine with whatever else it does. Audio that was cut would be away for longer.
+    assert report.gap_max_ms < 200 + 2 * stalls.longest_ms + report.lag_max_ms, report
 
     # The drained host stops by itself when its last call is over, and told nobody to hang up.
     assert await second.agent.ended(20)
