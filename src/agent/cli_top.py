@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -18,7 +19,9 @@ def top(
     url: Annotated[
         str, typer.Argument(help="the agent's HTTP port, such as http://10.0.0.7:9098; HTTP_PORT here unless given")
     ] = "",
-    once: Annotated[bool, typer.Option("--once", help="print a plain table and leave")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="print a plain table and leave, as it does where there is no terminal")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="print the page /live as it is and leave")] = False,
     every: Annotated[float, typer.Option(min=0.2, max=60, help="seconds between two looks")] = 1.0,
     only: Annotated[str, typer.Option(help="show calls that match: company, step, what it does, last digits")] = "",
@@ -40,7 +43,7 @@ def top(
 
     async def look() -> int:
         async with source:
-            if once or as_json:
+            if once or as_json or not (sys.stdin.isatty() and sys.stdout.isatty()):
                 from agent.top.once import look_once
 
                 def complain(text: str) -> None:

@@ -77,10 +77,11 @@ async def test_top_prints_what_a_running_agent_does(rig: Rig) -> None:
     await running.over()
 
 
-async def test_top_says_that_no_agent_answers() -> None:
+async def test_top_says_that_no_agent_answers_and_does_not_wait_where_nobody_looks() -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agent", "top", "127.0.0.1:9", "--once"), stderr=asyncio.subprocess.PIPE
-    )
+        *(sys.executable, "-m", "agent", "top", "127.0.0.1:9"),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
     _, error = await process.communicate()
     assert process.returncode == 1
     assert b"nobody answers at http://127.0.0.1:9: Connection refused" in error
