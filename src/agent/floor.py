@@ -168,6 +168,7 @@ class Floor:
                     options=_call_options(settings),
                     max_calls=self.places,
                     allowed_peers=settings.allowed_peers,
+                    proxy_protocol=settings.proxy_protocol,
                     priority=settings.media_priority,
                 )
             )

@@ -175,6 +175,7 @@ class Front:
                     host=settings.listen_host,
                     port=settings.fastagi_port,
                     allowed_peers=settings.allowed_peers,
+                    proxy_protocol=settings.proxy_protocol,
                     on_refused=lambda reason, peer: self.strangers.turned_away("FastAGI", reason, peer),
                     on_missed=self._missed,
                 )

@@ -18,7 +18,7 @@ An echo server with barge-in:
 """
 
 try:
-    from fastaudio._core import END_REASONS, rms
+    from fastaudio._core import END_REASONS, ProxyHeader, rms
 except ImportError as error:  # pragma: no cover - what a source tree without a build says
     raise ImportError(
         "fastaudio's compiled core is missing: install the wheel (pip install fastaudio-agent), or in a source "
@@ -52,6 +52,7 @@ __all__ = [
     "Lateness",
     "Played",
     "ProtocolError",
+    "ProxyHeader",
     "Rate",
     "StaleGeneration",
     "Utterance",

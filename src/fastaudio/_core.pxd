@@ -38,6 +38,22 @@ cdef extern from "frame.h" nogil:
     void fa_frame_header(uint8_t *out, uint8_t kind, uint16_t length)
 
 
+cdef extern from "proxy.h" nogil:
+    ctypedef enum fa_proxy_family_t:
+        FA_PROXY_NO_SOURCE, FA_PROXY_IPV4, FA_PROXY_IPV6
+    ctypedef struct fa_proxy_t:
+        uint32_t have
+        fa_end_t error
+    ctypedef struct fa_proxy_source_t:
+        fa_proxy_family_t family
+        uint8_t address[16]
+        uint16_t port
+    void fa_proxy_init(fa_proxy_t *proxy)
+    uint32_t fa_proxy_wants(const fa_proxy_t *proxy)
+    fa_result_t fa_proxy_next(fa_proxy_t *proxy, const uint8_t **cursor, const uint8_t *end)
+    fa_proxy_source_t fa_proxy_source(const fa_proxy_t *proxy)
+
+
 cdef extern from "rechunk.h" nogil:
     ctypedef struct fa_rechunk_t:
         uint32_t have
@@ -235,6 +251,7 @@ cdef extern from "engine.h" nogil:
         uint32_t pending_max, uuid_timeout_ms, events, commands
         int32_t priority
         bint shared
+        bint proxy_protocol
         uint32_t networks_count
         fa_network_t networks[64]
     ctypedef struct fa_engine_counters_t:

@@ -60,6 +60,32 @@ class FrameParser:
         """One of `END_REASONS` when the peer broke the protocol, else None."""
 
 @final
+class ProxyHeader:
+    """The header of the PROXY protocol, version 2, in front of a connection: any split, 4096 bytes at most.
+
+    By it a balancer tells who is connected to it (HAProxy: doc/proxy-protocol.txt, 2.2). Extensions are skipped.
+    """
+
+    def __new__(cls) -> Self: ...
+    def feed(self, data: _Buffer) -> int:
+        """How many bytes of `data` are the header's; what is behind them follows it.
+
+        Raises ProtocolError when it is none, then and at each call after: `no_proxy`, `proxy_v1` or `bad_proxy`.
+        """
+    @property
+    def wants(self) -> int:
+        """How many bytes may be read without reading what follows the header; 0 when it is whole."""
+    @property
+    def error(self) -> str | None:
+        """One of `END_REASONS` when it is no such header, else None."""
+    @property
+    def source(self) -> tuple[str, int] | None:
+        """Address and port of who is connected to the balancer.
+
+        None before the header is whole, for a connection of the balancer's own, and for one that is not TCP.
+        """
+
+@final
 class Rechunker:
     """PCM of any size into frames of one size; the odd tail is carried over to the next chunk."""
 
@@ -328,14 +354,16 @@ class Engine:
         commands: int = 4096,
         priority: int = 0,
         shared: bool = False,
+        proxy_protocol: bool = False,
         networks: Iterable[tuple[_Buffer, int]] = (),
     ) -> Self:
         """Allocates what the thread will need.
 
         `pending_max`: connections without a UUID, 1..65536. `uuid_timeout_ms`: until a connection must have told it.
         `events`, `commands`: capacities, powers of two, 2..65536. `priority`: SCHED_FIFO priority asked for, 0 for
-        none. `shared`: other processes accept from the same listener (engine.h). `networks`: peers that are allowed, at
-        most 64, as 16 bytes (IPv6, or IPv4 mapped into it) and a prefix of 0..128; none means any.
+        none. `shared`: other processes accept from the same listener (engine.h). `proxy_protocol`: each connection
+        begins with a balancer's header (`ProxyHeader`). `networks`: peers that are allowed, at most 64, as 16 bytes
+        (IPv6, or IPv4 mapped into it) and a prefix of 0..128; none means any.
 
         Raises ValueError when a value is out of range, MemoryError, OSError.
         """

@@ -2,6 +2,7 @@
 """Thin shell over the C core: validate, call, convert errors. No algorithm lives here."""
 
 import importlib.util
+import ipaddress
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.pythread cimport PyThread_get_thread_ident

@@ -11,7 +11,8 @@ cdef class Engine:
     cdef unsigned long thread
 
     def __cinit__(self, *, uint32_t pending_max=256, uint32_t uuid_timeout_ms=10000, uint32_t events=8192,
-                  uint32_t commands=4096, int32_t priority=0, bint shared=False, networks=()):
+                  uint32_t commands=4096, int32_t priority=0, bint shared=False, bint proxy_protocol=False,
+                  networks=()):
         cdef fa_engine_config_t config
         memset(&config, 0, sizeof(config))
         config.pending_max = pending_max
@@ -20,6 +21,7 @@ cdef class Engine:
         config.commands = commands
         config.priority = priority
         config.shared = shared
+        config.proxy_protocol = proxy_protocol
         if len(networks) > FA_NETWORKS_MAX:
             raise ValueError(f"at most {FA_NETWORKS_MAX} networks, not {len(networks)}")
         for i, (address, prefix) in enumerate(networks):

@@ -76,6 +76,44 @@ cdef class FrameParser:
         return None if self.parser.error == FA_END_NONE else fa_end_text(self.parser.error).decode()
 
 
+cdef class ProxyHeader:
+    """The header of the PROXY protocol, version 2, in front of a connection."""
+
+    cdef fa_proxy_t proxy
+
+    def __cinit__(self):
+        fa_proxy_init(&self.proxy)
+
+    def feed(self, const uint8_t[::1] data not None):
+        cdef const uint8_t *cursor = NULL
+        cdef const uint8_t *start = NULL
+        if data.shape[0] == 0:
+            return 0
+        start = cursor = &data[0]
+        if fa_proxy_next(&self.proxy, &cursor, start + data.shape[0]) == FA_ERR_PROTO:
+            raise ProtocolError(fa_end_text(self.proxy.error).decode(), self.proxy.have)
+        return cursor - start
+
+    @property
+    def wants(self):
+        return fa_proxy_wants(&self.proxy)
+
+    @property
+    def error(self):
+        return None if self.proxy.error == FA_END_NONE else fa_end_text(self.proxy.error).decode()
+
+    @property
+    def source(self):
+        cdef fa_proxy_source_t source
+        if self.proxy.error != FA_END_NONE or fa_proxy_wants(&self.proxy):
+            return None
+        source = fa_proxy_source(&self.proxy)
+        if source.family == FA_PROXY_NO_SOURCE:
+            return None
+        address = (<const char *>source.address)[:4 if source.family == FA_PROXY_IPV4 else 16]
+        return str(ipaddress.ip_address(address)), source.port
+
+
 cdef class Rechunker:
     """PCM of any size into frames of one size."""
 

@@ -34,8 +34,10 @@ class Engine:
     `host` and `port` (0: any free one) or an already listening `sock`; `max_calls` at once, further ones are told to
     hang up; `spare_calls` are kept ready: so many can come between two turns of the event loop. `shared`: other
     processes have engines on the same `sock`; calls go round among those that have room, and a call is told to hang up
-    only when nobody has had any for a second. `allowed_peers` are networks (empty: any). `priority`: SCHED_FIFO
-    priority that is asked for; whether it was granted is in `counters()["fifo_priority"]`.
+    only when nobody has had any for a second. `proxy_protocol`: each connection begins with a balancer's header of the
+    PROXY protocol, version 2, and a call's `peer` is the source that it tells. `allowed_peers` are networks (empty:
+    any), the balancer's then. `priority`: SCHED_FIFO priority that is asked for; whether it was granted is in
+    `counters()["fifo_priority"]`.
     """
 
     def __init__(
@@ -45,6 +47,7 @@ class Engine:
         *,
         sock: socket.socket | None = None,
         shared: bool = False,
+        proxy_protocol: bool = False,
         options: CallOptions | None = None,
         max_calls: int = 1000,
         spare_calls: int = 256,
@@ -62,6 +65,7 @@ class Engine:
             uuid_timeout_ms=uuid_timeout_ms,
             priority=priority,
             shared=shared,
+            proxy_protocol=proxy_protocol,
             networks=[_network(text) for text in allowed_peers],
         )
         self.calls: dict[int, Call] = {}

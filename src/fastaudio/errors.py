@@ -8,13 +8,13 @@ class FastAudioError(Exception):
 
 
 class ProtocolError(FastAudioError):
-    """The peer broke the AudioSocket protocol.
+    """The peer broke the AudioSocket protocol, or that of the header that a balancer puts in front of it.
 
     `reason` is one of the names of `END_REASONS`; `offset` is the number of bytes taken before it showed.
     """
 
     def __init__(self, reason: str, offset: int) -> None:
-        super().__init__(f"AudioSocket protocol error after {offset} bytes: {reason}")
+        super().__init__(f"protocol error after {offset} bytes: {reason}")
         self.reason = reason
         self.offset = offset
 

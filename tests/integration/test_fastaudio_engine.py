@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import gc
 import itertools
 import math
@@ -400,3 +401,66 @@ async def test_who_is_turned_away_is_named(host: str, allowed: str, caplog: pyte
                 writer.close()
     assert caplog.messages == [f"turned a connection from {host} away: peer_refused"], "once: the other one has a hook"
     assert told == [("peer_refused", host)]
+
+
+PROXY_HEADER = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c" + bytes([192, 0, 2, 7, 10, 0, 0, 1]) + b"\x9c\x40\x23\x8b"
+LOCAL_HEADER = PROXY_HEADER[:12] + bytes([0x20, 0, 0, 0])
+
+
+async def test_behind_a_balancer_a_call_comes_from_who_is_before_it() -> None:
+    async with fastaudio.Engine(port=0, proxy_protocol=True, allowed_peers=("127.0.0.0/8",)) as engine:
+        for header, source in ((PROXY_HEADER, "192.0.2.7"), (LOCAL_HEADER, "127.0.0.1")):
+            for cut in (5, 14, len(header), len(header) + 2, len(header) + 19):
+                _, writer = await asyncio.open_connection("127.0.0.1", engine.port)
+                stream = header + b"\x01\x00\x10" + uuid.uuid4().bytes + b"\x03\x00\x015"
+                writer.write(stream[:cut])
+                await asyncio.sleep(0.01)
+                writer.write(stream[cut:])
+                async with asyncio.timeout(5):
+                    call = await engine.accept()
+                    assert call.peer[0] == source
+                    assert await call.events().__anext__() is not None
+                writer.close()
+                await asyncio.wait_for(call.wait_ended(), 5)
+        assert engine.counters()["started"] == 10
+
+
+@pytest.mark.parametrize(
+    ("stream", "reason", "peer"),
+    [
+        (b"\x01\x00\x10" + bytes(16), "no_proxy", "127.0.0.1"),
+        (b"PROXY TCP4 192.0.2.7 10.0.0.1 40000 9099\r\n", "proxy_v1", "127.0.0.1"),
+        (PROXY_HEADER[:12] + b"\x11", "bad_proxy", "127.0.0.1"),
+        (PROXY_HEADER + b"GET", "not_uuid", "192.0.2.7"),
+        (b"", "no_uuid", "127.0.0.1"),
+        (PROXY_HEADER[:20], "no_uuid", "127.0.0.1"),
+        (PROXY_HEADER, "no_uuid", "192.0.2.7"),
+    ],
+)
+async def test_who_sends_no_such_header_is_turned_away_and_why_is_counted(
+    stream: bytes, reason: str, peer: str
+) -> None:
+    told: list[tuple[str, str]] = []
+    async with fastaudio.Engine(port=0, proxy_protocol=True, uuid_timeout_ms=300) as engine:
+        engine.on_refused = lambda reason, peer: told.append((reason, peer))
+        reader, writer = await asyncio.open_connection("127.0.0.1", engine.port)
+        writer.write(stream)
+        with contextlib.suppress(ConnectionError):
+            assert await asyncio.wait_for(reader.read(), 5) == b""
+        writer.close()
+        await until(lambda: told)
+        assert told == [(reason, peer)]
+        assert engine.counters()["ended"][reason] == 1
+        assert engine.counters()["pending"] == 0
+
+
+async def test_the_balancer_must_be_allowed_and_its_word_opens_no_door() -> None:
+    told: list[tuple[str, str]] = []
+    async with fastaudio.Engine(port=0, proxy_protocol=True, allowed_peers=("192.0.2.0/24",)) as engine:
+        engine.on_refused = lambda reason, peer: told.append((reason, peer))
+        _, writer = await asyncio.open_connection("127.0.0.1", engine.port)
+        writer.write(PROXY_HEADER + b"\x01\x00\x10" + bytes(16))
+        await until(lambda: told)
+        writer.close()
+        assert told == [("peer_refused", "127.0.0.1")]
+        assert engine.counters()["started"] == 0

@@ -98,3 +98,39 @@ def test_rechunking_loses_and_adds_nothing(module: Any, frame_bytes: int, chunks
     everything = b"".join(chunks)
     assert b"".join(frames) + last[: 2 * samples] == everything[: len(everything) & ~1]
     assert len(frames) == len(everything) // frame_bytes
+
+
+SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+
+
+@st.composite
+def proxy_headers(draw: st.DrawFn) -> bytes:
+    """Mostly headers: any command, family and length, more likely those that there are; some broken in one byte."""
+    command = draw(st.one_of(st.sampled_from([0x20, 0x21]), st.integers(0, 255)))
+    family = draw(st.one_of(st.sampled_from([0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x32]), st.integers(0, 255)))
+    payload = draw(st.one_of(st.binary(max_size=60), st.integers(200, 4200).map(lambda size: bytes(size))))
+    stream = SIGNATURE + bytes([command, family]) + len(payload).to_bytes(2, "big") + payload
+    if draw(st.integers(0, 4)) == 0:
+        at, byte = draw(st.integers(0, 15)), draw(st.integers(0, 255))
+        stream = stream[:at] + bytes([byte]) + stream[at + 1 :]
+    return draw(st.sampled_from([stream, stream, stream, b"PROXY TCP4 " + stream, b"PRO" + stream]))
+
+
+def take_header(module: Any, chunks: list[bytes]) -> tuple[list[int], int, Any, Any]:
+    """What is used of each chunk, what is wanted at last, the source, and the error with its place."""
+    header = module.ProxyHeader()
+    used = []
+    try:
+        for chunk in chunks:
+            used += [header.feed(chunk)]
+    except ProtocolError as error:
+        return used, 0, header.source, (error.reason, error.offset, header.error)
+    return used, header.wants, header.source, header.error
+
+
+@given(data=st.data(), stream=st.one_of(proxy_headers(), st.binary(max_size=80)), behind=st.binary(max_size=40))
+def test_a_balancers_header_is_read_alike(data: st.DataObject, stream: bytes, behind: bytes) -> None:
+    chunks = data.draw(splits(stream + behind))
+    got = take_header(_core, chunks)
+    assert got == take_header(_reference, chunks)
+    assert got[1:] == take_header(_core, [stream + behind])[1:], "whatever the split"

@@ -16,8 +16,12 @@ from aiohttp.typedefs import Handler
 from agent.ops.peers import Peers
 from agent.ops.settings import Settings
 from agent.ops.strangers import Strangers
+from fastaudio import ProtocolError, ProxyHeader
 
 PORT = "HTTP"
+_HEADER_BEGINS, _TEXT_HEADER = b"\r", b"PROXY "
+"""First bytes of a PROXY header of version 2, and of version 1."""
+_HEADER_BYTES = ProxyHeader().wants
 _FORBIDDEN = b"this address is not among ALLOWED_PEERS\n"
 _FORBIDDEN_ANSWER = (
     b"HTTP/1.1 403 Forbidden\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s"
@@ -61,7 +65,13 @@ async def http_port(
     peers = Peers((*settings.allowed_peers, *_own_addresses(settings.listen_host)))
     limits = limits or HttpLimits(connections=256 + 2 * settings.max_calls)
     async with guarded_port(
-        app, settings.listen_host, settings.http_port, peers=peers, strangers=strangers, limits=limits
+        app,
+        settings.listen_host,
+        settings.http_port,
+        peers=peers,
+        strangers=strangers,
+        limits=limits,
+        proxy_protocol=settings.proxy_protocol,
     ) as port:
         yield base_url(settings.listen_host, port), port
 
@@ -76,15 +86,17 @@ async def guarded_port(
     limits: HttpLimits,
     peers: Peers | None = None,
     name: str = PORT,
+    proxy_protocol: bool = False,
 ) -> AsyncIterator[int]:
     """Serve `app` on `host`:`port` (0 picks a free one) to `peers` (None: to all) while entered; gives the port.
 
-    `name` is the port's among `strangers`. Raises OSError when the port is taken.
+    `name` is the port's among `strangers`. `proxy_protocol`: a connection may begin with a balancer's PROXY header of
+    version 2; who asks directly, such as a health check, sends none. Raises OSError when the port is taken.
     """
     app.middlewares.insert(0, _mark_requests)
     runner = web.AppRunner(app, access_log=None, lingering_time=1.0, shutdown_timeout=2.0)
     await runner.setup()
-    door = _Door(runner, peers, strangers, limits, name)
+    door = _Door(runner, peers, strangers, limits, name, proxied=proxy_protocol)
     try:
         server = await asyncio.get_running_loop().create_server(lambda: _Connection(door), host, port, backlog=256)
         try:
@@ -123,7 +135,14 @@ class _Door:
     """All connections of the port."""
 
     def __init__(
-        self, runner: web.AppRunner, peers: Peers | None, strangers: Strangers, limits: HttpLimits, name: str
+        self,
+        runner: web.AppRunner,
+        peers: Peers | None,
+        strangers: Strangers,
+        limits: HttpLimits,
+        name: str,
+        *,
+        proxied: bool,
     ) -> None:
         assert runner.server is not None
         self.new_handler = runner.server
@@ -131,6 +150,7 @@ class _Door:
         self.strangers = strangers
         self.limits = limits
         self.name = name
+        self.proxied = proxied
         self.streams: Counter[str] = Counter()
         """By user; only those of users that have some."""
         self.all: set[_Connection] = set()
@@ -177,6 +197,7 @@ class _Connection(asyncio.Protocol):
         self.streams = False
         """Whether its answer may last."""
         self._peer = ""
+        self._header = ProxyHeader() if door.proxied else None
         self._timer: asyncio.TimerHandle | None = None
 
     # -- called by the event loop ------------------------------------------------------------------------------------
@@ -201,6 +222,10 @@ class _Connection(asyncio.Protocol):
         if not self._allowed:
             self._forbid()
             return
+        if self._header is not None:
+            data = self._behind(self._header, data)
+            if not data:
+                return
         if not self._asking:
             if not self._bytes:
                 self._within(self._door.limits.head_s)
@@ -277,6 +302,26 @@ class _Connection(asyncio.Protocol):
         self._transport.abort()
 
     # ----------------------------------------------------------------------------------------------------------------
+
+    def _behind(self, header: ProxyHeader, data: bytes) -> bytes:
+        """What follows the balancer's header in `data`; nothing while it is not whole, or when it is none."""
+        if data.startswith(_TEXT_HEADER):
+            self.turn_away("proxy_v1")
+            return b""
+        if header.wants == _HEADER_BYTES and not data.startswith(_HEADER_BEGINS):
+            self._header = None  # it asks directly: no request begins so
+            return data
+        try:
+            used = header.feed(data)
+        except ProtocolError as error:
+            self.turn_away(error.reason)
+            return b""
+        if header.wants:
+            return b""
+        self._header = None
+        if header.source is not None:
+            self._peer = header.source[0]
+        return data[used:]
 
     def _rest(self) -> None:
         if self in self._door.all:

@@ -12,7 +12,7 @@ FOR_A_START = frozenset({
     "smtp_user", "smtp_password", "mail_from", "operator_email",
     "console", "console_host", "console_port", "console_url", "api_requests_per_minute",
     "barge_in_detector", "barge_in_rms", "barge_in_ms", "playback_lead_frames", "media_priority", "log_format",
-    "redis_url", "redis_prefix",
+    "redis_url", "redis_prefix", "proxy_protocol",
 })  # fmt: skip
 """Settings that a running agent cannot change: sockets, databases, and how the media core sets calls up."""
 

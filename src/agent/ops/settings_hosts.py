@@ -52,6 +52,12 @@ class HostsSettings(BaseSettings):
         "voice-agent", description="what their keys there begin with; the same on all hosts"
     )
 
+    proxy_protocol: bool = Field(
+        False,
+        description="whether a balancer's PROXY header, version 2, comes first: on AudioSocket and FastAGI it must "
+        "(HAProxy: `send-proxy-v2`), on HTTP it may; ALLOWED_PEERS are then the balancers",
+    )
+
     @property
     def redis_password(self) -> str:
         """The password in `REDIS_URL`; empty where it has none."""

@@ -31,6 +31,7 @@ from agent.telephony.agi import (
 from agent.telephony.desk import Desk, OnMissed, OnStart, uuid_of
 from agent.telephony.registry import CallInfo, Registry
 from agent.telephony.texts import call_info, clean
+from fastaudio import ProtocolError, ProxyHeader
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,7 @@ class FastAgiServer:
     holds `connections`, `start_ok`, `start_full`, `start_error`, `next_<answer>`, `transferred_missed`,
     `transferred_answered`, `transferred_unknown` and one `refused_<reason>` for each way in which a client was turned
     away: `peer`, `connections`, `timeout`, `line`, `lines`, `bad_header`, `bad_reply`, `bad_uuid`, `script`, `refused`,
-    `hangup`, `closed`.
+    `hangup`, `closed`, and with `proxy_protocol` `no_proxy`, `proxy_v1`, `bad_proxy`.
     """
 
     def __init__(
@@ -71,17 +72,22 @@ class FastAgiServer:
         host: str = "127.0.0.1",
         port: int = 4573,
         allowed_peers: Sequence[str] = ("127.0.0.0/8", "::1/128"),
+        proxy_protocol: bool = False,
         limits: FastAgiLimits | None = None,
         on_refused: Callable[[str, str], None] | None = None,
         on_missed: OnMissed | None = None,
     ) -> None:
-        """`on_refused` is told the reason and the address of each client that is turned away, which is logged else."""
+        """`on_refused` is told the reason and the address of each client that is turned away, which is logged else.
+
+        `proxy_protocol`: each connection begins with a balancer's header of the PROXY protocol, version 2.
+        """
         self.counters: Counter[str] = Counter()
         self._on_refused = on_refused
         self._registry = registry
         self._host = host
         self._port = port
         self._peers = Peers(allowed_peers)
+        self._proxy_protocol = proxy_protocol
         self._limits = limits or FastAgiLimits()
         self._desk = Desk(
             registry,
@@ -135,11 +141,11 @@ class FastAgiServer:
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not self._peers.allow(_peer(writer)):
-            self._refused("peer", writer)
+            self._refused("peer", _peer(writer))
             writer.transport.abort()
             return
         if len(self._tasks) >= self._limits.max_connections and not self._make_room():
-            self._refused("connections", writer)
+            self._refused("connections", _peer(writer))
             writer.transport.abort()
             return
         self.counters["connections"] += 1
@@ -151,7 +157,7 @@ class FastAgiServer:
     def _make_room(self) -> bool:
         """Asterisk says at once what it wants: whoever has been silent for longest gives way. False: nobody is."""
         for task, writer in self._silent.items():
-            self._refused("connections", writer)
+            self._refused("connections", _peer(writer))
             task.cancel()
             writer.transport.abort()
             del self._silent[task]
@@ -162,15 +168,15 @@ class FastAgiServer:
         self._tasks.discard(task)
         self._silent.pop(task, None)
 
-    def _refused(self, reason: str, writer: asyncio.StreamWriter, why: object = "") -> None:
+    def _refused(self, reason: str, peer: str, why: object = "") -> None:
         self.counters[f"refused_{reason}"] += 1
         if self._on_refused is not None:
-            self._on_refused(reason, _peer(writer))
+            self._on_refused(reason, peer)
         else:
-            log.warning("FastAGI request of %s ends: %s", _peer(writer), why or reason)
+            log.warning("FastAGI request of %s ends: %s", peer, why or reason)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        session = _AgiSession(reader, writer, self._limits)
+        session = _AgiSession(reader, writer, self._limits, proxied=self._proxy_protocol)
         try:
             request = await session.request()
             if (task := asyncio.current_task()) is not None:
@@ -188,7 +194,7 @@ class FastAgiServer:
             if error.reason in ("hangup", "closed"):  # callers who hang up while it rings
                 self.counters[f"refused_{error.reason}"] += 1
             else:
-                self._refused(error.reason, writer, error)
+                self._refused(error.reason, session.peer, error)
         except Exception:
             self.counters["refused_internal"] += 1
             log.exception("FastAGI request fails")
@@ -232,16 +238,23 @@ def _peer(writer: asyncio.StreamWriter) -> str:
 class _AgiSession:
     """One connection: each read and each command has its own deadline and size."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: FastAgiLimits) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: FastAgiLimits, *, proxied: bool
+    ) -> None:
+        self.peer = _peer(writer)
+        """Who asks: the balancer, until its header has told whom it asks for."""
         self._reader = reader
         self._writer = writer
         self._limits = limits
+        self._proxied = proxied
 
     async def request(self) -> AgiRequest:
         """Read the header lines up to the blank one."""
         lines: list[str] = []
         try:
             async with asyncio.timeout(self._limits.request_timeout_s):
+                if self._proxied:
+                    await self._take_header()
                 while line := await self._line():
                     if len(lines) == self._limits.max_lines:
                         raise AgiError("lines", "too many header lines")
@@ -251,6 +264,21 @@ class _AgiSession:
         except TimeoutError:
             raise AgiError("timeout", "the header lines did not end in time") from None
         return parse_request(lines)
+
+    async def _take_header(self) -> None:
+        header = ProxyHeader()
+        try:
+            while wants := header.wants:
+                data = await self._reader.read(wants)
+                if not data:
+                    raise AgiError("closed", "the connection ended in the middle")
+                header.feed(data)
+        except ProtocolError as error:
+            raise AgiError(error.reason, "it does not begin with a whole PROXY header of version 2") from None
+        except OSError:
+            raise AgiError("closed", "the connection broke") from None
+        if header.source is not None:
+            self.peer = header.source[0]
 
     async def evaluate(self, expression: str) -> str:
         """The value of a dialplan expression; empty when Asterisk has none."""

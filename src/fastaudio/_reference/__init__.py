@@ -10,6 +10,7 @@ from fastaudio._reference.capture import Capture, Reader
 from fastaudio._reference.clock import Clock
 from fastaudio._reference.histogram import HISTOGRAM_BOUNDS_US, Histogram
 from fastaudio._reference.playout import Playout, Producer
+from fastaudio._reference.proxy import ProxyHeader
 from fastaudio._reference.voice import BargeIn, Gate, Vad, rms, rms_batch
 from fastaudio._reference.wire import AUDIO_KINDS, FrameParser, Rechunker, message
 
@@ -27,6 +28,7 @@ __all__ = [
     "Histogram",
     "Playout",
     "Producer",
+    "ProxyHeader",
     "Reader",
     "Rechunker",
     "Vad",

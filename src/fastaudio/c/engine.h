@@ -49,7 +49,8 @@ typedef struct {
   uint32_t commands;        /* capacity of the command ring, a power of two */
   int32_t priority;         /* SCHED_FIFO priority asked for, 0 for none */
   bool shared;              /* other processes accept from the same listener */
-  uint32_t networks_count;  /* 0: any peer */
+  bool proxy_protocol;      /* each connection begins with a balancer's header (proxy.h), which tells the peer */
+  uint32_t networks_count;  /* 0: any peer; with `proxy_protocol` it is the balancer that must be of them */
   fa_network_t networks[FA_NETWORKS_MAX];
 } fa_engine_config_t;
 

@@ -11,6 +11,7 @@
 
 #include "command.h"
 #include "engine.h"
+#include "proxy.h"
 
 #define FA_RECEIVE_BYTES 65536
 
@@ -18,10 +19,12 @@
 typedef struct {
   int fd;
   bool refused;
+  bool header_due; /* the balancer's, before the UUID */
   int64_t deadline_ns;
   int64_t place_until_ns; /* until then a place is kept for it, see engine.h */
+  fa_proxy_t proxy;
   fa_frame_parser_t parser;
-  struct sockaddr_storage peer;
+  struct sockaddr_storage peer; /* the balancer's, until its header has told whose */
 } fa_pending_t;
 
 typedef struct {

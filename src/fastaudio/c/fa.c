@@ -9,7 +9,7 @@ const char *fa_result_text(fa_result_t result) {
     case FA_ERR_OS: return "system call failed";
     case FA_ERR_STALE: return "generation was flushed";
     case FA_ERR_NO_VAD: return "the WebRTC voice-activity functions are not loaded";
-    case FA_ERR_PROTO: return "AudioSocket protocol error";
+    case FA_ERR_PROTO: return "protocol error";
   }
   return "unknown result";
 }
@@ -32,6 +32,9 @@ const char *fa_end_text(fa_end_t reason) {
       [FA_END_FULL] = "full",
       [FA_END_PEER_REFUSED] = "peer_refused",
       [FA_END_PENDING_FULL] = "pending_full",
+      [FA_END_NO_PROXY] = "no_proxy",
+      [FA_END_PROXY_V1] = "proxy_v1",
+      [FA_END_BAD_PROXY] = "bad_proxy",
   };
   return (reason >= 0 && reason < FA_END_REASONS) ? texts[reason] : "unknown";
 }

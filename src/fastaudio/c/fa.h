@@ -23,7 +23,7 @@ typedef enum {
   FA_ERR_OS = -4,      /* a system call failed; errno says why */
   FA_ERR_STALE = -5,   /* the generation was flushed */
   FA_ERR_NO_VAD = -6,  /* a WebRTC detector is asked for and its functions were not given */
-  FA_ERR_PROTO = -7    /* the peer broke the AudioSocket protocol; the parser says how */
+  FA_ERR_PROTO = -7    /* the peer broke the protocol; the parser says how */
 } fa_result_t;
 
 /* Why a connection or call ended. Values are stable: they index counters. */
@@ -44,6 +44,9 @@ typedef enum {
   FA_END_FULL,         /* no room for another call: accepted, told to hang up */
   FA_END_PEER_REFUSED, /* the peer's address is not allowed */
   FA_END_PENDING_FULL, /* too many connections without a UUID */
+  FA_END_NO_PROXY,     /* no PROXY header, where a balancer is to send one (proxy.h) */
+  FA_END_PROXY_V1,     /* one of version 1 */
+  FA_END_BAD_PROXY,    /* one that is malformed */
   FA_END_REASONS
 } fa_end_t;
 

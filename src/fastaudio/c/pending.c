@@ -87,7 +87,45 @@ static bool read_refused(fa_engine_t *engine, const fa_pending_t *entry) {
   return got > 0 || (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR));
 }
 
-/* Only the UUID message is read here: what follows it stays in the socket for the call. */
+/* A connection of the balancer's own (a health check), or of somebody without an address, stays the balancer's. */
+static void take_source(fa_pending_t *entry) {
+  fa_proxy_source_t source = fa_proxy_source(&entry->proxy);
+  if (source.family == FA_PROXY_NO_SOURCE) return;
+  memset(&entry->peer, 0, sizeof entry->peer);
+  if (source.family == FA_PROXY_IPV4) {
+    struct sockaddr_in *peer = (struct sockaddr_in *)(void *)&entry->peer;
+    peer->sin_family = AF_INET;
+    peer->sin_port = htons(source.port);
+    memcpy(&peer->sin_addr, source.address, sizeof peer->sin_addr);
+  } else {
+    struct sockaddr_in6 *peer = (struct sockaddr_in6 *)(void *)&entry->peer;
+    peer->sin6_family = AF_INET6;
+    peer->sin6_port = htons(source.port);
+    memcpy(&peer->sin6_addr, source.address, sizeof peer->sin6_addr);
+  }
+}
+
+/* No more bytes than this: what follows the UUID stays in the socket for the call. */
+static size_t wanted(const fa_pending_t *entry) {
+  if (entry->header_due) return fa_proxy_wants(&entry->proxy);
+  return entry->parser.in_payload ? entry->parser.remaining : (size_t)FA_HEADER_BYTES - entry->parser.header_have;
+}
+
+/* FA_OK with the UUID in `piece`, FA_AGAIN, or FA_ERR_PROTO with the reason in `why`. */
+static fa_result_t take_bytes(fa_pending_t *entry, const uint8_t *data, size_t length, fa_piece_t *piece, fa_end_t *why) {
+  if (entry->header_due) {
+    fa_result_t result = fa_proxy_next(&entry->proxy, &data, data + length);
+    *why = entry->proxy.error;
+    if (result != FA_OK) return result;
+    entry->header_due = false;
+    take_source(entry);
+    return FA_AGAIN;
+  }
+  fa_result_t result = fa_frame_next(&entry->parser, &data, data + length, piece);
+  *why = entry->parser.error;
+  return result;
+}
+
 void fa_pending_read(fa_engine_t *engine, uint32_t index) {
   if (index >= engine->pending_count) return;
   fa_pending_t *entry = &engine->pending[index];
@@ -96,9 +134,7 @@ void fa_pending_read(fa_engine_t *engine, uint32_t index) {
     return;
   }
   for (;;) {
-    size_t want = entry->parser.in_payload ? entry->parser.remaining
-                                           : (size_t)FA_HEADER_BYTES - entry->parser.header_have;
-    ssize_t got = recv(entry->fd, engine->receive, want, MSG_DONTWAIT);
+    ssize_t got = recv(entry->fd, engine->receive, wanted(entry), MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
     if (got <= 0) {
@@ -106,11 +142,11 @@ void fa_pending_read(fa_engine_t *engine, uint32_t index) {
       drop(engine, index);
       return;
     }
-    const uint8_t *cursor = engine->receive;
     fa_piece_t piece;
-    fa_result_t result = fa_frame_next(&entry->parser, &cursor, engine->receive + got, &piece);
+    fa_end_t why;
+    fa_result_t result = take_bytes(entry, engine->receive, (size_t)got, &piece, &why);
     if (result == FA_ERR_PROTO) {
-      tell_refused(engine, &entry->peer, entry->parser.error);
+      tell_refused(engine, &entry->peer, why);
       drop(engine, index);
       return;
     }
@@ -148,10 +184,11 @@ static bool enter(fa_engine_t *engine, int fd, const struct sockaddr_storage *pe
   struct epoll_event event = {.events = EPOLLIN, .data = {.u64 = fa_tag(FA_ON_PENDING, index)}};
   if (epoll_ctl(engine->epoll, EPOLL_CTL_ADD, fd, &event) != 0) return false;
   fa_pending_t *entry = &engine->pending[index];
-  *entry = (fa_pending_t){.fd = fd, .peer = *peer};
+  *entry = (fa_pending_t){.fd = fd, .peer = *peer, .header_due = engine->config.proxy_protocol};
   int64_t now = fa_now_ns();
   entry->deadline_ns = now + (int64_t)engine->config.uuid_timeout_ms * 1000000;
   entry->place_until_ns = now + FA_PLACE_MS * 1000000LL;
+  fa_proxy_init(&entry->proxy);
   fa_frame_parser_init(&entry->parser);
   engine->pending_count++;
   publish_count(engine);
