@@ -79,7 +79,7 @@ async def test_workers_are_replaced_one_after_the_other_and_no_call_is_lost(a_cr
         await crew.until(lambda: first.state == "draining" and len(crew.workers) == 3, 30)
         assert second.state == "serving", "one at a time"
         assert await crew.page("/ready") == (200, {"ready": True})
-        new = await crew.ring(3)
+        new = await crew.ring(8)
         assert first.calls == sum(line.call in first.door.calls for line in lines), "new calls go to the others"
         rolled = [line for line in lines if crew.worker_of(line) is first]
         for line in lines:
@@ -102,7 +102,9 @@ async def test_workers_are_replaced_one_after_the_other_and_no_call_is_lost(a_cr
             if not line.wire.ended.done():
                 await line.goes_on(0.2)
         for line in lines:
-            assert (await crew.record_of(line.call)).ended_by == "caller"
+            record = await crew.record_of(line.call)
+            assert record.ended_by == "caller"
+            assert "stopping" not in [mark.what for mark in record.marks], "nobody was asked to ring again"
         assert crew.agent.ends == {"rolled": 2}
         after = samples((await crew.page("/metrics"))[1])
         gone_back = [
@@ -111,6 +113,20 @@ async def test_workers_are_replaced_one_after_the_other_and_no_call_is_lost(a_cr
         ]  # fmt: skip
         assert not gone_back, "what is counted never goes back"
         assert after['voice_agent_calls_ended_total{by="caller"}'] >= 4
+
+
+async def test_a_worker_that_dies_while_it_drains_leaves_word_of_its_calls(a_crew: Crews) -> None:
+    async with a_crew(workers=1) as crew:
+        (line,) = await crew.ring(1)
+        (old,) = crew.workers
+        await crew.until(lambda: list(crew.agent.settings.records.glob("*.begun")))
+        crew.agent.roll()
+        await crew.until(lambda: old.state == "draining", 30)
+        os.kill(old.pid, signal.SIGKILL)
+        assert (await crew.record_of(line.call)).outcome == "failed"
+        await crew.until(lambda: crew.agent.ends == {"died": 1}, what=lambda: crew.agent.ends)
+        assert [worker.state for worker in crew.workers] == ["serving"]
+        await crew.ring(1)
 
 
 async def test_a_release_that_does_not_fit_leaves_the_old_workers(

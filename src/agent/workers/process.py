@@ -83,6 +83,11 @@ class WorkerProcess:
         return len(self.door.calls)
 
     @property
+    def ended_well(self) -> bool:
+        """Whether the process has ended because it was told to."""
+        return self._process.poll() == 0
+
+    @property
     def how_it_ended(self) -> str:
         """In words, once it is gone."""
         status = self._process.poll()
@@ -116,8 +121,9 @@ class WorkerProcess:
         if self._process.poll() is None:
             log.error("worker %d (process %d) does not end: it is killed", self.number, self.pid)
             await self._kill()
-        self.state_before, self.state = self.state, "gone"
-        self.calls_at_end = self.calls
+        if self.state != "gone":
+            self.state_before, self.state = self.state, "gone"
+            self.calls_at_end = self.calls
         await self.door.close()
         await self.bus.close()
 

@@ -158,7 +158,9 @@ class Supervisor:
         try:
             await worker.ready()
         except BaseException:
-            await self._forget(worker)
+            worker.kill()
+            await worker.gone()
+            self._forget(worker)
             raise
         watcher = asyncio.create_task(self._watch(worker), name=f"watch worker {number}")
         self._watchers.add(watcher)
@@ -187,16 +189,18 @@ class Supervisor:
         """Wait for its end; one that was not told to end gets a successor."""
         began = time.monotonic()
         await worker.gone()
+        if not worker.ended_well:
+            log.error(
+                "worker %d (process %d) has died, and %d calls with it: %s",
+                *(worker.number, worker.pid, worker.calls_at_end, worker.how_it_ended),
+            )
         expected = worker.state_before != "serving" or self._ending
-        await self._forget(worker)
+        self._forget(worker)
+        if worker.calls_at_end and not self._ending:
+            await self._adopt()
         if expected:
             return
         self.ends["died"] += 1
-        log.error(
-            "worker %d (process %d) has died, and %d calls with it: %s",
-            *(worker.number, worker.pid, worker.calls_at_end, worker.how_it_ended),
-        )
-        await self._adopt()
         pause = 0.0 if time.monotonic() - began >= SOUND_S else self._next_pause()
         await self._replace(pause)
 
@@ -227,7 +231,7 @@ class Supervisor:
         for record in await asyncio.to_thread(adopt_begun, self.settings.records, self.settings.recordings):
             self.front.office.back.call_over(record)
 
-    async def _forget(self, worker: WorkerProcess) -> None:
+    def _forget(self, worker: WorkerProcess) -> None:
         with contextlib.suppress(ValueError):
             self.workers.remove(worker)
         self._numbers.discard(worker.number)
@@ -299,7 +303,7 @@ class Supervisor:
             if page is not None:
                 self._merger.note(str(worker.number), page)
             await worker.end()
-            self.ends["rolled"] += 1
+            self.ends["rolled" if worker.ended_well else "died"] += 1
         log.info("all workers are replaced")
 
     async def drain(self, grace_s: float | None = None) -> None:
