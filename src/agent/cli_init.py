@@ -20,9 +20,13 @@ def init(
     force: Annotated[
         bool, typer.Option("--force", help="replace also what was edited, and keep a copy beside it")
     ] = False,
-    deepgram_api_key: Annotated[str, typer.Option(envvar="DEEPGRAM_API_KEY", show_default=False)] = "",
-    groq_api_key: Annotated[str, typer.Option(envvar="GROQ_API_KEY", show_default=False)] = "",
-    cartesia_api_key: Annotated[str, typer.Option(envvar="CARTESIA_API_KEY", show_default=False)] = "",
+    deepgram_api_key: Annotated[
+        str, typer.Option(envvar="DEEPGRAM_API_KEY", show_default=False, help="Deepgram's key")
+    ] = "",
+    groq_api_key: Annotated[str, typer.Option(envvar="GROQ_API_KEY", show_default=False, help="Groq's key")] = "",
+    cartesia_api_key: Annotated[
+        str, typer.Option(envvar="CARTESIA_API_KEY", show_default=False, help="Cartesia's key")
+    ] = "",
     calls: Annotated[
         Literal["all", "some", "missed", "hours", "freepbx", "none"] | None,
         typer.Option(help="which calls the agent takes; none: no dialplan. missed unless given or asked"),

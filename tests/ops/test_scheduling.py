@@ -29,3 +29,20 @@ async def test_the_log_says_what_the_media_thread_got(asked: int, caplog: pytest
     else:
         assert has == 0
         assert "SCHED_FIFO priority 7 is more than the" in said[0]
+
+
+class Refused:
+    """An engine on a host that does not let it; root, who may do everything, has none."""
+
+    async def responsive(self, timeout_s: float = 1.0) -> bool:
+        return True
+
+    def counters(self) -> dict[str, int]:
+        return {"fifo_priority": 0}
+
+
+async def test_a_host_that_refuses_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    await tell_priority(Refused(), 20)
+    (said,) = caplog.records
+    assert said.levelno == logging.WARNING
+    assert "SCHED_FIFO priority 20 is more than the" in said.getMessage()
