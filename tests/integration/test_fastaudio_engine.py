@@ -448,7 +448,7 @@ async def test_who_sends_no_such_header_is_turned_away_and_why_is_counted(
         with contextlib.suppress(ConnectionError):
             assert await asyncio.wait_for(reader.read(), 5) == b""
         writer.close()
-        await until(lambda: told)
+        await until(lambda: bool(told))
         assert told == [(reason, peer)]
         assert engine.counters()["ended"][reason] == 1
         assert engine.counters()["pending"] == 0
@@ -460,7 +460,7 @@ async def test_the_balancer_must_be_allowed_and_its_word_opens_no_door() -> None
         engine.on_refused = lambda reason, peer: told.append((reason, peer))
         _, writer = await asyncio.open_connection("127.0.0.1", engine.port)
         writer.write(PROXY_HEADER + b"\x01\x00\x10" + bytes(16))
-        await until(lambda: told)
+        await until(lambda: bool(told))
         writer.close()
         assert told == [("peer_refused", "127.0.0.1")]
         assert engine.counters()["started"] == 0
