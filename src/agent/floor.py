@@ -22,24 +22,23 @@ from agent import vendors
 from agent.call.caller_turn import TurnTaking
 from agent.call.company import CompanyContext
 from agent.call.door import Beat, Door
+from agent.call.files import CallFiles, read_files
 from agent.call.greeting import Greetings
 from agent.call.greeting_folder import GreetingFolder
 from agent.call.live import LiveCalls
-from agent.call.prompts import Prompts
 from agent.call.record import CallRecord, TurnRecord, write_record
 from agent.call.rehearsal import Rehearsal
 from agent.call.services import Preparations, Services
-from agent.conversations import Conversations
 from agent.ops import gauges
 from agent.ops.journal import CALL_OVER
 from agent.ops.lag import LagMonitor
 from agent.ops.live_page import Process, vendors_of
 from agent.ops.metrics import Metrics
-from agent.ops.prices import PriceTable, Pricing, load_prices
+from agent.ops.prices import Pricing
 from agent.ops.process import of_process
 from agent.ops.pulse import Pulse
 from agent.ops.scheduling import tell_priority
-from agent.ops.settings import Settings, SettingsError
+from agent.ops.settings import Settings
 from agent.ops.strangers import Strangers
 from agent.ops.tracing import of_traces, open_tracing
 from agent.providers.base import ProviderError, SpeechToText
@@ -375,32 +374,6 @@ class Growth:
         grown = count - self._last
         self._last = count
         return max(0, grown)
-
-
-@dataclass(frozen=True, slots=True)
-class CallFiles:
-    """What calls need of the disk, in memory."""
-
-    conversations: Conversations
-    prompts: Prompts
-    prices: PriceTable
-
-
-def read_files(settings: Settings) -> CallFiles:
-    """Read what calls need. Raises `ConversationError` with every mistake, and `SettingsError`."""
-    conversations = Conversations.load(
-        settings.conversation,
-        directory=settings.conversations_dir,
-        prompt_file=settings.prompt_file,
-        language=settings.language,
-        environment=settings.environment,
-    )
-    prompts = Prompts.load(settings.prompts, settings.cartesia_voice_id)
-    prompts.warm(settings.sample_rate)
-    try:
-        return CallFiles(conversations, prompts, load_prices(settings.prices_file))
-    except ValueError as error:
-        raise SettingsError(f"PRICES_FILE: {error}") from error
 
 
 def _call_options(settings: Settings) -> fastaudio.CallOptions:

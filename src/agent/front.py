@@ -19,9 +19,9 @@ import aiohttp
 from aiohttp import web
 
 from agent.call.company import CompanyContext, ContextClient
-from agent.call.door import CLAIM_S, GOODBYE_S, Beat, Entry
-from agent.call.record import CallRecord
+from agent.call.door import CLAIM_S, GOODBYE_S, Entry
 from agent.call.running import RunningCalls
+from agent.front_door import FrontDoor
 from agent.office.console.parts import ConsoleParts
 from agent.office.console.port import OpenConsole, console_port
 from agent.ops import gauges, status
@@ -34,7 +34,7 @@ from agent.ops.outbox import of_outbox
 from agent.ops.settings import Settings
 from agent.ops.strangers import Strangers
 from agent.ops.usage import Usage
-from agent.telephony import CallInfo, Desk, DialplanHttp, FastAgiServer, MetadataDirectory, Verdict
+from agent.telephony import CallInfo, Desk, DialplanHttp, FastAgiServer, MetadataDirectory
 from agent.telephony.hosts import HostState
 from agent.telephony.shared import make_registry
 from agent.tools.outbox import Outbox
@@ -111,7 +111,8 @@ class Front:
         self.fastagi: FastAgiServer
         self.office: OpenOffice
         self._floors = floors
-        self._doors: set[FrontDoor] = set()
+        self.doors: set[FrontDoor] = set()
+        """Of the processes with calls."""
         self._ahead: dict[UUID, asyncio.Task[CompanyContext]] = {}
         self._stack = AsyncExitStack()
         self._metadata = MetadataDirectory(settings.metadata) if settings.metadata.is_dir() else None
@@ -193,7 +194,7 @@ class Front:
     @property
     def calls(self) -> int:
         """Calls whose audio is connected, in all processes."""
-        return sum(len(door.calls) for door in self._doors)
+        return sum(len(door.calls) for door in self.doors)
 
     def _occupied(self) -> int:
         """Calls that run, and those that are announced where they can come to no other host."""
@@ -203,7 +204,7 @@ class Front:
     def door(self) -> FrontDoor:
         """A way in for the calls of one more process; whoever has it closes it."""
         door = FrontDoor(self)
-        self._doors.add(door)
+        self.doors.add(door)
         return door
 
     def heed(self, settings: Settings) -> None:
@@ -228,7 +229,7 @@ class Front:
 
     def _dropped(self, info: CallInfo) -> None:
         """An announced call will not come."""
-        self._forget_context(info.uuid)
+        self.forget_context(info.uuid)
         self._floors.dropped(info)
 
     async def _fetch(self, info: CallInfo) -> CompanyContext:
@@ -240,14 +241,15 @@ class Front:
             ahead = self._ahead[info.uuid] = asyncio.create_task(self._fetch(info), name="context ahead")
         return await asyncio.shield(ahead)
 
-    def _forget_context(self, uuid: UUID) -> None:
+    def forget_context(self, uuid: UUID) -> None:
+        """Nobody needs the company of this call any more."""
         ahead = self._ahead.pop(uuid, None)
         if ahead is not None:
             ahead.cancel()
 
     async def _forget_contexts(self) -> None:
         for uuid in list(self._ahead):
-            self._forget_context(uuid)
+            self.forget_context(uuid)
 
     def _context_client(self) -> ContextClient:
         settings = self.settings
@@ -264,7 +266,7 @@ class Front:
         self.admission.counters[refusal.reason] += 1
         log.warning("%s: %s", what, refusal.reason)
 
-    async def _who(self, uuid: UUID) -> Entry:
+    async def who(self, uuid: UUID) -> Entry:
         """Whether a call that has connected is taken, and what is known of it."""
         refusal = self.admission.no_room()
         # Without room nobody waits: a call that was told that there is some is announced by now.
@@ -276,7 +278,7 @@ class Front:
             return Entry(refused="unknown_uuid")
         info = info or CallInfo(uuid)
         if refusal := self.admission.over_a_limit(info):
-            self._forget_context(uuid)
+            self.forget_context(uuid)
             self._refused(f"call {uuid} hears a goodbye", refusal)
             return Entry(info, refusal.reason)
         self.admission.begun(info)
@@ -335,64 +337,6 @@ class Front:
         include(lambda: gauges.of_contexts(self.context_counters))
         include(lambda: of_outbox(self.outbox))
         include(lambda: gauges.of_workers(self._floors.processes(), self._floors.ends))
-
-
-class FrontDoor:
-    """The way in for the calls of one process: the `Door` of those in this one, and what a worker's bus leads to."""
-
-    def __init__(self, front: Front) -> None:
-        self.calls: set[UUID] = set()
-        """Those that are in."""
-        self.last = Beat()
-        """What the process has told last."""
-        self._front = front
-
-    async def enter(self, uuid: UUID) -> Entry:
-        """Take the call, or say why not."""
-        if not await self._front.registry.opened(uuid):
-            return Entry(refused="uuid_in_use")
-        self.calls.add(uuid)
-        entry = Entry()
-        try:
-            entry = await self._front._who(uuid)
-        finally:
-            if entry.info is None:
-                await self.leave(uuid)
-        return entry
-
-    async def context(self, info: CallInfo) -> CompanyContext:
-        """In whose name the call is answered."""
-        return await self._front.context(info)
-
-    async def decide(self, uuid: UUID, verdict: Verdict) -> None:
-        """Leave word for the dialplan."""
-        await self._front.registry.decide(uuid, verdict)
-
-    async def leave(self, uuid: UUID) -> None:
-        """The call is over."""
-        if uuid in self.calls:
-            self.calls.discard(uuid)
-            self._front._forget_context(uuid)
-            await self._front.registry.closed(uuid)
-
-    def over(self, record: CallRecord) -> None:
-        """Its record is written."""
-        self._front.office.back.call_over(record)
-
-    def spent(self, cost: float) -> None:
-        """The day's sum is that of its calls."""
-        self._front.admission.usage.add(cost=cost)
-
-    def beat(self, beat: Beat) -> None:
-        """A second has passed there."""
-        self.last = beat
-        self._front.admission.asked_llm(beat.llm_requests)
-
-    async def close(self) -> None:
-        """The process is gone, and so are its calls: who asks for their verdicts is told at once that there is none."""
-        for uuid in list(self.calls):
-            await self.leave(uuid)
-        self._front._doors.discard(self)
 
 
 async def _unless(waits: Callable[[], object], until: float) -> None:

@@ -9,15 +9,16 @@ from types import TracebackType
 from typing import Any
 
 import fastaudio
+from agent.call.files import read_files
 from agent.call.live import LiveCalls
 from agent.call.record import CallRecord, TurnRecord
 from agent.call.services import Preparations, Services
-from agent.floor import Floor, OfficeAddress, read_files
-from agent.front import Front, FrontDoor
-from agent.office.console.port import OpenConsole
+from agent.floor import Floor, OfficeAddress
+from agent.front import Front
+from agent.front_door import FrontDoor
+from agent.host import Host
 from agent.office.notices import Notices
 from agent.office.running import BackOffice
-from agent.office.store import OfficeStore
 from agent.ops.admission import Admission
 from agent.ops.lag import LagMonitor
 from agent.ops.live_page import Process
@@ -29,7 +30,7 @@ from agent.telephony import CallInfo, Registry
 from agent.tools.outbox import Outbox
 
 
-class Agent:
+class Agent(Host):
     """`async with Agent(settings) as agent: await agent.drain()`.
 
     `on_record` is told of each call that is over, `on_turn` of each exchange. Ports of 0 pick free ones: `audio_port`,
@@ -45,7 +46,6 @@ class Agent:
     ) -> None:
         self.settings = settings
         self.strangers = Strangers()
-        self.front: Front
         self.floor: Floor
         self._door: FrontDoor
         self._live = LiveCalls()
@@ -101,10 +101,6 @@ class Agent:
         self.settings = settings
         self.front.heed(settings)
         return fixed
-
-    async def drain(self, grace_s: float | None = None) -> None:
-        """Take no new calls; the running ones end by themselves within the grace time, then hear a goodbye."""
-        await self.front.drain(self.settings.stop_grace_seconds if grace_s is None else grace_s)
 
     # -- where the calls are, for the front: agent.front.Floors --------------------------------------------------------
 
@@ -173,16 +169,6 @@ class Agent:
         return self.engine.port
 
     @property
-    def fastagi_port(self) -> int:
-        """FastAGI's port."""
-        return self.front.fastagi.port
-
-    @property
-    def http_port(self) -> int:
-        """The office's, and that of `/health` and the like."""
-        return self.front.office.port
-
-    @property
     def calls(self) -> int:
         """Calls that are running."""
         return self.floor.reception.calls
@@ -191,16 +177,6 @@ class Agent:
     def stopping(self) -> bool:
         """Whether new calls are turned away, because the agent is to end."""
         return self.front.admission.stopping
-
-    @property
-    def console(self) -> OpenConsole | None:
-        """Where people look at the calls; None where the settings want none."""
-        return self.front.console
-
-    @property
-    def store(self) -> OfficeStore:
-        """The office's database."""
-        return self.front.office.back.store
 
     @property
     def office(self) -> BackOffice:

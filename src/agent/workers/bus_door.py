@@ -17,7 +17,7 @@ from agent.workers.bus import Bus, BusError
 from agent.workers.wire import pack_context, pack_info, unpack_context, unpack_info
 
 if TYPE_CHECKING:
-    from agent.front import FrontDoor  # a worker has none, and need not load what belongs to it
+    from agent.front_door import FrontDoor  # a worker has none, and need not load what belongs to it
 
 log = logging.getLogger(__name__)
 

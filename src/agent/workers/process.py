@@ -12,7 +12,7 @@ import sys
 from contextlib import suppress
 from typing import Any, Final, Literal, TypeAlias
 
-from agent.front import FrontDoor
+from agent.front_door import FrontDoor
 from agent.workers.bus import Bus, BusError
 from agent.workers.worker import IGNORED
 

@@ -16,11 +16,10 @@ from typing import Any, Final
 
 from agent import __version__
 from agent.call.door import GOODBYE_S
+from agent.call.files import read_files
 from agent.call.rehearsal import RehearsalError
-from agent.floor import read_files
 from agent.front import Front
-from agent.office.console.port import OpenConsole
-from agent.office.store import OfficeStore
+from agent.host import Host
 from agent.ops import gauges
 from agent.ops.begun import adopt_begun
 from agent.ops.lag import LagMonitor
@@ -62,7 +61,7 @@ LAST_WORDS_S: Final = 60.0
 _ON_TIME: Final = Lateness((0,) * len(HISTOGRAM_BOUNDS_US), 0.0)
 
 
-class Supervisor:
+class Supervisor(Host):
     """`async with Supervisor(settings) as agent: await agent.drain()`: to the outside it is as an `Agent` is.
 
     Entering raises `WorkerError` when a worker does not start, and what an `Agent` raises.
@@ -75,7 +74,6 @@ class Supervisor:
         """Those that are there, in the order in which they were started."""
         self.ends: Counter[str] = Counter()
         """Workers that have ended, by how: `rolled` or `died`."""
-        self.front: Front
         self._live = RemoteLiveCalls(lambda: self.workers)
         self._listener: socket.socket
         self._wanted = min(settings.worker_count, settings.max_calls)
@@ -309,7 +307,7 @@ class Supervisor:
     async def drain(self, grace_s: float | None = None) -> None:
         """Take no new calls; the running ones end by themselves within the grace time, then hear a goodbye."""
         self._ending = True
-        await self.front.drain(self.settings.stop_grace_seconds if grace_s is None else grace_s)
+        await super().drain(grace_s)
 
     async def responsive(self) -> bool:
         """Whether the service does its work: the watchdog is fed for as long as it does."""
@@ -319,26 +317,6 @@ class Supervisor:
     def audio_port(self) -> int:
         """AudioSocket's port."""
         return int(self._listener.getsockname()[1])
-
-    @property
-    def fastagi_port(self) -> int:
-        """FastAGI's port."""
-        return self.front.fastagi.port
-
-    @property
-    def http_port(self) -> int:
-        """The office's, and that of `/health` and the like."""
-        return self.front.office.port
-
-    @property
-    def console(self) -> OpenConsole | None:
-        """Where people look at the calls; None where the settings want none."""
-        return self.front.console
-
-    @property
-    def store(self) -> OfficeStore:
-        """The office's database."""
-        return self.front.office.back.store
 
     # -- where the calls are, for the front: agent.front.Floors ------------------------------------------------------
 

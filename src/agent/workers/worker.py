@@ -20,9 +20,10 @@ from typing import Any, Final
 import fastaudio
 from agent import __version__
 from agent.call.door import GOODBYE_S
+from agent.call.files import read_files
 from agent.call.live import LiveCalls
 from agent.call.rehearsal import RehearsalError
-from agent.floor import Floor, OfficeAddress, read_files
+from agent.floor import Floor, OfficeAddress
 from agent.ops import collector, files, gauges
 from agent.ops.logs import CarefulFormatter, set_up_logging
 from agent.ops.outbox import make_outbox, of_outbox_events
