@@ -157,14 +157,20 @@ def _sdist(tools: Path, out: Path) -> Path:
         return Path(shutil.move(made, out / made.name))
 
 
+def _unpacked(source: Path, folder: Path) -> Path:
+    with tarfile.open(source) as archive:
+        # Debian 12's Python 3.11.2 knows no filters, nor the argument of that name; later ones warn without.
+        archive.extraction_filter = getattr(tarfile, "data_filter", lambda member, path: member)
+        archive.extractall(folder)
+    return next(path for path in folder.iterdir() if path.is_dir())
+
+
 def _wheel(work: Path, tools: Path, source: Path, python: Interpreter, arch: str, glibc: str, out: Path) -> Path:
     """Build from the sdist, as any user of it would, so that nothing of a clone gets in."""
     venv = _venv(work / f"build-{python.tag}", python, BUILD_NEEDS)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        with tarfile.open(source) as archive:
-            archive.extractall(folder, filter="data")
-        tree = next(path for path in folder.iterdir() if path.is_dir())
+        tree = _unpacked(source, folder)
         environment = _environment(folder, tools, venv, python, arch, glibc)
         pip: list[str | Path] = [
             venv / "bin/python",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import tarfile
 from pathlib import Path
 from types import ModuleType
 
@@ -28,6 +29,25 @@ def test_a_python_is_what_it_says_it_is(builder: ModuleType, tmp_path: Path) -> 
     assert not builder._can_build(sys.executable, other)
     assert not builder._can_build(str(tmp_path / "python"), "3.11")
     assert dict(builder._at_hand(["3.99"])) == {}
+
+
+def test_the_sdist_is_unpacked_by_a_python_that_knows_no_filters(
+    builder: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree/pyproject.toml").write_text("[project]")
+    with tarfile.open(tmp_path / "tree.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "tree", "tree")
+    itself = tarfile.TarFile.extractall
+
+    def of_debian_12(archive: tarfile.TarFile, path: Path) -> None:
+        """As Python 3.11.2 has it: there is no argument `filter`."""
+        itself(archive, path)
+
+    monkeypatch.delattr(tarfile, "data_filter", raising=False)
+    monkeypatch.setattr(tarfile.TarFile, "extractall", of_debian_12)
+    tree = builder._unpacked(tmp_path / "tree.tar.gz", tmp_path / "out")
+    assert (tree / "pyproject.toml").read_text() == "[project]"
 
 
 def test_pythons_are_looked_for_where_they_are_kept(
