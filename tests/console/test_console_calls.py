@@ -9,7 +9,7 @@ import math
 import re
 import wave
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -337,8 +337,14 @@ async def test_a_call_of_another_company_is_not_there(office: Office, there: str
 async def test_a_running_call_says_where_to_look(office: Office) -> None:
     live = SimpleNamespace(company="Acme Plumbing", started=datetime.now(UTC), company_id=office.acme)
     uuid = str(uuid4())
-    calls = SimpleNamespace(get=lambda asked, sees: live if asked == uuid and sees(live.company_id) else None)
-    await office.start(live=calls)
+
+    class Calls:
+        async def look(self) -> None: ...
+
+        def get(self, asked: str, sees: Callable[[int | None], bool]) -> Any:
+            return live if asked == uuid and sees(live.company_id) else None
+
+    await office.start(live=Calls())
     viewer = await office.browser("viewer")
     assert "still going on" in await viewer.page(f"/calls/{uuid}")
     live.company_id = office.bright
