@@ -85,11 +85,21 @@ class HaProxy:
 
     def __init__(self, configuration: Path, port: int) -> None:
         """Start it; `port` is one of its ports of HTTP. Raises `MissingProgramError`."""
-        self._program = program("haproxy", "haproxy")
-        self._configuration = configuration
-        with (configuration.parent / "haproxy.log").open("ab") as log:
-            self._process = subprocess.Popen([self._program, "-db", "-f", str(configuration)], stdout=log, stderr=log)
-        await_port(port, self._process, configuration.parent / "haproxy.log")
+        self._command = [program("haproxy", "haproxy"), "-db", "-f", str(configuration)]
+        self._log = configuration.parent / "haproxy.log"
+        self._port = port
+        self._before: list[subprocess.Popen[bytes]] = []
+        self._start()
+
+    def _start(self, *options: str) -> None:
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen([*self._command, *options], stdout=log, stderr=log)
+        await_port(self._port, self._process, self._log)
+
+    def reload(self) -> None:
+        """Read the configuration anew: another process listens, and this one carries the connections that it has."""
+        self._before.append(self._process)
+        self._start("-sf", str(self._process.pid))
 
     @classmethod
     def check(cls, configuration: Path) -> str:
@@ -100,8 +110,9 @@ class HaProxy:
 
     def stop(self) -> None:
         """End at once, with every connection."""
-        self._process.kill()
-        self._process.wait()
+        for process in (*self._before, self._process):
+            process.kill()
+            process.wait()
 
     def statuses(self, control: Path) -> dict[tuple[str, str], str]:
         """What it takes each host for, by backend and name: UP, NOLB (no new connections), DOWN."""

@@ -196,6 +196,29 @@ async def test_a_host_that_hangs_loses_its_calls_and_no_other_does(balanced: Bal
     await until(lambda: balanced.status("host1") == "UP")
 
 
+async def test_a_reload_and_a_drain_by_hand_end_no_call(balanced: Balanced) -> None:
+    first, second = balanced.hosts
+    calls = [await balanced.call() for _ in range(2)]
+    await until(lambda: len(first.engine.calls) == len(second.engine.calls) == 1)
+    balanced.proxy.reload()
+    await until(lambda: balanced.status("host1") == "UP")
+    balanced.proxy.ask(balanced.stats, "set server calls/host1 state drain")
+    await until(lambda: balanced.status("host1") == "DRAIN")
+    calls += [await balanced.call() for _ in range(3)]
+    await until(lambda: len(second.engine.calls) == 4)
+    balanced.proxy.ask(balanced.stats, "set server calls/host1 state ready")
+    end = time.monotonic() + 2.0
+    for reader, _ in calls:  # longer than a time-out
+        async with asyncio.timeout(6):
+            while time.monotonic() < end:
+                assert await reader.readexactly(len(FRAME)) == FRAME
+    calls += [await balanced.call() for _ in range(2)]
+    await until(lambda: len(first.engine.calls) == 3)
+    assert len(second.engine.calls) == 4
+    for _, writer in calls:
+        writer.close()
+
+
 async def test_a_host_that_died_just_now_costs_a_call_nothing(balanced: Balanced) -> None:
     """No check has noticed yet: who is sent there is sent to another host at once."""
     first, second = balanced.hosts
