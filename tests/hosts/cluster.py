@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import aiohttp
 
 from agent.office.store import OfficeStore, add_companies
-from agent.ops.settings import Settings
 from tests.chaos.conversation import WITH_TARGET
 from tests.chaos.process import AgentProcess
 from tests.hosts.servers import HaProxy, RedisServer, free_port
@@ -215,7 +214,5 @@ def configured(sample: str, cluster: Balanced) -> str:
             name = next(name for name, port in PORTS.items() if words[1] == f":{port}")
             line = line.replace(words[1], f"{HERE}:{cluster.ports[name]}")
         line = line.replace("/run/haproxy/admin.sock", str(cluster.stats)).replace(" port 9098", "")
-        if "proxy_protocol" not in Settings.model_fields:
-            line = line.replace(" send-proxy-v2", "")
         lines.append(re.sub(r" maxconn 100\b", f" maxconn {MAX_CALLS}", line))
     return "\n".join(lines) + "\n"
