@@ -12,17 +12,18 @@ WORKERS_MAX = 128
 
 
 def _workers(value: object) -> object:
-    return value.strip().lower() if isinstance(value, str) else value
+    text = str(value).strip().lower()
+    if text == "auto" or (text.isdecimal() and 1 <= int(text) <= WORKERS_MAX):
+        return text if text == "auto" else int(text)
+    raise ValueError(f"{value!r} is neither auto nor a number from 1 to {WORKERS_MAX}")
 
 
 class WorkerSettings(BaseSettings):
     """How many processes have the calls."""
 
-    workers: Annotated[Annotated[int, Field(ge=1, le=WORKERS_MAX)] | Literal["auto"], BeforeValidator(_workers)] = (
-        Field(
-            1,
-            description="processes that share the calls, a core each; `auto`: as many as this process may use cores",
-        )
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_workers)] = Field(
+        1,
+        description="processes that share the calls, a core each; `auto`: as many as this process may use cores",
     )
 
     @property
