@@ -190,10 +190,14 @@ def test_lines_that_asterisk_has_already_are_not_asked_for(tmp_path: Path) -> No
     extensions = tmp_path / "etc/asterisk/extensions.conf"
     extensions.write_text('[globals]\nVOICE_AGENT_PEOPLE => PJSIP/100\n#include "voice-agent.conf"\n')
     _, said = set_up(tmp_path, dialplan=dialplan)
+    assert "exten => 9901,1,Goto(voice-agent,s,1)" in said
     assert "VOICE_AGENT_PEOPLE" not in said
     assert "#include voice-agent.conf" not in said
     assert "#include voice-agent-site.conf" in said
     assert extensions.read_text().count("\n") == 3, "it is not touched"
+    with extensions.open("a") as file:
+        file.write("[phones]\nexten => 77,1,Goto(voice-agent,s,1) ; to try\n")
+    assert "9901" not in set_up(tmp_path, dialplan=dialplan)[1], "there is a number to try"
 
 
 def test_numbers_are_in_the_site_file_and_stay(tmp_path: Path) -> None:

@@ -203,7 +203,11 @@ async def _call(place: _Place, settings: Settings) -> Findings:
     if verdict in ("hangup", "transfer", "menu"):
         yield ok("call-next", f"after the call the dialplan is told: {verdict}")
     else:
-        yield error("call-next", f"after the call the dialplan is told {verdict or 'nothing'}", "see the agent's log")
+        yield error(
+            "call-next",
+            f"the agent could not go on: after the call the dialplan is told {verdict or 'nothing'}, its fallback",
+            "mend what is said of the vendors above, or see the agent's log",
+        )
 
 
 class _Ear:

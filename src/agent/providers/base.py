@@ -4,6 +4,7 @@ text-to-speech, and the events that they give.
 
 from __future__ import annotations
 
+import socket
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,16 @@ Message: TypeAlias = dict[str, Any]
 def bytes_a_ms(sample_rate: int) -> int:
     """Audio in both directions is 16-bit mono PCM, of one rate in all of a call: 8000 or 16000 samples a second."""
     return 2 * sample_rate // 1000
+
+
+def why_not(error: BaseException) -> str:
+    """Why there is no connection, in words where there are better ones than the error's name."""
+    error = getattr(error, "os_error", error)  # what is behind aiohttp's
+    if isinstance(error, socket.gaierror):
+        return "its name is not found (DNS)"
+    if isinstance(error, ConnectionRefusedError):
+        return "nothing listens there"
+    return type(error).__name__
 
 
 class ProviderError(Exception):

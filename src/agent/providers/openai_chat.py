@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import orjson
 
-from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall
+from agent.providers.base import Finished, LlmEvent, Message, ProviderError, Text, ToolCall, why_not
 from agent.providers.metering import METER, Answer
 from agent.providers.quoting import without_quotes
 
@@ -177,7 +177,7 @@ class ChatModel:
             finally:
                 self._let_go(response, lines, reply)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise ProviderError(VENDOR, f"no answer from {self.options.url}: {type(error).__name__}") from error
+            raise ProviderError(VENDOR, f"no answer from {self.options.url}: {why_not(error)}") from error
 
     async def _post(self, body: bytes) -> aiohttp.ClientResponse:
         """Send the request. A connection that was closed meanwhile is no failure of the vendor's: the next is taken."""

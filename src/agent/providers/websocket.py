@@ -15,7 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from agent.providers.base import ProviderError
+from agent.providers.base import ProviderError, why_not
 
 CONNECT_S = 3.0
 CLOSE_S = 1.0
@@ -133,4 +133,4 @@ def refused(vendor: str, status: int, headers: Mapping[str, str], body: bytes | 
 
 def unreachable(vendor: str, url: str, error: BaseException) -> ProviderError:
     """What it amounts to that there is no connection; the query stays out of it."""
-    return ProviderError(vendor, f"no connection to {url.partition('?')[0]}: {type(error).__name__}")
+    return ProviderError(vendor, f"no connection to {url.partition('?')[0]}: {why_not(error)}")

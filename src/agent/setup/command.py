@@ -268,7 +268,8 @@ def _dialplan_steps(dialplan: Dialplan, host: Host, left_out: str) -> list[tuple
         where = "In FreePBX: Admin > Custom Destinations, target voice-agent-freepbx,s,1; choose it as a destination"
     else:
         where = f"Let your trunk's calls in: in pjsip.conf, its endpoint has context=voice-agent-{dialplan.calls}"
-        steps.append(("To have a number to try: where your phones' extensions are, add", [TRY]))
+        if not dialplan.is_tried(text):
+            steps.append(("To have a number to try: where your phones' extensions are, add", [TRY]))
     steps += [(where, []), ("Have Asterisk read it", ["asterisk -rx 'dialplan reload'"])]
     if dialplan.calls == "some" and not dialplan.numbers:
         steps.insert(0, (f"Put your numbers into {dialplan.directory / 'voice-agent-site.conf'}", []))

@@ -84,6 +84,10 @@ class Dialplan:
                 lines.append(f"VOICE_AGENT_{name}_PORT={port}")
         return lines
 
+    def is_tried(self, extensions: str) -> bool:
+        """Whether the text of extensions.conf has a number that calls the agent."""
+        return any("Goto(voice-agent,s,1)" in line.partition(";")[0] for line in extensions.splitlines())
+
     def missing(self, extensions: str) -> tuple[list[str], list[str]]:
         """Which of `includes` and `globals` the text of extensions.conf does not have."""
         found = [line.partition(";")[0].strip() for line in extensions.splitlines()]
