@@ -224,7 +224,7 @@ class RemoteLiveCalls:
     def processes(self) -> list[Process]:
         """How each worker does, as far as it was seen; one that has not answered yet tells only that it is there."""
         told = []
-        for worker in self._workers():
+        for worker in sorted(self._workers(), key=lambda worker: worker.number):
             seen = self._seen.get(worker.number)
             if seen is None or seen.process is None:
                 told.append(Process(worker.number, worker.pid, worker.state, len(seen.calls) if seen else 0))

@@ -393,7 +393,7 @@ class Supervisor(Host):
                 *(worker.number, worker.pid, worker.state, worker.calls),
                 *(worker.door.last.loop_lag_ms, worker.door.last.media_lateness_ms, seen[worker.number].vendors),
             )
-            for worker in self.workers
+            for worker in sorted(self.workers, key=lambda worker: worker.number)
         ]
 
     async def _of_all(self, what: str, timeout_s: float, **values: Any) -> dict[int, Any]:
