@@ -250,7 +250,9 @@ def test_one_user_has_it_at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "--env-file /home/ann/.config/voice-agent/voice-agent.env\n" in unit
     assert mode(tmp_path / "home/ann/.config/voice-agent/voice-agent.env") == 0o600
     assert "systemctl --user enable --now voice-agent" in said
-    assert "DATA_DIR" not in (tmp_path / "home/ann/.config/voice-agent/voice-agent.env").read_text()
+    text = (tmp_path / "home/ann/.config/voice-agent/voice-agent.env").read_text()
+    assert "DATA_DIR" not in text
+    assert "After a change: systemctl --user reload voice-agent." in text
 
 
 @pytest.mark.parametrize("wrong", ["PJSIP/100,20)\nexten => x", "PJSIP/100 & PJSIP/101", "${EVIL}"])

@@ -89,7 +89,7 @@ def _settings(choices: Choices, before: str | None) -> Wanted:
     host = choices.host
     wanted = {name: choices.keys.get(name, "") for name in KEYS} | host.defaults
     if before is None:
-        text = env_file.fresh(wanted)
+        text = env_file.fresh(wanted, f"systemctl {'' if host.system else '--user '}reload {host.service}")
     else:
         given = {name: value for name, value in wanted.items() if value}
         text = env_file.completed(before, given)

@@ -12,7 +12,7 @@ _PLAIN = re.compile(r"[\w.:/@+=,-]*")
 _LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=")
 HEAD = """\
 # Settings of the voice agent. Only its own user may read this file (mode 0600): it holds keys.
-# Every other setting has a default: docs/settings.md. After a change: systemctl reload voice-agent.
+# Every other setting has a default: docs/settings.md. After a change: {reload}.
 """
 
 
@@ -34,9 +34,9 @@ def replaced(text: str, wanted: Mapping[str, str]) -> str:
     return _with(text, {name: value for name, value in wanted.items() if has.get(name) != value})
 
 
-def fresh(wanted: Mapping[str, str]) -> str:
-    """A new file; settings without a value are there to be filled in."""
-    return HEAD + "".join(f"{name}={quoted(value)}\n" for name, value in wanted.items())
+def fresh(wanted: Mapping[str, str], reload: str) -> str:
+    """A new file; settings without a value are there to be filled in. `reload`: the command that has it read again."""
+    return HEAD.format(reload=reload) + "".join(f"{name}={quoted(value)}\n" for name, value in wanted.items())
 
 
 def quoted(value: str) -> str:
