@@ -42,7 +42,9 @@ def check(
     from agent.check.runner import Outcome, run
     from agent.check.show import EXIT, Progress, document, print_outcome
     from agent.check.subject import Subject
+    from agent.ops.logs import quieten_libraries
 
+    quieten_libraries()
     try:
         probes = chosen(only or (), skip or ())
     except ValueError as error:

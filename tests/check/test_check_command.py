@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import logging
 import os
 import re
 import signal
@@ -254,3 +255,14 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path, clean_environment: None) -> None
 def test_the_docs_know_each_group() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     assert not [group for group in probes.GROUPS if f"`{group}`" not in text]
+
+
+def test_what_a_library_warns_of_harmlessly_is_not_among_the_findings() -> None:
+    library = logging.getLogger("picows")
+    before = library.level
+    library.setLevel(logging.WARNING)
+    try:
+        CliRunner().invoke(app, ["check", "--only", "install"])
+        assert not library.isEnabledFor(logging.WARNING)
+    finally:
+        library.setLevel(before)

@@ -91,9 +91,14 @@ def set_up_logging(settings: Settings, file: Path | None = None, *, worker: int 
     formatter = CarefulFormatter(line, settings.secrets, show_numbers=settings.log_transcripts)
     handler.setFormatter(formatter)
     logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    quieten_libraries()
+    return formatter
+
+
+def quieten_libraries() -> None:
+    """Let libraries say only what an administrator can use."""
     for name, level in _NOISY.items():
         logging.getLogger(name).setLevel(level)
-    return formatter
 
 
 def _handler(settings: Settings, file: Path | None) -> tuple[logging.Handler, str]:
