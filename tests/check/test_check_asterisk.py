@@ -238,14 +238,16 @@ async def test_nobody_to_ask(a_subject: SubjectMaker, tmp_path: Path) -> None:
     assert (await look(asterisk.asterisk, subject))["dialplan"].level == "skipped"
 
 
+@pytest.mark.parametrize(
+    "says",
+    ["Unable to connect to remote asterisk (does /var/run/asterisk/asterisk.ctl exist?)", "Operation not permitted"],
+)
 async def test_an_asterisk_that_does_not_run_or_hangs(
-    a_subject: SubjectMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    a_subject: SubjectMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, says: str
 ) -> None:
     subject = a_subject()
     program = tmp_path / "asterisk"
-    program.write_text(
-        "#!/bin/sh\necho 'Unable to connect to remote asterisk (does /var/run/asterisk/asterisk.ctl exist?)'\nexit 1\n"
-    )
+    program.write_text(f"#!/bin/sh\necho '{says}'\nexit 1\n")
     program.chmod(0o755)
     subject.host = Host(asterisk_cli=(str(program), "-rx"), asterisk_etc=tmp_path / "none")
     found = (await look(asterisk.asterisk, subject))["asterisk"]

@@ -92,7 +92,7 @@ def _run(command: Sequence[str]) -> str:
             f"asterisk -rx said nothing for {COMMAND_S:g} s", "see that Asterisk is well: systemctl status asterisk"
         ) from None
     text = done.stdout.decode(errors="replace")
-    if any(sign in text for sign in _UNREACHABLE):
+    if done.returncode or any(sign in text for sign in _UNREACHABLE):
         raise NoAsterisk(
             "asterisk -rx does not reach Asterisk",
             "run voice-agent check as root or the user asterisk; or start it: systemctl start asterisk",
