@@ -64,6 +64,23 @@ static void test_calls_go_round(void) {
   finish_two();
 }
 
+/* Faster than a thread is woken: who runs does not take those of who is still to run. */
+static void test_a_burst_goes_round(void) {
+  enum { BURST = 40 };
+  start_two();
+  supply(0, BURST);
+  supply(1, BURST);
+  int fds[BURST];
+  for (uint32_t i = 0; i < BURST; i++) {
+    fds[i] = dial();
+    tell_uuid(fds[i], 1);
+  }
+  wait_until_started(BURST);
+  CHECK(started(0) >= BURST / 4 && started(1) >= BURST / 4);
+  for (uint32_t i = 0; i < BURST; i++) close(fds[i]);
+  finish_two();
+}
+
 static void accept_calls(uint32_t which, bool on) {
   use(which);
   CHECK_EQ(fa_engine_accepting(engine, on), FA_OK);
@@ -230,6 +247,7 @@ static void test_a_ping_is_answered(void) {
 int main(void) {
   check_time_limit(60);
   RUN(test_calls_go_round);
+  RUN(test_a_burst_goes_round);
   RUN(test_who_is_full_leaves_calls_to_the_other);
   RUN(test_a_call_waits_for_room);
   RUN(test_when_nobody_has_room_for_long_they_are_told_to_hang_up);

@@ -12,8 +12,9 @@
  *
  * A shared listener (`shared`): other processes have the socket in their epolls too. Who has no room for a call takes it
  * out of its own, so that another takes the call; a connection that has not told its UUID holds a place for FA_PLACE_MS.
- * One connection is accepted at a time, and the listener then put in anew: behind the others, who come first next time
- * (the kernel wakes who has been in the wait queue for longest: else one process would take all calls). When nobody has
+ * One connection is accepted at a time, and the listener put in anew FA_TURN_MS later: behind the others, who come first
+ * next time (the kernel wakes who has been in the wait queue for longest: else one process would take all calls), and
+ * who of a burst of calls take theirs meanwhile (a thread that runs is sooner than one that is woken). When nobody has
  * room, connections wait in the backlog; an engine without room looks for them, and one who finds some at
  * FA_LOOKS_UNTIL_FULL looks in a row takes them and tells them to hang up, as an engine by itself does at once.
  *
@@ -33,6 +34,7 @@
 #define FA_NOT_READING_TICKS 250     /* 5 s without a byte taken: the peer is gone */
 #define FA_DRAIN_TICKS 50            /* 1 s for the peer to close after the hangup */
 #define FA_STOP_DRAIN_MS 200         /* the same when the engine stops */
+#define FA_TURN_MS 2                 /* a thread is woken within 0.1 ms; 500 calls a second and process */
 #define FA_PLACE_MS 500              /* Asterisk's UUID comes with its connection; one lost packet costs 200 ms */
 #define FA_LOOK_MS 100               /* of an engine without room, at a shared listener's backlog */
 #define FA_LOOKS_UNTIL_FULL 10       /* one second: who has room takes a call within milliseconds */

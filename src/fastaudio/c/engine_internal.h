@@ -44,7 +44,7 @@ struct fa_engine {
   int listener, epoll, timer;
   bool accept_wanted;      /* what the event loop asked for last */
   bool accepting;          /* the listener is in the epoll */
-  int64_t accept_again_ns; /* out of descriptors: when to look again, 0 for never */
+  int64_t accept_again_ns; /* out of descriptors, or others come first: when to listen again, 0 for never */
   int64_t look_ns;         /* without room at a shared listener: when to look at its backlog, 0 for never */
   uint32_t looks;          /* how many in a row have found somebody there */
   int64_t base_ns;         /* where the slots' grid begins */

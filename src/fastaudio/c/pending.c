@@ -241,9 +241,15 @@ static void accept_some(fa_engine_t *engine, uint32_t most) {
   while (most > 0 && accept_one(engine)) most--;
 }
 
+/* One, and then it is the others' turn: fa_pending_settle puts the listener in again, behind them. */
+static void accept_in_turn(fa_engine_t *engine) {
+  if (accept_one(engine)) engine->accept_again_ns = fa_now_ns() + FA_TURN_MS * 1000000LL;
+  fa_pending_listen(engine, false);
+}
+
 void fa_pending_accept(fa_engine_t *engine) {
-  accept_some(engine, engine->config.shared ? 1 : ACCEPTS_A_WAKE);
-  if (engine->config.shared) fa_pending_listen(engine, false); /* and in again, behind the others: fa_pending_settle */
+  if (engine->config.shared) accept_in_turn(engine);
+  else accept_some(engine, ACCEPTS_A_WAKE);
 }
 
 /* ---- when there is room, and when nobody has any ---- */
