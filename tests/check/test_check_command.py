@@ -6,7 +6,6 @@ import asyncio
 import io
 import json
 import logging
-import os
 import re
 import signal
 import socket
@@ -239,7 +238,6 @@ def test_ctrl_c_ends_it_at_once(tmp_path: Path, clean_environment: None) -> None
             [sys.executable, "-m", "agent", "check", "--env-file", str(file), "--only", "vendors"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": os.environ.get("PYTHONPATH", str(ROOT / "src"))},
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,
         )
         silent.settimeout(30)

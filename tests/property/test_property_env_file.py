@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from agent.setup.env_file import completed, fresh, quoted, replaced, values_of
 
+RELOAD = "systemctl reload voice-agent"
 NAMES = ("DEEPGRAM_API_KEY", "GROQ_API_KEY", "DATA_DIR")
 values = st.text(st.characters(codec="utf-8").filter(str.isprintable), max_size=40).filter(
     lambda text: text == text.strip()
@@ -16,12 +17,12 @@ wanted = st.dictionaries(st.sampled_from(NAMES), values, min_size=1)
 
 @given(wanted)
 def test_a_fresh_file_says_what_was_wanted(given_: dict[str, str]) -> None:
-    assert values_of(fresh(given_)) == given_
+    assert values_of(fresh(given_, RELOAD)) == given_
 
 
 @given(wanted, wanted)
 def test_values_that_are_there_stay_unless_replaced(there: dict[str, str], given_: dict[str, str]) -> None:
-    text = fresh(there)
+    text = fresh(there, RELOAD)
     assert values_of(completed(text, given_)) == given_ | {name: value for name, value in there.items() if value} | {
         name: given_.get(name, "") for name, value in there.items() if not value
     }

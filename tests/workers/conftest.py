@@ -56,7 +56,11 @@ class Crew:
         return await self._calls.enter_async_context(line(call, self.agent.audio_port))
 
     async def ring(self, count: int) -> list[Line]:
-        """So many at once, each announced and in a conversation when this returns."""
+        """So many one after the other, each in a conversation before the next: they go round among the workers."""
+        return [(await self.ring_at_once(1))[0] for _ in range(count)]
+
+    async def ring_at_once(self, count: int) -> list[Line]:
+        """So many together, each announced and in a conversation when this returns; on a slow host unevenly shared."""
         lines = await asyncio.gather(*(self.connect() for _ in range(count)))
         await self.until(lambda: all(self.worker_of(each) is not None for each in lines), what=self.spread)
         return list(lines)
