@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from jsonschema import Draft202012Validator
 from rich.console import Console
 from typer.testing import CliRunner
@@ -184,6 +185,14 @@ def test_it_all_ends_in_time() -> None:
 
 
 # -- what is shown ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def a_capable_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the one is on which the tests are started."""
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
 
 
 async def shown(a_subject: SubjectMaker, *, terminal: bool) -> str:
