@@ -16,7 +16,7 @@ PAGE = Path(__file__).parent / "settings.md"
 INTRODUCTION = """\
 # Settings
 
-<!-- Made from src/agent/ops/settings.py and the settings_*.py beside it: edit there, then run `python docs/make_settings.py`. -->
+<!-- Made from src/agent/ops/settings*.py: edit there, then run `python docs/make_settings.py`. -->
 
 Settings come from the environment and from an env file (`voice-agent serve --env-file FILE`, or
 `VOICE_AGENT_ENV_FILE`), one `NAME=value` a line. The environment wins. The file holds keys, so its mode must be 0600:

@@ -15,13 +15,14 @@
 
 #define N 160
 #define MESSAGE (FA_HEADER_BYTES + 2 * N)
+#define CALLS_MAX 64
 #define WAIT_MS 5000
 #define EVENT_MS 20000 /* a starved media thread tells late: after all slots of a turn, under a sanitizer for seconds */
 
 static fa_engine_t *engine;
 static int listener = -1;
 static uint16_t port;
-static fa_call_t *calls[64];
+static fa_call_t *calls[CALLS_MAX];
 static uint32_t call_count;
 static bool told; /* there may be more in the event ring, of what was told */
 
@@ -59,6 +60,7 @@ static inline fa_call_t *spare(uint32_t id) {
   fa_call_config_t with = {.rate = 8000, .playback_slots = 128, .capture_blocks = 128, .lead = 2, .listen_rms = 300,
                            .stop_ms = 200, .vad = {.detector = FA_DETECT_RMS},
                            .bargein = fa_bargein_defaults(FA_DETECT_RMS, 800, 300, false)};
+  CHECK(call_count < CALLS_MAX);
   CHECK_EQ(fa_call_create(&calls[call_count], id, &with, NULL), FA_OK);
   CHECK_EQ(fa_engine_spare(engine, calls[call_count]), FA_OK);
   return calls[call_count++];

@@ -64,27 +64,31 @@ static void test_calls_go_round(void) {
   finish_two();
 }
 
-/* Faster than a thread is woken: who runs does not take those of who is still to run. */
+static void accept_calls(uint32_t which, bool on) {
+  use(which);
+  CHECK_EQ(fa_engine_accepting(engine, on), FA_OK);
+  obeyed();
+}
+
+/* All are there at once: who runs does not take those of who is still to be woken. */
 static void test_a_burst_goes_round(void) {
-  enum { BURST = 40 };
+  enum { BURST = 24 };
   start_two();
-  supply(0, BURST);
-  supply(1, BURST);
+  for (uint32_t i = 0; i < TWO; i++) {
+    supply(i, BURST);
+    accept_calls(i, false);
+  }
+  check_sleep_ms(SETTLE_MS);
   int fds[BURST];
   for (uint32_t i = 0; i < BURST; i++) {
     fds[i] = dial();
     tell_uuid(fds[i], 1);
   }
+  for (uint32_t i = 0; i < TWO; i++) accept_calls(i, true);
   wait_until_started(BURST);
   CHECK(started(0) >= BURST / 4 && started(1) >= BURST / 4);
   for (uint32_t i = 0; i < BURST; i++) close(fds[i]);
   finish_two();
-}
-
-static void accept_calls(uint32_t which, bool on) {
-  use(which);
-  CHECK_EQ(fa_engine_accepting(engine, on), FA_OK);
-  obeyed();
 }
 
 static void test_who_is_full_leaves_calls_to_the_other(void) {
