@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
+import logging
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from agent.ops.settings import UNLIMITED, load_settings
 from agent.sandbox import Sandbox, SandboxConfig
 from agent.sandbox.config import CartesiaConfig, DeepgramConfig
+from agent.sandbox.control import Control
 from agent.service import Agent
 from fastaudio import load
 
@@ -55,11 +61,13 @@ def circles() -> Counter[str]:
         gc.garbage.clear()
 
 
-async def converse(agent: Agent) -> load.Report:
-    """A round of calls; returns when the agent has done with them."""
+async def converse(agent: Agent, wrong: asyncio.Task[None] | None) -> load.Report:
+    """A round of calls, in which something goes wrong; returns when the agent has done with them."""
     report = await asyncio.to_thread(
         load.run, "127.0.0.1", agent.audio_port, calls=CALLS, seconds=5.0, warmup=0.5, turn_ms=400
     )
+    if wrong is not None:
+        wrong.cancel()
     async with asyncio.timeout(10):
         while agent.calls:  # noqa: ASYNC110 - it is the agent's own count that matters
             await asyncio.sleep(0.05)
@@ -67,7 +75,22 @@ async def converse(agent: Agent) -> load.Report:
     return report
 
 
-async def test_calls_that_have_ended_leave_nothing_behind(tmp_path: Path) -> None:
+async def go_wrong(vendors: Sandbox) -> None:
+    """Until cancelled, what vendors do wrong now and then. Errors in a reply's body are in a circle of aiohttp's."""
+    wrong: list[tuple[Control[Any], dict[str, Any]]] = [
+        (vendors.cartesia, {"context_error_times": 1, "context_error_after_ms": 100.0}),
+        (vendors.groq, {"refuse_times": 1, "refuse_status": 500}),
+        (vendors.cartesia, {"mute_times": 1, "mute_after_ms": 100.0}),
+        (vendors.groq, {"delay_times": 1, "delay_ms": 1500.0}),
+        (vendors.deepgram, {"close_times": 1, "close_code": 1011}),
+    ]
+    for control, fault in itertools.cycle(wrong):
+        await control.order({"faults": control.faults.model_dump() | fault})
+        await asyncio.sleep(0.3)
+
+
+@pytest.mark.parametrize("faults", [False, True])
+async def test_calls_that_have_ended_leave_nothing_behind(tmp_path: Path, *, faults: bool) -> None:
     config = SandboxConfig(
         engines="script", deepgram=DeepgramConfig(), cartesia=CartesiaConfig(max_contexts=100, speed=100.0)
     )
@@ -89,15 +112,18 @@ async def test_calls_that_have_ended_leave_nothing_behind(tmp_path: Path) -> Non
         )
         async with Agent(settings) as agent:
             rounds, answers, left = [], 0, Counter[str]()
+            logging.disable(logging.WARNING)  # pytest keeps what is logged, errors with their tracebacks included
             gc.collect()
             gc.disable()  # a call's memory goes with its end, not with the next collection
             try:
                 for _ in range(ROUNDS):
-                    answers += (await converse(agent)).answers
+                    wrong = asyncio.create_task(go_wrong(vendors)) if faults else None
+                    answers += (await converse(agent, wrong)).answers
                     left += circles()
                     rounds.append(objects())
             finally:
                 gc.enable()
+                logging.disable(logging.NOTSET)
     assert answers > 0  # they did converse
     assert not left
     grown = {

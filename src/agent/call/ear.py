@@ -48,6 +48,7 @@ class Ear:
         try:
             self._stt = await self._preparation.stt()
         except ProviderError as error:
+            error.forget_where()
             log.error("call %s: %s", self._call.uuid, error)
             self._on_event(SttLost(str(error)))
             return

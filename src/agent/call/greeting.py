@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 
 from agent.call.greeting_folder import GreetingFolder
@@ -36,9 +35,13 @@ class Greetings:
         key = voice, text
         recorded = self._kept.get(key)
         if recorded is None and key in self._making:
-            with contextlib.suppress(TimeoutError, ProviderError):
+            try:
                 async with asyncio.timeout(WAIT_S):
                     recorded = await self._audio(*key)
+            except TimeoutError:
+                pass
+            except ProviderError as error:
+                error.forget_where()
         elif recorded is None:
             recorded = await self._read(voice, text)
         if recorded is not None:

@@ -82,6 +82,7 @@ class Reply:
         try:
             await self._rounds()
         except ProviderError as error:
+            error.forget_where()
             log.warning("%s: no answer", error)
             self.failed = True
             self.unanswered = not self._speech.text.strip()

@@ -109,11 +109,9 @@ class Preparation:
         """The call is over, or will not come: let go of everything, the STT included."""
         for task in (self._context, self._warm, self._greeting, self._stt):
             task.cancel()
-        for task in (self._context, self._warm, self._greeting):
-            with contextlib.suppress(asyncio.CancelledError, ProviderError):
-                await task
-        with contextlib.suppress(asyncio.CancelledError, ProviderError):
-            await (await self._stt).close()
+        await asyncio.wait((self._context, self._warm, self._greeting, self._stt))
+        if not self._stt.cancelled() and self._stt.exception() is None:
+            await self._stt.result().close()
 
     async def _connect_stt(self) -> SpeechToText:
         stt = self.services.new_stt(await self._context)
@@ -126,9 +124,11 @@ class Preparation:
 
     async def _prepare_greeting(self) -> None:
         company = await self._context
-        with contextlib.suppress(ProviderError):
+        try:
             voice = self.services.conversations.voice_of(company)
             await self.services.greetings.prepare(self.services.greeting_of(company), voice)
+        except ProviderError as error:  # as it is when the greeting is to be said
+            error.forget_where()
 
 
 class Preparations:

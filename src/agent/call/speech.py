@@ -276,6 +276,7 @@ class Speech:
                 await self._forward(synthesis)
                 return
             except ProviderError as error:
+                error.forget_where()
                 log.warning("%s", error)
                 METER.get().failed("tts")
                 out += await self._cut(first, "".join(said)[out:])
@@ -291,6 +292,7 @@ class Speech:
             try:
                 synthesis = await self._go_on(said, out)
             except ProviderError as error:
+                error.forget_where()
                 METER.get().failed("tts")
                 self._give_up(error)
                 return

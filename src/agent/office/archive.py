@@ -86,7 +86,7 @@ class CallArchive:
         if company_id is not None and not rows.call["company_name"]:  # cut off before anybody knew
             rows.call["company_name"] = await connection.scalar(select(Company.name).where(Company.id == company_id))
         made = await connection.execute(
-            insert_into(connection, Call).on_conflict_do_nothing(index_elements=["uuid"]),
+            insert_into(connection.dialect.name, Call).on_conflict_do_nothing(index_elements=["uuid"]),
             rows.call | {"company_id": company_id},
         )
         if made.rowcount == 0:
@@ -137,7 +137,7 @@ class CallArchive:
         """Write what the call is found by at its place in time, or at the next one that is free."""
         text = call_search.index_text(words, company_id, rows.call["outcome"], rows.call["latency_ms"])
         place = place_of(rows.call["started"])
-        statement = insert_into(connection, CallText).on_conflict_do_nothing(index_elements=["id"])
+        statement = insert_into(connection.dialect.name, CallText).on_conflict_do_nothing(index_elements=["id"])
         while True:
             made = await connection.execute(statement, {"id": place, "call_uuid": rows.call["uuid"], "words": text})
             if made.rowcount:

@@ -51,7 +51,7 @@ def _region_of(number: str) -> str:
 def _write(_mapper: Mapper[Any], connection: Connection, booking: Booking) -> None:
     """Put it at the booking's place in time, or at the next one that is free."""
     place, words = place_of(booking.created_at), index_text(booking)
-    statement = insert_into(connection, BookingText).on_conflict_do_nothing(index_elements=["id"])
+    statement = insert_into(connection.dialect.name, BookingText).on_conflict_do_nothing(index_elements=["id"])
     while not connection.execute(statement, {"id": place, "booking_id": booking.id, "words": words}).rowcount:
         place += 1
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from agent.office.models import Base
 from agent.office.query_times import QUERY_TIMES
@@ -137,9 +137,13 @@ def reading(engine: AsyncEngine) -> AsyncEngine:
     return _readers.get(engine) or engine.execution_options(reading=True)
 
 
-def insert_into(connection: AsyncConnection | Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
-    """Return an INSERT that can say what is done about a row that is there already: each dialect has its own."""
-    return sqlite.insert(table) if connection.dialect.name == "sqlite" else postgresql.insert(table)
+def insert_into(dialect: str, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """Return an INSERT that can say what is done about a row that is there already: each dialect has its own.
+
+    With `excluded` it is to be kept: that is a copy of the table, of thousands of objects that hold each other, which
+    stay until the garbage collector comes by.
+    """
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
 
 
 def is_in_models(name: str | None, kind: str, _parents: object) -> bool:

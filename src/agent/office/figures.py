@@ -10,10 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
+from functools import cache
 from itertools import accumulate
 
 import orjson
-from sqlalchemy import Text, cast, func, select
+from sqlalchemy import Insert, Text, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from agent.call.record import CallRecord
@@ -72,16 +73,20 @@ async def add_counts(
     for day, company_id, counts in counted:
         for name, value in counts.items():
             sums[day, company_id or NO_COMPANY, name] += value
-    insert = insert_into(connection, DailyFigure)
-    statement = insert.on_conflict_do_update(
-        index_elements=["day", "company_id", "name"], set_={"value": DailyFigure.value + insert.excluded.value}
-    )
     rows = [
         {"day": day, "company_id": company_id, "name": name, "value": sums[day, company_id, name]}
         for day, company_id, name in sorted(sums)
     ]
     if rows:
-        await connection.execute(statement, rows)
+        await connection.execute(_adding(connection.dialect.name), rows)
+
+
+@cache
+def _adding(dialect: str) -> Insert:
+    insert = insert_into(dialect, DailyFigure)
+    return insert.on_conflict_do_update(
+        index_elements=["day", "company_id", "name"], set_={"value": DailyFigure.value + insert.excluded.value}
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import datetime
+from functools import cache
 from typing import Final
 
+from sqlalchemy import Insert
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -62,15 +64,17 @@ class Visitors:
                 log.warning("%d callers are not remembered: %s", len(some), type(error).__name__)
 
     async def _put(self, visitors: dict[Visitor, tuple[datetime, datetime]]) -> None:
+        rows = [
+            {"company_id": company_id, "number": number, "first_seen": first, "last_seen": last}
+            for (company_id, number), (first, last) in visitors.items()
+        ]
         async with self._engine.begin() as connection:
-            insert = insert_into(connection, Caller).values(
-                [
-                    {"company_id": company_id, "number": number, "first_seen": first, "last_seen": last}
-                    for (company_id, number), (first, last) in visitors.items()
-                ]
-            )
-            await connection.execute(
-                insert.on_conflict_do_update(
-                    index_elements=[Caller.company_id, Caller.number], set_={"last_seen": insert.excluded.last_seen}
-                )
-            )
+            await connection.execute(_remembering(connection.dialect.name), rows)
+
+
+@cache
+def _remembering(dialect: str) -> Insert:
+    insert = insert_into(dialect, Caller)
+    return insert.on_conflict_do_update(
+        index_elements=[Caller.company_id, Caller.number], set_={"last_seen": insert.excluded.last_seen}
+    )

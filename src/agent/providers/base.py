@@ -45,6 +45,14 @@ class ProviderError(Exception):
         """A wrong request, key, account or model: it will not be otherwise in a second."""
         return self.status in HOPELESS
 
+    def forget_where(self) -> None:
+        """Drop the traceback, when the error has come to who deals with it.
+
+        Its frames have what was at work, often with the error itself: a circle, in which a reply's audio would stay
+        until the garbage collector comes by.
+        """
+        self.__traceback__ = None
+
 
 # ---- speech to text -------------------------------------------------------------------------------------------------
 

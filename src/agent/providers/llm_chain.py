@@ -198,6 +198,7 @@ class _Reply:
             pump.cancel()
         if self._pumps:
             await asyncio.wait(self._pumps)
+            self._pumps.clear()  # they have errors, whose tracebacks have this reply: it would stay until a collection
 
     # -- who is heard ------------------------------------------------------------------------------------------------
 
@@ -352,7 +353,10 @@ class _Reply:
                 async for event in events:
                     await self._inbox.put((leg, event))
         except ProviderError as error:
+            error.forget_where()
             await self._inbox.put((leg, error))
         except Exception as error:
             log.exception("LLM: the client of %s failed", leg.link.breaker.name)
             await self._inbox.put((leg, ProviderError(VENDOR, f"its client failed: {type(error).__name__}")))
+        finally:
+            leg.pump = None  # see close

@@ -187,6 +187,7 @@ class SttChain:
                 async with asyncio.timeout_at(limit):
                     attempt = await self._first_of(others)
             except ProviderError as error:
+                error.forget_where()
                 reason = f"{self._lost_reason}; {error}"
             except TimeoutError:
                 reason = self._lost_reason
@@ -256,6 +257,7 @@ class SttChain:
                         error = ProviderError(attempt.link.name, type(error).__name__)
                     if error.hopeless:
                         self._spent[attempt.link.name] = TRIES
+                    error.forget_where()
                     errors.append(error)
             raise errors[0] if errors else ProviderError("STT", "no link of the chain is left")
         finally:
