@@ -32,6 +32,9 @@ class Limits:
 
     leak_kib_a_call: float = 4.0
     """Growth of resident memory in the last half, for each call that ended."""
+    rest_kib_a_call: float = 1.0
+    """What is allocated by malloc at the end and was not at the start, for each call that ended."""
+    rest_blocks_a_call: float = 10.0
     files_a_call: float = 0.02
     drift_ppm: float = 100.0
     rated_s: float = 30.0
@@ -69,6 +72,9 @@ class Inventory:
     """Open files by kind. A kind that ends with "pool" is kept for later calls, here and below."""
     threads: Mapping[str, int]
     tasks: Mapping[str, int]
+    malloc_kib: int = 0
+    python_blocks: int = 0
+    """Small objects of Python's, which have an allocator of their own."""
 
 
 @dataclass(slots=True)
@@ -131,6 +137,7 @@ def judge(evidence: Evidence, limits: Limits | None = None) -> list[Finding]:
         *validity,
         _kept_up(evidence, limits),
         _memory(evidence, limits),
+        _at_rest(evidence, limits),
         *_inventory(evidence, limits),
         _drift(evidence, limits),
         _latency(evidence, limits),
@@ -204,6 +211,23 @@ def _memory(evidence: Evidence, limits: Limits) -> Finding:
         f"{limits.leak_kib_a_call:g}); {first / 1024:.1f} MiB at its beginning, {last / 1024:.1f} at its end"
     )
     return Finding("memory", found.judge(limits.leak_kib_a_call), text)
+
+
+REST_KIB, REST_BLOCKS = 4096, 30_000
+"""What is kept within limits of its own, such as verdicts and a database's statements, fills in the first minutes."""
+
+
+def _at_rest(evidence: Evidence, limits: Limits) -> Finding:
+    """What calls left allocated: free of how long the live ones have lasted, and of what the allocators keep."""
+    before, after = evidence.before, evidence.after
+    ended = max((sample["ended"] for sample in evidence.samples), default=0)
+    kib, blocks = after.malloc_kib - before.malloc_kib, after.python_blocks - before.python_blocks
+    grown = kib > REST_KIB + limits.rest_kib_a_call * ended or blocks > REST_BLOCKS + limits.rest_blocks_a_call * ended
+    text = (
+        f"{kib:+d} KiB of malloc's and {blocks:+d} blocks of Python's when all {ended} calls had ended, of "
+        f"{before.malloc_kib} KiB and {before.python_blocks} blocks"
+    )
+    return Finding("memory at rest", "FAILED" if grown else "ok", text)
 
 
 def _inventory(evidence: Evidence, limits: Limits) -> list[Finding]:

@@ -7,6 +7,7 @@ Run as `python -m benchmarks.soak.serve [PLANTED,...]`. What is planted is there
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import re
 import sys
@@ -25,6 +26,25 @@ from benchmarks.agent.serve import Looks
 
 LEAK_BYTES = 2**20
 KEPT: list[Any] = []
+
+
+class MallocInfo(ctypes.Structure):
+    """`struct mallinfo2` (glibc 2.33 and newer, malloc.h): of all arenas together, bytes."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+        )
+    )  # fmt: skip
+
+
+def in_use() -> dict[str, int]:
+    """What is allocated now, whatever the kernel still counts as the process's: KiB of malloc, blocks of Python."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = MallocInfo
+    info = mallinfo2()
+    return {"malloc_kib": (info.uordblks + info.hblkhd) >> 10, "python_blocks": sys.getallocatedblocks()}
 
 
 def plant(faults: set[str]) -> None:
@@ -93,6 +113,7 @@ async def main() -> None:
                 "loop_lag_ms": agent.lag.loop_lag_ms,
                 "media_late_ms": agent.lag.media_lateness_ms,
                 "refused": dict(agent.admission.counters),
+                **in_use(),
             }
 
         ready = {"audio_port": agent.audio_port, "fastagi_port": agent.fastagi_port, "http_port": agent.http_port}

@@ -92,7 +92,7 @@ class Watch:
         """What the agent has open now."""
         told = self._agent.ask("collect")
         files = open_files(self._agent.pid, self._local, self._remote)
-        return Inventory(files, told["threads"], told["tasks"])
+        return Inventory(files, told["threads"], told["tasks"], told["malloc_kib"], told["python_blocks"])
 
     def take(self) -> dict[str, Any]:
         """One sample, kept and returned."""

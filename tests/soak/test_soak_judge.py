@@ -17,6 +17,8 @@ OPEN = Inventory(
     {"database pool": 4, "cartesia pool": 0, "other socket (listening)": 4},
     {"MainThread": 1, "asyncio_# pool": 2},
     {"lag": 1, "accept": 1},
+    40_000,
+    600_000,
 )
 
 
@@ -84,6 +86,16 @@ def test_a_leak_that_noise_may_hide_or_be_cannot_be_told() -> None:
     findings = judge(evidence(leak_kib=4.0, noise_kib=8000.0))
     assert wrong(findings) == {"memory": "void"}
     assert status(findings) == 2
+
+
+def test_what_calls_leave_allocated_is_found_when_they_have_ended() -> None:
+    found = evidence()
+    found.after = replace(OPEN, malloc_kib=OPEN.malloc_kib + 4000, python_blocks=OPEN.python_blocks + 25_000)
+    assert not wrong(judge(found)), "what is kept within limits"
+    found.after = replace(OPEN, malloc_kib=OPEN.malloc_kib + 10_000)
+    assert wrong(judge(found)) == {"memory at rest": "FAILED"}
+    found.after = replace(OPEN, python_blocks=OPEN.python_blocks + 80_000)
+    assert wrong(judge(found)) == {"memory at rest": "FAILED"}
 
 
 def test_files_that_calls_leave_open_are_found_over_time_and_at_the_end() -> None:

@@ -21,7 +21,7 @@ _NUMBER = re.compile(r"(?<![\w.:/-])(?:\+|00)?\d(?:[ ()-]?\d){8,14}(?![\w.:-])")
 _LINE = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 _NOISY = {
     **dict.fromkeys(("websockets", "aiohttp", "alembic", "aiosqlite", "sqlalchemy"), logging.WARNING),
-    "picows": logging.ERROR,  # it warns of a peer that answers a close frame twice, which harms nobody
+    "picows": logging.CRITICAL,  # a peer that closes twice is an error to it; whoever has the connection tells the rest
 }
 
 
