@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -16,12 +17,14 @@ REGION: Final = "eu-west-2"
 
 @contextmanager
 def storage() -> Iterator[str]:
-    """Serve it; gives its URL."""
+    """Serve it, without what an earlier one of this process was given; gives its URL."""
     server = ThreadedMotoServer("127.0.0.1", 0)
     server.start()
     host, port = server.get_host_and_port()
+    url = f"http://{host}:{port}"
     try:
-        yield f"http://{host}:{port}"
+        with urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST"), timeout=10):
+            yield url
     finally:
         server.stop()
 

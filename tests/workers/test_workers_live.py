@@ -132,7 +132,8 @@ async def test_top_shows_the_calls_of_all_workers(a_crew: Crews) -> None:
         told = {call["uuid"]: call["worker"] for call in page["calls"]}
         assert {told[str(line.call)]: number for number, line in lines.items()} == {1: 1, 2: 2}
         assert [worker["number"] for worker in page["workers"]] == [1, 2]
-        assert [worker["pid"] for worker in page["workers"]] == [worker.pid for worker in crew.workers]
+        pids = {worker.number: worker.pid for worker in crew.workers}
+        assert {worker["number"]: worker["pid"] for worker in page["workers"]} == pids
         assert page["vendors"]["tts cartesia"]["state"] == "closed"
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "agent", "top", f"127.0.0.1:{crew.agent.http_port}", "--once"),
