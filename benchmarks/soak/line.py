@@ -26,7 +26,7 @@ class Habits:
     mean_s: float = 75.0
     least_s: float = 1.0
     long_share: float = 0.02
-    """Of calls that are five times as long as others: even they have their share of the live ones after ten minutes."""
+    """Of calls that are ten times as long as others."""
     interrupts: float = 0.15
     """Share of the agent's answers that a caller interrupts."""
     keys_share: float = 0.06
@@ -48,7 +48,7 @@ class Plan:
 def draw_plan(dice: random.Random, habits: Habits, rest_s: float) -> Plan:
     """The next call of a caller; none is longer than what is left of the run."""
     long = dice.random() < habits.long_share
-    length = habits.least_s + dice.expovariate(1 / habits.mean_s) * (5 if long else 1)
+    length = habits.least_s + dice.expovariate(1 / habits.mean_s) * (10 if long else 1)
     key, at = "", 0.0
     if dice.random() < habits.keys_share:
         key = "0" if dice.random() < habits.zero_share else dice.choice("123456789*#")

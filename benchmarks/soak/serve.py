@@ -113,7 +113,7 @@ async def main() -> None:
                 "loop_lag_ms": agent.lag.loop_lag_ms,
                 "media_late_ms": agent.lag.media_lateness_ms,
                 "refused": dict(agent.admission.counters),
-                **in_use(),
+                **(in_use() if question == "collect" else {}),
             }
 
         ready = {"audio_port": agent.audio_port, "fastagi_port": agent.fastagi_port, "http_port": agent.http_port}

@@ -83,7 +83,7 @@ class Injector:
                 while control.counters[counter] >= self._due[name]:
                     self._due[name] += self._draw()
                     what, fault = self._dice.choice(kinds)
-                    await control.order({"faults": control.faults.model_dump() | fault})
+                    await control.order({"faults": fault})
                     self.armed[f"{name}: {what}"] += 1
 
     def _draw(self) -> float:

@@ -237,8 +237,8 @@ static bool accept_one(fa_engine_t *engine) {
   }
 }
 
-static void accept_some(fa_engine_t *engine, uint32_t most) {
-  while (most > 0 && accept_one(engine)) most--;
+static void accept_some(fa_engine_t *engine) {
+  for (uint32_t left = ACCEPTS_A_WAKE; left > 0 && accept_one(engine);) left--;
 }
 
 /* One, and then it is the others' turn: fa_pending_settle puts the listener in again, behind them. */
@@ -249,7 +249,7 @@ static void accept_in_turn(fa_engine_t *engine) {
 
 void fa_pending_accept(fa_engine_t *engine) {
   if (engine->config.shared) accept_in_turn(engine);
-  else accept_some(engine, ACCEPTS_A_WAKE);
+  else accept_some(engine);
 }
 
 /* ---- when there is room, and when nobody has any ---- */
@@ -278,7 +278,7 @@ static void look_at_backlog(fa_engine_t *engine, int64_t now_ns) {
   struct pollfd backlog = {.fd = engine->listener, .events = POLLIN};
   engine->look_ns = now_ns + FA_LOOK_MS * 1000000LL;
   engine->looks = poll(&backlog, 1, 0) == 1 ? engine->looks + 1 : 0;
-  if (engine->looks >= FA_LOOKS_UNTIL_FULL) accept_some(engine, ACCEPTS_A_WAKE);
+  if (engine->looks >= FA_LOOKS_UNTIL_FULL) accept_some(engine);
 }
 
 void fa_pending_expire(fa_engine_t *engine, int64_t now_ns) {
